@@ -1,0 +1,26 @@
+# The commands of a day's work; each one sets up first what it needs. `make help` lists them.
+
+.PHONY: help setup test clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+enter := . ./env.sh &&
+SHELL := bash
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@echo
+	@echo 'Choices: ROS=jazzy|kilted|none (where no ROS 2 is sourced), EXTRAS=ros,train,eval,sim,dev'
+
+setup: ## install what is missing and build the interfaces; quick when nothing changed
+	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no $(PYTHON): install Python 3.11 or 3.12.' >&2; exit 2; }
+	@$(PYTHON) tools/set_up.py
+
+test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
+	@$(enter) ruff check . && ruff format --check .
+	@$(enter) mypy
+	@$(enter) pytest $(ARGS)
+
+clean: ## remove all that set-up, builds and tests made, .venv too
+	rm -rf .venv build install log out dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

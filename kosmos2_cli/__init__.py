@@ -1,0 +1,1 @@
+"""The command `kosmos2`: a table of subcommands, each imported only when called."""

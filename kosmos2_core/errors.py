@@ -1,0 +1,9 @@
+"""What went wrong, in one sentence for the person who can mend it."""
+
+
+class Kosmos2Error(Exception):
+    """Base of all errors this project raises on purpose.
+
+    Its text is one sentence that names what was wrong and what to do. Only the worker, the node's
+    callbacks and the command line catch it.
+    """

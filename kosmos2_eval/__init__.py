@@ -1,0 +1,1 @@
+"""How good is it: metrics, the paper's benchmarks, bag evaluation, reports."""

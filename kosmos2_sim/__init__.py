@@ -1,0 +1,1 @@
+"""A simulated tabletop: images, depth, true boxes and sentences about them."""

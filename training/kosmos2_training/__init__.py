@@ -1,0 +1,1 @@
+"""Data and fine-tuning on grounded text."""
