@@ -17,6 +17,8 @@ setup: ## install what is missing and build the interfaces; quick when nothing c
 	@$(PYTHON) tools/set_up.py
 
 test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
+	@$(enter) command -v ruff >/dev/null || \
+		{ echo 'make: tests need the extra dev: run `make setup EXTRAS=ros,train,eval,sim,dev`.' >&2; exit 2; }
 	@$(enter) ruff check . && ruff format --check .
 	@$(enter) mypy
 	@$(enter) pytest $(ARGS)

@@ -21,17 +21,14 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    # ROS 2 itself, from PyPI. Only with constraints/jazzy.txt or constraints/kilted.txt: without the
-    # pins pip mixes packages of two distributions. Never where a ROS 2 is installed.
+    # ROS 2 itself, from PyPI: with `jazzy` and constraints/jazzy.txt, or with `kilted` and
+    # constraints/kilted.txt. Without the pins pip mixes packages of two distributions. Never where a
+    # ROS 2 is installed.
     "ros": [
         "catkin_pkg",
         "colcon-common-extensions",
         "ros-ament-cmake",
-        "ros-ament-cmake-gmock",
-        "ros-ament-cmake-gtest",
         "ros-ament-cmake-include-directories",
-        "ros-ament-cmake-pytest",
-        "ros-ament-cmake-ros",
         "ros-ament-package",
         "ros-diagnostic-msgs",
         "ros-geometry-msgs",
@@ -43,6 +40,14 @@ EXTRAS = {
         "ros-sensor-msgs",
         "ros-visualization-msgs",
     ],
+    # What one distribution's generators look for and its packages do not bring.
+    "jazzy": [
+        "ros-ament-cmake-gmock",
+        "ros-ament-cmake-gtest",
+        "ros-ament-cmake-pytest",
+        "ros-ament-cmake-ros",
+    ],
+    "kilted": ["ros-ament-cmake-ros-core"],
     "train": ["accelerate>=1.10", "matplotlib>=3.8", "tensorboard>=2.16", "transformers>=5.0"],
     "eval": ["accelerate>=1.10", "matplotlib>=3.8", "mcap>=1.2", "pycocoevalcap>=1.2", "rosbags>=0.10"],
     "sim": ["mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10"],

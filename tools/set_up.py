@@ -81,6 +81,8 @@ class Plan:
 
 def main() -> int:
     try:
+        if sys.version_info < (3, 9):  # noqa: UP036
+            raise Stop("this python3 is too old even for set-up: put Python 3.11 or 3.12 first on PATH.")
         set_up()
     except Stop as stop:
         print(f"set-up: {stop}", file=sys.stderr)
@@ -316,7 +318,7 @@ def make_environment(plan: Plan, state: dict[str, str]) -> None:
 
 def install_packages(plan: Plan) -> None:
     declared = runpy.run_path(str(ROOT / "setup.py"), run_name="requirements")
-    groups = [extra for extra in plan.extras if extra != "ros" or plan.origin == "pypi"]
+    groups = set(plan.extras) - {"ros"} | ({"ros", plan.ros} if plan.origin == "pypi" else set())
     wanted = set(declared["REQUIRES"]).union(*(declared["EXTRAS"][group] for group in groups))
     constraints = ROOT / "constraints" / f"{plan.ros if plan.origin == 'pypi' else 'common'}.txt"
     pins = ["--constraint", str(constraints)]
@@ -475,8 +477,12 @@ def run(command: list[str], name: str, environ: dict[str, str] | None = None) ->
         start = log.tell()
         code = subprocess.run(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT).returncode
     if code:
-        printed = LOG.read_bytes()[start:].decode(errors="replace")
-        print("".join(f"    {line}\n" for line in printed.splitlines()[-12:]), end="", file=sys.stderr)
+        lines = LOG.read_bytes()[start:].decode(errors="replace").splitlines()
+        errors = [
+            number for number, line in enumerate(lines) if re.search(r"CMake Error|ERROR:|error:|^E: ", line)
+        ]
+        first = errors[0] if errors else max(0, len(lines) - 12)
+        print("\n".join(f"    {line}" for line in lines[first : first + 12]), file=sys.stderr)
         raise Failed(f"{name} failed (exit {code}); all it printed is in {LOG.relative_to(ROOT)}.")
 
 
