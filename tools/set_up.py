@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ LOG = BUILD / "set_up.log"
 FROM_PYPI = ("jazzy", "kilted")
 SUPPORTED = ("jazzy", "kilted", "lyrical", "rolling")
 EXTRAS = ("ros", "train", "eval", "sim", "dev")
+PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 BUILT_FROM = ("package.xml", "CMakeLists.txt", "msg", "srv", "action", "interfaces", "tools")
 
 
@@ -98,8 +99,8 @@ def set_up() -> None:
     plan = make_plan(dict(os.environ), state)
     require_system_packages(plan)
 
-    packages, interfaces = digest_packages(plan), digest_interfaces(plan)
-    if (state.get("packages"), state.get("interfaces")) == (packages, interfaces):
+    packages = digest_packages(plan)
+    if (state.get("packages"), state.get("interfaces")) == (packages, digest_interfaces(plan)):
         say(f"up to date ({describe(plan)})")
         return
 
@@ -108,9 +109,9 @@ def set_up() -> None:
         make_environment(plan, state)
         install_packages(plan)
         write_state(plan, packages=packages)
-    if state.get("interfaces") != interfaces and plan.ros != "none":
+    if plan.ros != "none":
         build_interfaces(plan)
-    write_state(plan, packages=packages, interfaces=interfaces)
+    write_state(plan, packages=packages, interfaces=digest_interfaces(plan))
     say("ready. `source env.sh` enters the environment.")
 
 
@@ -119,6 +120,8 @@ def set_up() -> None:
 
 def make_plan(environ: dict[str, str], state: dict[str, str]) -> Plan:
     ros, origin = choose_ros(environ, state)
+    if ros != "none" and len(str(ROOT).split()) != 1:
+        raise Stop(f"colcon's scripts fail in a folder with a space in its path: move the clone from {ROOT}.")
     return Plan(ros, origin, choose_extras(environ, state), choose_python(ros, origin, state))
 
 
@@ -189,11 +192,7 @@ def choose_extras(environ: dict[str, str], state: dict[str, str]) -> tuple[str, 
 def choose_python(ros: str, origin: str, state: dict[str, str]) -> Interpreter:
     """The first interpreter that fits: last time's, the one that runs this (outside any venv), others."""
     own = getattr(sys, "_base_executable", sys.executable)
-    names = [
-        own,
-        "python3",
-        *(["/usr/bin/python3"] if origin.startswith("/") else ["python3.12", "python3.11"]),
-    ]
+    names = [own, "python3", "/usr/bin/python3", "python3.12", "python3.11"]
     if (state.get("ros"), state.get("origin")) == (ros, origin):
         names.insert(0, state["python"])
     for name in names:
@@ -218,14 +217,14 @@ def inspect_python(path: str) -> Interpreter | None:
     code = """if True:
         import importlib.util as u, json, sys, sysconfig
         has = lambda name: u.find_spec(name) is not None
-        numpy = ""
+        version = ""
         if has("numpy"):
-            import importlib.metadata as m
-            numpy = m.version("numpy")
+            import numpy
+            version = numpy.__version__
         print(json.dumps([
             getattr(sys, "_base_executable", sys.executable), sys.version_info[:2],
             sysconfig.get_paths()["include"],
-            has("ensurepip") and has("venv"), has("rclpy"), numpy, has("cv2")]))
+            has("ensurepip") and has("venv"), has("rclpy"), version, has("cv2")]))
     """
     answer = subprocess.run([path, "-c", code], capture_output=True, text=True, cwd="/")
     if answer.returncode:
@@ -255,7 +254,8 @@ def require_system_packages(plan: Plan) -> None:
         return
     line = "apt-get install -y " + " ".join(missing)
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        with step(f"{line} ({', '.join(missing.values())})"):
+        # Where this fails, what is still missing is said below.
+        with step(f"{line} ({', '.join(missing.values())})"), suppress(Failed):
             run(["apt-get", "update"], "apt-get update")
             environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             run([*shlex.split(line), "--no-install-recommends"], line, environ)
@@ -387,13 +387,7 @@ def borrowed_interfaces(plan: Plan) -> list[str]:
 def build_environ(plan: Plan) -> dict[str, str]:
     """This shell's variables without our own overlay, which must not be its own underlay."""
     environ = dict(os.environ)
-    for name in (
-        "AMENT_PREFIX_PATH",
-        "CMAKE_PREFIX_PATH",
-        "COLCON_PREFIX_PATH",
-        "LD_LIBRARY_PATH",
-        "PYTHONPATH",
-    ):
+    for name in PATHS:
         kept = [p for p in environ.pop(name, "").split(os.pathsep) if p and not below_root(p)]
         if kept and plan.installed:
             environ[name] = os.pathsep.join(kept)

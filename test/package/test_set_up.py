@@ -129,11 +129,18 @@ def test_an_environment_made_by_somebody_else_is_left_alone(tmp_path):
     assert (clone / ".venv/precious").exists()
 
 
+def test_a_path_with_a_space_is_refused_before_colcon_fails_in_it(tmp_path):
+    clone = copy_of_the_tree(tmp_path / "with space")
+    assert "move the clone from" in sentence(run_set_up(clone))
+    assert not (clone / ".venv").exists()
+
+
 # Running it.
 
 
 def copy_of_the_tree(folder: Path) -> Path:
     clone = folder / "clone"
+    folder.mkdir(exist_ok=True)
     ignore = shutil.ignore_patterns(".*", "build", "install", "log", "out", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, clone, ignore=ignore)
     return clone
@@ -205,6 +212,8 @@ def test_an_installed_ros_is_used_with_its_own_numpy_and_opencv(tmp_path):
     assert Path(kosmos2_file).is_relative_to(clone / "install")
     assert version.startswith("kosmos2 ")
 
+    again = run_set_up(clone, **sourced)
+    assert again.stdout.startswith("set-up: up to date"), again.stdout
     forgotten = run_set_up(clone)
     assert "not sourced in this shell" in sentence(forgotten)
 
