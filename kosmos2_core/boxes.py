@@ -1,0 +1,98 @@
+"""Boxes: in unit coordinates of the image, and as the pair of location tokens that the model says.
+
+The image is a grid of P x P cells (P = 32 in the public checkpoint), numbered row by row. A box is the
+cell of its upper-left corner and the cell of its lower-right corner, both included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kosmos2_core.errors import InputError
+
+GRID = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """x to the right, y down, 0 to 1 over the whole image; x1 < x2, y1 < y2.
+
+    The score is the probability that the box is right; None where nobody asked.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x1 < self.x2 <= 1 and 0 <= self.y1 < self.y2 <= 1):  # NaN fails too
+            raise InputError(
+                f"the box ({self.x1:g},{self.y1:g},{self.x2:g},{self.y2:g}) is not x1,y1,x2,y2 with"
+                " 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1."
+            )
+
+    @property
+    def area(self) -> float:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """x_min, y_min, x_max, y_max in pixels of an image of this size."""
+        return self.x1 * width, self.y1 * height, self.x2 * width, self.y2 * height
+
+
+def box_of_pixels(x_min: float, y_min: float, x_max: float, y_max: float, width: int, height: int) -> Box:
+    """A box in pixels of an image of this size; what lies outside the image is cut off."""
+
+    def unit(value: float, size: int) -> float:
+        return min(max(value / size, 0.0), 1.0)
+
+    if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))) or width <= 0 or height <= 0:
+        raise InputError(
+            f"the box ({x_min:g},{y_min:g},{x_max:g},{y_max:g}) is not finite, or its image empty."
+        )
+    return Box(unit(x_min, width), unit(y_min, height), unit(x_max, width), unit(y_max, height))
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a.x2, b.x2) - max(a.x1, b.x1)
+    height = min(a.y2, b.y2) - max(a.y1, b.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (a.area + b.area - shared)
+
+
+def encode(box: Box, grid: int = GRID) -> tuple[int, int]:
+    """The cells of a box's corners. A corner on the edge of two cells belongs to the box's inside."""
+    left, top = min(math.floor(box.x1 * grid), grid - 1), min(math.floor(box.y1 * grid), grid - 1)
+    right = max(math.ceil(box.x2 * grid - 1), left)
+    bottom = max(math.ceil(box.y2 * grid - 1), top)
+    return top * grid + left, bottom * grid + right
+
+
+def decode(upper_left: int, lower_right: int, grid: int = GRID) -> Box | None:
+    """The box between two cells: from centre to centre, or the full cells where it is one cell wide or
+    high. None where the two are no box: outside the grid, or the wrong way round."""
+    if not (0 <= upper_left < grid * grid and 0 <= lower_right < grid * grid):
+        return None
+    top, left = divmod(upper_left, grid)
+    bottom, right = divmod(lower_right, grid)
+    if right < left or bottom < top:
+        return None
+    if left == right or top == bottom:
+        return Box(left / grid, top / grid, (right + 1) / grid, (bottom + 1) / grid)
+    return Box((left + 0.5) / grid, (top + 0.5) / grid, (right + 0.5) / grid, (bottom + 0.5) / grid)
+
+
+def suppress(boxes: Iterable[Box], overlap: float) -> list[Box]:
+    """Leave out each box that overlaps an earlier one by more than this IoU; best first stays so."""
+    kept: list[Box] = []
+    for box in boxes:
+        if all(iou(box, other) <= overlap for other in kept):
+            kept.append(box)
+    return kept

@@ -1,0 +1,98 @@
+"""The model computes what the peer computes."""
+
+import pytest
+import torch
+from peer import SHAPES, make_peer, save_peer
+
+from kosmos2_core.weights import load_model
+
+LOGITS = 1e-4
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def pair(request, tmp_path_factory):
+    """The peer, and our model loaded from the checkpoint it saved."""
+    peer = make_peer(request.param)
+    return peer, load_model(save_peer(peer, tmp_path_factory.mktemp("checkpoint")))
+
+
+def prompts(peer, count, length, images):
+    """Random ids with places for images, and the images."""
+    config, queries = peer.config, peer.config.latent_query_num
+    ids = torch.randint(4, config.text_config.vocab_size, (count, length))
+    slots = torch.zeros(count, length, dtype=torch.bool)
+    for image in range(images):
+        start = 2 + image * (queries + 3)
+        slots[:, start : start + queries] = True
+    size = config.vision_config.image_size
+    return ids, slots, torch.randn(count * images, 3, size, size)
+
+
+@torch.no_grad()
+def peer_logits(peer, ids, slots, pixels, real):
+    """One image a row goes in as pixels; of several the peer takes only the features."""
+    mask = {"image_embeds_position_mask": slots.long(), "attention_mask": real.long()}
+    if len(pixels) == len(ids):
+        return peer(input_ids=ids, pixel_values=pixels, **mask).logits
+    features = [
+        peer(input_ids=ids[:1], pixel_values=one[None], **first_row(mask)).image_embeds for one in pixels
+    ]
+    return peer(input_ids=ids, image_embeds=torch.cat(features), **mask).logits
+
+
+def first_row(mask):
+    """Of a mask for several images a row, what one image takes."""
+    slots = mask["image_embeds_position_mask"][:1].clone()
+    second = slots.cumsum(1) > slots.sum() // 2
+    return {"image_embeds_position_mask": slots * ~second, "attention_mask": mask["attention_mask"][:1]}
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@torch.no_grad()
+def test_logits_of_prompts_with_images(pair, images):
+    peer, model = pair
+    length = 12 + images * (peer.config.latent_query_num + 3)
+    ids, slots, pixels = prompts(peer, 3, length, images)
+    real = torch.ones_like(ids, dtype=torch.bool)
+    ours = model(ids, model.encode(pixels), slots)
+    torch.testing.assert_close(ours, peer_logits(peer, ids, slots, pixels, real), atol=LOGITS, rtol=0)
+
+
+@torch.no_grad()
+def test_logits_of_a_left_padded_batch(pair):
+    peer, model = pair
+    length = 16 + peer.config.latent_query_num
+    ids, slots, pixels = prompts(peer, 3, length, 1)
+    real = torch.ones_like(ids, dtype=torch.bool)
+    for row, padding in enumerate((0, 3, 7)):
+        ids[row] = ids[row].roll(padding)
+        slots[row] = slots[row].roll(padding)
+        real[row, :padding] = False
+        ids[row, :padding] = peer.config.text_config.pad_token_id
+    ours = model(ids, model.encode(pixels), slots, real)
+    theirs = peer_logits(peer, ids, slots, pixels, real)
+    torch.testing.assert_close(ours[real], theirs[real], atol=LOGITS, rtol=0)
+    alone = model(ids[2:, 7:], model.encode(pixels[2:]), slots[2:, 7:])
+    torch.testing.assert_close(ours[2:, 7:], alone, atol=LOGITS, rtol=0)
+
+
+@torch.no_grad()
+def test_text_alone_needs_no_image(pair):
+    peer, model = pair
+    ids = torch.randint(4, peer.config.text_config.vocab_size, (2, 20))
+    theirs = peer.text_model(input_ids=ids).logits
+    torch.testing.assert_close(model(ids), theirs, atol=LOGITS, rtol=0)
+
+
+@torch.no_grad()
+def test_bfloat16_decides_as_the_peer_where_float32_is_sure(pair, tmp_path):
+    peer, model = pair
+    ids, slots, pixels = prompts(peer, 4, 60 + peer.config.latent_query_num, 1)
+    sure = model(ids, model.encode(pixels), slots)
+    top = sure.topk(2).values
+    margin = top[..., 0] - top[..., 1] > 0.1
+    half = load_model(save_peer(peer, tmp_path), dtype=torch.bfloat16)
+    ours = half(ids, half.encode(pixels), slots)
+    assert ours.dtype == torch.bfloat16
+    agree = ours.argmax(-1) == sure.argmax(-1)
+    assert agree[margin].float().mean() == 1.0

@@ -1,0 +1,60 @@
+"""The peer: transformers' Kosmos-2, made here for all parity tests and benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+
+# Small models of different shapes; the last has the public checkpoint's layer widths.
+def shape(
+    decoder: str, tower: str, queries: int, text: dict | None = None, vision: dict | None = None
+) -> dict:
+    """A configuration from rows of numbers, which read better than nested dictionaries."""
+    text_names = ("vocab_size", "embed_dim", "layers", "ffn_dim", "attention_heads")
+    vision_names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    vision_names += ("image_size", "patch_size")
+    return {
+        "text_config": dict(zip(text_names, map(int, decoder.split()), strict=True)) | (text or {}),
+        "vision_config": dict(zip(vision_names, map(int, tower.split()), strict=True)) | (vision or {}),
+        "latent_query_num": queries,
+    }
+
+
+SHAPES = {
+    "small": shape("1200 64 3 128 4", "48 96 2 3 56 14", 8),
+    "deep": shape("1100 32 6 96 2", "32 64 5 4 64 16", 16),
+    "wide": shape(
+        *("1500 96 2 200 6", "60 100 1 5 28 7", 64),
+        text={"scale_embedding": False, "layer_norm_eps": 1e-3},
+        vision={"hidden_act": "gelu"},
+    ),
+    "full-width": shape("3000 2048 1 8192 32", "1024 4096 1 16 224 14", 64),
+}
+
+
+def make_peer(config: str | dict, seed: int = 0) -> Kosmos2ForConditionalGeneration:
+    """A model of random weights, also where the peer starts from zeros and ones."""
+    torch.manual_seed(seed)
+    model = Kosmos2ForConditionalGeneration(
+        Kosmos2Config(**(SHAPES[config] if isinstance(config, str) else config))
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                parameter.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.1)
+    return model
+
+
+def save_peer(model: Kosmos2ForConditionalGeneration, folder: Path, **settings: object) -> Path:
+    model.save_pretrained(folder, **settings)
+    return folder
+
+
+def image_processor(size: int) -> CLIPImageProcessorPil:
+    """As the public checkpoint configures it: squashed to a square."""
+    square = {"height": size, "width": size}
+    return CLIPImageProcessorPil(size=square, crop_size=square)
