@@ -15,7 +15,7 @@ REQUIRES = [
     "pillow>=10.2",
     "pyyaml>=6.0.1",
     "safetensors>=0.5",
-    "sentencepiece>=0.2",
+    "tokenizers>=0.21",
     "torch>=2.6",
     "tqdm>=4.66",
 ]
@@ -61,6 +61,7 @@ EXTRAS = {
         "pytest>=8.0",
         "ruff>=0.12",
         "scikit-learn>=1.4",
+        "sentencepiece>=0.2",
         "setuptools>=77.0.3,<80",  # torch wants 77.0.3, colcon less than 80
         "transformers>=5.0",
         "types-PyYAML",

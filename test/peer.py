@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
-from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
+from sentencepiece import SentencePieceTrainer, sentencepiece_model_pb2
+from transformers import (
+    Kosmos2Config,
+    Kosmos2ForConditionalGeneration,
+    Kosmos2Processor,
+    XLMRobertaTokenizer,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 
@@ -58,3 +65,23 @@ def image_processor(size: int) -> CLIPImageProcessorPil:
     """As the public checkpoint configures it: squashed to a square."""
     square = {"height": size, "width": size}
     return CLIPImageProcessorPil(size=square, crop_size=square)
+
+
+def make_processor(size: int = 224, queries: int = 64, grid: int = 32, pieces: int = 900) -> Kosmos2Processor:
+    """The peer's processor with a vocabulary trained on this repository's documents."""
+    root = Path(__file__).resolve().parents[1]
+    lines = [line for file in sorted(root.glob("**/*.md")) for line in file.read_text().splitlines() if line]
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=pieces, minloglevel=2, num_threads=1
+    )
+    trained = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
+    vocabulary = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
+    vocabulary += [(piece.piece, piece.score) for piece in trained.pieces if piece.type == 1]
+    tokenizer = XLMRobertaTokenizer(
+        vocab=[*vocabulary, ("<mask>", 0.0)],
+        _spm_precompiled_charsmap=trained.normalizer_spec.precompiled_charsmap,
+    )
+    processor = Kosmos2Processor(image_processor(size), tokenizer, num_patch_index_tokens=grid * grid)
+    processor.num_image_tokens = queries
+    return processor

@@ -35,7 +35,7 @@ def test_the_core_s_libraries_load_beside_a_running_node():
 import rclpy
 rclpy.init()
 node = rclpy.create_node("all_together")
-import cv2, numpy, safetensors.torch, sentencepiece, torch, PIL.Image, yaml
+import cv2, numpy, safetensors.torch, tokenizers, torch, PIL.Image, yaml
 from sensor_msgs.msg import Image
 image = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(range(12)))
 pixels = numpy.frombuffer(image.data, numpy.uint8).reshape(2, 2, 3)

@@ -1,0 +1,176 @@
+"""Ids to grounded text and back. Only what the model generated is ever parsed.
+
+`<phrase> the red mug</phrase><object><a><b></delimiter_of_multi_objects/><c><d></object>`: a phrase, then
+its boxes, each a pair of location tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kosmos2_core.boxes import Box, decode, encode
+from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_core.tokenizer import Tokenizer
+
+# The tokenizer writes a space before whatever follows a control token; text has none before these.
+CLOSING = frozenset(".,;:!?")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What generated ids say. Offsets are in code points of the text, end exclusive."""
+
+    text: str
+    phrases: tuple[SpokenPhrase, ...]
+    dropped: int  # malformed groups that were left out
+
+    def grounded(self, grid: int) -> GroundedText:
+        """With boxes in unit coordinates; a phrase nobody boxed has none."""
+        phrases = (
+            Phrase(one.start, one.end, tuple(box for pair in one.pairs if (box := decode(*pair, grid))))
+            for one in self.phrases
+        )
+        return GroundedText(self.text, tuple(phrases))
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPhrase:
+    start: int
+    end: int
+    pairs: tuple[tuple[int, int], ...]  # cells of the upper-left and lower-right corners, legal ones only
+
+
+def encode_grounded(tokenizer: Tokenizer, grounded: GroundedText) -> list[int]:
+    """Ids of a text and its phrases with their boxes, as a prompt or as an answer to learn."""
+    control = tokenizer.control
+    ids: list[int] = []
+    end = 0
+    for phrase in grounded.phrases:
+        ids += tokenizer.encode(grounded.text[end : phrase.start])
+        ids += [control.phrase, *tokenizer.encode(grounded.of(phrase)), control.phrase_end]
+        ids += encode_boxes(tokenizer, phrase.boxes or ())
+        end = phrase.end
+    return ids + tokenizer.encode(grounded.text[end:])
+
+
+def encode_boxes(tokenizer: Tokenizer, boxes: Sequence[Box]) -> list[int]:
+    """`<object>` to `</object>`; nothing for no boxes."""
+    control = tokenizer.control
+    ids: list[int] = []
+    for box in boxes:
+        corners = encode(box, control.grid)
+        ids += [control.another if ids else control.object, *(control.location + cell for cell in corners)]
+    return [*ids, control.object_end] if ids else []
+
+
+def parse_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Spoken:
+    """What generated ids say, in one pass. A malformed group is left out and counted; its words stay."""
+    reader = _Reader(tokenizer, ids)
+    reader.read()
+    return Spoken(reader.text, tuple(reader.phrases), reader.dropped)
+
+
+class _Reader:
+    """Walks over ids once; each method reads from `at` and leaves `at` behind what it took."""
+
+    def __init__(self, tokenizer: Tokenizer, ids: Sequence[int]) -> None:
+        self.tokenizer, self.control, self.ids = tokenizer, tokenizer.control, ids
+        self.at = 0
+        self.pieces: list[str] = []
+        self.length = 0
+        self.phrases: list[SpokenPhrase] = []
+        self.dropped = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def phrase_end(self) -> int:
+        return self.phrases[-1].end if self.phrases else 0
+
+    def read(self) -> None:
+        while self.at < len(self.ids):
+            number = self.ids[self.at]
+            if number == self.control.phrase:
+                self.at += 1
+                self.read_phrase()
+            elif number == self.control.object or number in self.control.locations:
+                self.read_boxes()  # of no phrase
+                self.dropped += 1
+            else:
+                self.at += 1
+                self.say(number)
+
+    def read_phrase(self) -> None:
+        start = self.read_words()
+        end = self.length
+        if not (self.takes(self.control.phrase_end) and start < end):
+            self.dropped += 1
+            return
+        pairs: list[tuple[int, int]] | None = []
+        if self.at < len(self.ids) and self.ids[self.at] == self.control.object:
+            pairs = self.read_boxes()
+        if pairs is None:
+            self.dropped += 1
+            pairs = []
+        legal = tuple(pair for pair in pairs if decode(*pair, self.control.grid))
+        self.dropped += len(pairs) - len(legal)
+        self.phrases.append(SpokenPhrase(start, end, legal))
+
+    def read_words(self) -> int:
+        """Say words up to the next control token; where they start, their first space left out."""
+        start = None
+        while self.at < len(self.ids) and self.is_word(self.ids[self.at]):
+            piece = self.say(self.ids[self.at])
+            if start is None and piece.strip():
+                start = self.length - len(piece.lstrip())
+            self.at += 1
+        return self.length if start is None else start
+
+    def read_boxes(self) -> list[tuple[int, int]] | None:
+        """The cells between `<object>` and `</object>`; None, and everything of it taken, if malformed."""
+        pairs = []
+        well_formed = self.takes(self.control.object)
+        while well_formed:
+            first, second = self.take_location(), self.take_location()
+            if first is None or second is None:
+                well_formed = False
+            else:
+                pairs.append((first, second))
+                if self.takes(self.control.object_end):
+                    return pairs
+                well_formed = self.takes(self.control.another)
+        group = (self.control.another, self.control.object_end)
+        while self.at < len(self.ids) and (
+            self.ids[self.at] in self.control.locations or self.ids[self.at] in group
+        ):
+            self.at += 1
+        return None
+
+    def take_location(self) -> int | None:
+        if self.at < len(self.ids) and self.ids[self.at] in self.control.locations:
+            self.at += 1
+            return self.ids[self.at - 1] - self.control.location
+        return None
+
+    def takes(self, number: int) -> bool:
+        if self.at < len(self.ids) and self.ids[self.at] == number:
+            self.at += 1
+            return True
+        return False
+
+    def is_word(self, number: int) -> bool:
+        return number not in self.tokenizer.control_ids or number == self.control.unknown
+
+    def say(self, number: int) -> str:
+        piece = self.tokenizer.piece(number)
+        if not self.length or piece[1:2] in CLOSING:
+            piece = piece.lstrip(" ")
+        if piece[:1] in CLOSING and self.pieces[-1:] == [" "] and self.length > self.phrase_end:
+            self.pieces.pop()
+            self.length -= 1
+        self.pieces.append(piece)
+        self.length += len(piece)
+        return piece
