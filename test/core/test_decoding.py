@@ -7,8 +7,9 @@ import pytest
 import torch
 from peer import make_peer, save_peer, shape
 
-from kosmos2_core.decoding import Decoding, Grammar, decode_one, generate, make_cache, pad_left, prefill
+from kosmos2_core.decoding import Decoding, decode_one, generate, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError
+from kosmos2_core.grammar import Grammar
 from kosmos2_core.tokens import parse_ids
 from kosmos2_core.weights import load_model
 

@@ -1,0 +1,121 @@
+"""The search finds what trying everything finds, and its scores are probabilities."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peer import make_peer, make_processor, save_peer, shape
+
+from kosmos2_core.box_search import Search, decode_cells, pairwise_iou, search_boxes
+from kosmos2_core.boxes import decode, iou
+from kosmos2_core.decoding import make_cache, prefill
+from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.weights import load_model
+
+GRID = 6
+ALL = Search(count=5, coverage=1.0, max_corners=GRID * GRID)
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory):
+    """A tokenizer of few location tokens, so that every pair can be tried, and a model of it."""
+    folder = tmp_path_factory.mktemp("coarse")
+    make_processor(grid=GRID).tokenizer.save_pretrained(folder)
+    tokenizer = Tokenizer.load(folder)
+    peer = make_peer(shape(f"{tokenizer.size} 64 3 128 4", "48 96 2 3 56 14", 8), seed=3)
+    return tokenizer.control, load_model(save_peer(peer, folder))
+
+
+def prompt(control, *words):
+    return [control.start, control.grounding, control.phrase, *words, control.phrase_end]
+
+
+@torch.no_grad()
+def search(model, control, prompts, how):
+    cache = make_cache(model, len(prompts), len(prompts[0]) + 2)
+    logits = prefill(model, cache, model.embed(torch.tensor(prompts)))
+    return search_boxes(model, cache, logits, control, how)
+
+
+@torch.no_grad()
+def every_pair(model, control, ids):
+    """Each legal pair's probability, by whole sequences without a cache."""
+    opened = [*ids, control.object]
+    cells = GRID * GRID
+    here = slice(control.location, control.location + cells)
+    presence = model(torch.tensor([ids]))[0, -1].softmax(-1)[control.object].item()
+    first = model(torch.tensor([opened]))[0, -1, here].softmax(-1)
+    pairs = {}
+    for corner in range(cells):
+        logits = model(torch.tensor([[*opened, control.location + corner]]))[0, -1, here]
+        legal = [cell for cell in range(cells) if decode(corner, cell, GRID)]
+        for cell, share in zip(legal, logits[legal].softmax(-1).tolist(), strict=True):
+            pairs[corner, cell] = first[corner].item() * share
+    return presence, pairs
+
+
+def test_the_best_box_is_the_one_that_trying_everything_finds(coarse):
+    control, model = coarse
+    for words in ([50, 60], [70, 80], [300, 301]):
+        [found] = search(model, control, [prompt(control, *words)], ALL)
+        presence, pairs = every_pair(model, control, prompt(control, *words))
+        assert sum(pairs.values()) == pytest.approx(1, abs=1e-4)
+        assert found.presence == pytest.approx(presence, abs=1e-5)
+        likely = sorted(pairs, key=pairs.get, reverse=True)[:64]
+        masses = {pair: mass_of(pair, pairs) for pair in likely}
+        best = found.boxes[0]
+        assert best.mass == pytest.approx(max(masses.values()), abs=1e-4)
+        for box in found.boxes:
+            assert box.mass == pytest.approx(mass_of((box.upper_left, box.lower_right), pairs), abs=1e-4)
+
+
+def mass_of(pair, pairs):
+    box = decode(*pair, GRID)
+    return sum(share for other, share in pairs.items() if iou(box, decode(*other, GRID)) >= 0.5 - 1e-6)
+
+
+def test_boxes_come_best_first_without_near_duplicates(coarse):
+    control, model = coarse
+    [found] = search(model, control, [prompt(control, 50, 60)], ALL)
+    masses = [box.mass for box in found.boxes]
+    assert masses == sorted(masses, reverse=True)
+    assert all(0 <= mass <= 1 + 1e-5 for mass in masses)
+    boxes = [decode(box.upper_left, box.lower_right, GRID) for box in found.boxes]
+    assert all(iou(a, b) <= ALL.max_overlap for a in boxes for b in boxes if a is not b)
+
+
+def test_many_phrases_in_one_batch_are_as_alone(coarse):
+    control, model = coarse
+    prompts = [prompt(control, 50 + number, 60) for number in range(5)]
+    how = Search(count=3, coverage=0.9, rows_at_once=7)
+    together = search(model, control, prompts, how)
+    for found, ids in zip(together, prompts, strict=True):
+        [alone] = search(model, control, [ids], how)
+        assert found.presence == pytest.approx(alone.presence, abs=1e-5)
+        assert [(box.upper_left, box.lower_right) for box in found.boxes] == [
+            (box.upper_left, box.lower_right) for box in alone.boxes
+        ]
+
+
+def test_less_searching_never_scores_higher(coarse):
+    control, model = coarse
+    [thorough] = search(model, control, [prompt(control, 50, 60)], ALL)
+    [quick] = search(model, control, [prompt(control, 50, 60)], Search(coverage=0.3, max_corners=4))
+    assert quick.boxes[0].mass <= thorough.boxes[0].mass + 1e-5
+
+
+CELL = st.integers(0, 1023)
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
+def test_many_pairs_decode_and_overlap_as_one_by_one(pairs):
+    boxes = decode_cells(*torch.tensor(pairs).T, 32)
+    overlap = pairwise_iou(boxes, boxes)
+    decoded = [decode(*pair) for pair in pairs]
+    for row, a in enumerate(decoded):
+        for column, b in enumerate(decoded):
+            if a is None or b is None:
+                assert overlap[row, column] == 0
+            else:
+                assert boxes[row].tolist() == pytest.approx(a.pixels(1, 1))
+                assert overlap[row, column].item() == pytest.approx(iou(a, b), abs=1e-5)
