@@ -19,12 +19,16 @@ from kosmos2_core.tokenizer import Control
 
 def make_cache(model: Kosmos2, rows: int, length: int) -> StaticCache:
     weight = model.decoder.embedding.weight
+    check_length(model, length)
+    return StaticCache(model.config.text_config, rows, length, weight.device, weight.dtype)
+
+
+def check_length(model: Kosmos2, length: int) -> None:
     longest = model.config.text_config.max_position_embeddings
     if length > longest:
         raise InputError(
             f"{length} tokens are more than the model's {longest}: shorten the text or the answer."
         )
-    return StaticCache(model.config.text_config, rows, length, weight.device, weight.dtype)
 
 
 def prefill(model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None) -> Tensor:

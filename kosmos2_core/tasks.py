@@ -1,0 +1,158 @@
+"""What can be asked, and how each question becomes ids.
+
+A prompt is a list of ids, built from words and control tokens, never by joining strings: so no word of a
+user becomes a control token. `IMAGE` stands for a picture; those that a prompt does not place come first.
+The wording is what the model was trained on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.errors import InputError
+from kosmos2_core.markdown import GroundedText, Phrase, parse
+from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.tokens import encode_boxes, encode_grounded
+
+IMAGE = -1
+
+
+@dataclass(frozen=True)
+class Locate:
+    """Where is it? Marked spans of a sentence, `put [the mug] into [the bowl]`; without marks the whole
+    text is one expression, or several separated by `;`."""
+
+    text: str
+    max_boxes: int = 1
+    min_score: float = 0.0
+
+    def grounded(self) -> GroundedText:
+        """The text, and what to look for in it."""
+        grounded = parse(self.text)
+        if not grounded.phrases:
+            spans = re.finditer(r"[^;\s](?:[^;]*[^;\s])?", grounded.text)
+            grounded = GroundedText(grounded.text, tuple(Phrase(*span.span()) for span in spans))
+        if not grounded.phrases:
+            raise InputError("there is nothing to locate: give an expression, as in `the red mug`.")
+        return grounded
+
+    @property
+    def in_sentence(self) -> bool:
+        """Whether what comes before a phrase belongs to it; expressions in a list stand alone."""
+        return bool(parse(self.text).phrases)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is in the image, in a sentence or in a paragraph."""
+
+    detailed: bool = False
+    ground: bool = True
+
+
+@dataclass(frozen=True)
+class Describe:
+    """What is in this box?"""
+
+    box: Box
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question about the image. A region belongs to the words marked in it, `what is [this] made of?`,
+    else to its first `it`, `this` or `that`."""
+
+    question: str
+    region: Box | None = None
+    ground: bool = False
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A dialogue: what was asked and answered before, and the next question."""
+
+    question: str
+    turns: tuple[tuple[str, str], ...] = ()
+    ground: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Raw: grounded Markdown that the model continues. Examples come before, each with its own image,
+    in the order of the images; the last image is the prompt's."""
+
+    text: str
+    examples: tuple[str, ...] = ()
+    ground: bool = False
+
+
+Generating = Caption | Describe | Ask | Chat | Prompt
+Request = Locate | Generating
+
+
+def locate_prompts(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
+    """For each phrase: the sentence up to it, and the phrase; next comes its box."""
+    control, grounded = tokenizer.control, ask.grounded()
+    prompts = []
+    for phrase in grounded.phrases:
+        before = grounded.text[: phrase.start] if ask.in_sentence else ""
+        words = tokenizer.encode(grounded.of(phrase))
+        prompts.append(
+            [control.grounding, *tokenizer.encode(before), control.phrase, *words, control.phrase_end]
+        )
+    return prompts
+
+
+def prompt_of(tokenizer: Tokenizer, request: Generating) -> list[int]:
+    control = tokenizer.control
+    match request:
+        case Caption(detailed, ground):
+            words = "Describe this image in detail:" if detailed else "An image of"
+            return _start(tokenizer, ground) + tokenizer.encode(words)
+        case Describe(box):
+            it = [
+                control.phrase,
+                *tokenizer.encode("It"),
+                control.phrase_end,
+                *encode_boxes(tokenizer, [box]),
+            ]
+            return [control.grounding, *it, *tokenizer.encode("is")]
+        case Ask(question, region, ground):
+            asked = parse(question) if region is None else _about(question, region)
+            return _start(tokenizer, ground or bool(asked.phrases)) + _turn(tokenizer, asked)
+        case Chat(question, turns, ground):
+            ids = _start(tokenizer, ground)
+            for earlier, answer in turns:
+                ids += _turn(tokenizer, parse(earlier)) + encode_grounded(tokenizer, parse(answer))
+            return ids + _turn(tokenizer, parse(question))
+        case Prompt(text, examples, ground):
+            ids = []
+            for example in examples:
+                ids += [IMAGE, *_start(tokenizer, ground), *encode_grounded(tokenizer, parse(example))]
+            last = [IMAGE] if examples else []
+            return ids + last + _start(tokenizer, ground) + encode_grounded(tokenizer, parse(text))
+
+
+def _start(tokenizer: Tokenizer, ground: bool) -> list[int]:
+    return [tokenizer.control.grounding] if ground else []
+
+
+def _turn(tokenizer: Tokenizer, question: GroundedText) -> list[int]:
+    if not question.text.strip():
+        raise InputError("the question is empty: ask something.")
+    asked = encode_grounded(tokenizer, question)
+    return tokenizer.encode("Question:") + asked + tokenizer.encode("Answer:")
+
+
+def _about(question: str, region: Box) -> GroundedText:
+    """The question with the region at the words it belongs to."""
+    asked = parse(question)
+    spans: Sequence[tuple[int, int]] = [(phrase.start, phrase.end) for phrase in asked.phrases]
+    spans = spans or [word.span() for word in re.finditer(r"\b(it|this|that)\b", asked.text, re.IGNORECASE)]
+    if not spans:
+        raise InputError("the question does not say what the region is: mark it, as in `what is [this]?`.")
+    first = Phrase(*spans[0], (region,))
+    return GroundedText(asked.text, (first, *asked.phrases[1:]))
