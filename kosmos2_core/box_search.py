@@ -52,13 +52,11 @@ class Found:
 def search_boxes(
     model: Kosmos2, cache: StaticCache, logits: Tensor, control: Control, search: Search
 ) -> list[Found]:
-    """For each row, whose last token is `</phrase>` with these logits (B, V) after it: its best boxes.
-
-    The cache needs room for two more tokens.
-    """
-    presence = logits.float().softmax(-1)[:, control.object].tolist()
-    opening = torch.full((cache.rows,), control.object, device=logits.device)
-    first = _locations(decode_one(model, cache, opening), control).softmax(-1)  # (B, cells)
+    """For each row, whose last two tokens are `</phrase><object>`, with the logits (B, 2, V) after each:
+    its best boxes. Both come from one prefill, so that a box costs one step more. The cache is used up;
+    with room for one token, rows that try one corner need no copy of it."""
+    presence = logits[:, 0].float().softmax(-1)[:, control.object].tolist()
+    first = _locations(logits[:, 1], control).softmax(-1)  # (B, cells)
     corners = [_likely(row, search) for row in first]
     joint = _joint(model, cache, control, first, corners, search.rows_at_once)
     return [
@@ -88,11 +86,14 @@ def _joint(
 ) -> list[Tensor]:
     """For each row, the probability (corners tried, cells) of each pair."""
     device = first.device
+    once = all(len(cells) == 1 for cells in corners) and cache.length > cache.filled
     rows = torch.cat([torch.full_like(cells, row) for row, cells in enumerate(corners)])
     cells = torch.cat(corners)
     parts = []
-    for some, these in zip(torch.split(rows, rows_at_once), torch.split(cells, rows_at_once), strict=True):
-        logits = _locations(decode_one(model, cache.copy(some, 1), these + control.location), control)
+    size = cache.rows if once else rows_at_once
+    for some, these in zip(torch.split(rows, size), torch.split(cells, size), strict=True):
+        room = cache if once else cache.copy(some, 1)
+        logits = _locations(decode_one(model, room, these + control.location), control)
         legal = torch.stack([legal_corners(control.grid, cell, device) for cell in these.tolist()])
         second = logits.masked_fill(~legal, -torch.inf).softmax(-1)
         parts.append(first[some, these, None] * second)

@@ -66,7 +66,8 @@ class StaticCache:
             self.config, len(rows), self.filled + more, device=self.keys.device, dtype=self.keys.dtype
         )
         for mine, theirs in ((self.keys, fresh.keys), (self.values, fresh.values)):
-            torch.index_select(mine[:, :, :, : self.filled], 1, rows, out=theirs[:, :, :, : self.filled])
+            seen = mine[:, :, :, : self.filled]  # of one row: copied to all without another copy between
+            theirs[:, :, :, : self.filled] = seen if self.rows == 1 else seen.index_select(1, rows)
         fresh.real[:, : self.filled] = self.real[rows, : self.filled]
         fresh.filled, fresh.padded = self.filled, self.padded
         return fresh

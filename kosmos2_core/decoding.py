@@ -31,20 +31,28 @@ def check_length(model: Kosmos2, length: int) -> None:
         )
 
 
-def prefill(model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None) -> Tensor:
-    """Take embeddings x (B, T, D), padded on the left where real (B, T) is false; logits (B, V) after
-    the last."""
+def extend(model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None) -> Tensor:
+    """Take embeddings x (B, T, D), padded on the left where real (B, T) is false; hidden states (B, T, D)."""
     if real is None:
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     positions, mask, causal = cache.place(real)
-    hidden = model.decoder(x, positions, mask, causal, cache)
+    hidden: Tensor = model.decoder(x, positions, mask, causal, cache)
     cache.advance(x.shape[1])
-    return model.decoder.logits(hidden[:, -1])
+    return hidden
+
+
+def prefill(
+    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
+) -> Tensor:
+    """Take embeddings, as `extend`; logits (B, last, V) after each of the last ones."""
+    hidden = extend(model, cache, x, real)[:, -last:]
+    # Contiguous, or the product with the large output layer becomes one product a row.
+    return model.decoder.logits(hidden.contiguous())
 
 
 def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:
     """Take one id a row (B,), give the logits (B, V) after it."""
-    return prefill(model, cache, model.embed(ids[:, None]))
+    return prefill(model, cache, model.embed(ids[:, None]))[:, 0]
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from kosmos2_core.box_search import Found, Search, search_boxes
 from kosmos2_core.boxes import Box, decode
 from kosmos2_core.cache import StaticCache
-from kosmos2_core.decoding import Decoding, check_length, generate, make_cache, pad_left, prefill
+from kosmos2_core.decoding import Decoding, check_length, extend, generate, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.image import Source, load_image, preprocess
 from kosmos2_core.markdown import GroundedText
@@ -67,7 +67,7 @@ class _Started:
     """A batch of prompts, taken in."""
 
     cache: StaticCache
-    logits: Tensor  # (B, V) after the last token
+    logits: Tensor  # (B, last, V) after the last tokens
     prompts: list[list[int]]
 
 
@@ -115,8 +115,9 @@ class Engine:
         asked = [(at, view, ask) for at, (view, ask) in enumerate(jobs) if not isinstance(ask, Locate)]
         prompts = [locate_prompts(self.tokenizer, ask) for _, _, ask in located]
         rows = [_Row(view, ids) for (_, view, _), own in zip(located, prompts, strict=True) for ids in own]
-        most = max((ask.max_boxes for _, _, ask in located), default=1)
-        found = iter(self._search(rows, Search(count=most)))
+        boxes = max((ask.max_boxes for _, _, ask in located), default=1)
+        corners = max((ask.max_corners for _, _, ask in located), default=1)
+        found = iter(self._search(rows, Search(count=boxes, max_corners=corners)))
         for at, _, ask in located:
             text = ask.grounded()
             answers[at] = self._located(ask, text, [next(found) for _ in text.phrases])
@@ -142,7 +143,7 @@ class Engine:
 
     def _search(self, rows: Sequence[_Row], search: Search) -> list[Found]:
         found: dict[int, Found] = {}
-        for places, at in self._start(rows, 2):
+        for places, at in self._start(rows, more=1, last=2):
             here = search_boxes(self.model, at.cache, at.logits, self.control, search)
             found |= zip(places, here, strict=True)
         return [found[place] for place in range(len(rows))]
@@ -157,11 +158,11 @@ class Engine:
         return [said[place] for place in range(len(rows))]
 
     def _steps(self, at: _Started, decoding: Decoding) -> Iterator[list[int | None]]:
-        return generate(self.model, at.cache, at.logits, self.control, decoding, at.prompts)
+        return generate(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
 
-    def _start(self, rows: Sequence[_Row], more: int) -> Iterator[tuple[list[int], _Started]]:
-        """Prefill rows, batch by batch: their places, and where they stand, with room for `more` tokens.
-        A batch has one number of leading images."""
+    def _start(self, rows: Sequence[_Row], more: int, last: int = 1) -> Iterator[tuple[list[int], _Started]]:
+        """Prefill rows, batch by batch: their places, and where they stand, with room for `more` tokens
+        and the logits after the `last` ones. A batch has one number of leading images."""
         if any(row.leading < 0 for row in rows):
             raise InputError("the prompt has more places for images than there are images: give one each.")
         order = sorted(range(len(rows)), key=lambda place: rows[place].leading)
@@ -169,23 +170,34 @@ class Engine:
             alike = list(group)
             for start in range(0, len(alike), MAX_ROWS):
                 places = alike[start : start + MAX_ROWS]
-                yield places, self._start_batch([rows[place] for place in places], leading, more)
+                yield places, self._start_batch([rows[place] for place in places], leading, more, last)
 
-    def _start_batch(self, rows: Sequence[_Row], leading: int, more: int) -> _Started:
+    def _start_batch(self, rows: Sequence[_Row], leading: int, more: int, last: int) -> _Started:
         views = list(dict.fromkeys(row.view for row in rows))
-        prefix = self._ids([IMAGE] * leading, start=True)
-        first = [image for view in views for image in view.features[:leading]]
-        cache = make_cache(self.model, len(views), len(prefix))
-        prefill(self.model, cache, self._embed([prefix] * len(views), first)[0])
+        begin = self._ids([IMAGE] * leading, start=True)
+        ends = [self._ids(row.ids) for row in rows]
+        if len(views) == len(rows):  # nothing to share: one pass
+            images = [image for row in rows for image in row.view.features]
+            x, real = self._embed([begin + end for end in ends], images)
+            cache = make_cache(self.model, len(rows), x.shape[1] + more)
+            logits = prefill(self.model, cache, x, real, last)
+            return _Started(cache, logits, [begin + end for end in ends])
 
-        suffixes = [self._ids(row.ids) for row in rows]
         rest = [image for row in rows for image in row.view.features[leading:]]
-        x, real = self._embed(suffixes, rest)
+        common = 0 if rest else shared_length(ends, last)
+        prefix, ends = begin + ends[0][:common], [end[common:] for end in ends]
+        first = [image for view in views for image in view.features[:leading]]
+        shared = make_cache(self.model, len(views), len(prefix))
+        extend(self.model, shared, self._embed([prefix] * len(views), first)[0])
+
+        x, real = self._embed(ends, rest)
         check_length(self.model, len(prefix) + x.shape[1] + more)
         of_view = torch.tensor([views.index(row.view) for row in rows], device=self.device)
-        cache = cache.copy(of_view, x.shape[1] + more)
-        logits = prefill(self.model, cache, x, real)
-        return _Started(cache, logits, [prefix + suffix for suffix in suffixes])
+        cache = shared.copy(of_view, x.shape[1] + more)
+        return _Started(cache, prefill(self.model, cache, x, real, last), [prefix + end for end in ends])
+
+    def _room(self, rows: int, length: int) -> StaticCache:
+        return make_cache(self.model, rows, length)
 
     def _ids(self, ids: Sequence[int], start: bool = False) -> list[int]:
         """With each IMAGE spelt out. Its slots carry the ids that the peer puts there."""
@@ -239,3 +251,9 @@ class Engine:
     def _box(self, upper_left: int, lower_right: int, score: float | None = None) -> Box | None:
         box = decode(upper_left, lower_right, self.control.grid)
         return box and Box(box.x1, box.y1, box.x2, box.y2, score)
+
+
+def shared_length(rows: Sequence[Sequence[int]], left: int) -> int:
+    """How many ids all rows begin with alike, some of each left over."""
+    longest = max(min(map(len, rows)) - left, 0)
+    return next((at for at in range(longest) if len({row[at] for row in rows}) > 1), longest)

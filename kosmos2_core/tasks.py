@@ -28,6 +28,13 @@ class Locate:
     text: str
     max_boxes: int = 1
     min_score: float = 0.0
+    max_corners: int = 16  # how many beginnings of a box are tried; 1: the likeliest alone, fastest
+
+    def __post_init__(self) -> None:
+        if self.max_boxes < 1 or self.max_corners < 1:
+            raise InputError(
+                f"max_boxes is {self.max_boxes} and max_corners {self.max_corners}: both are at least 1."
+            )
 
     def grounded(self) -> GroundedText:
         """The text, and what to look for in it."""
@@ -94,14 +101,17 @@ Request = Locate | Generating
 
 
 def locate_prompts(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
-    """For each phrase: the sentence up to it, and the phrase; next comes its box."""
+    """For each phrase: the sentence up to it, the phrase, and `<object>`; next come a box's corners."""
     control, grounded = tokenizer.control, ask.grounded()
     prompts = []
     for phrase in grounded.phrases:
         before = grounded.text[: phrase.start] if ask.in_sentence else ""
         words = tokenizer.encode(grounded.of(phrase))
         prompts.append(
-            [control.grounding, *tokenizer.encode(before), control.phrase, *words, control.phrase_end]
+            [
+                *(control.grounding, *tokenizer.encode(before)),
+                *(control.phrase, *words, control.phrase_end, control.object),
+            ]
         )
     return prompts
 

@@ -67,8 +67,11 @@ def image_processor(size: int) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size=square, crop_size=square)
 
 
-def make_processor(size: int = 224, queries: int = 64, grid: int = 32, pieces: int = 900) -> Kosmos2Processor:
-    """The peer's processor with a vocabulary trained on this repository's documents."""
+def make_processor(
+    size: int = 224, queries: int = 64, grid: int = 32, pieces: int = 900, vocabulary_size: int = 0
+) -> Kosmos2Processor:
+    """The peer's processor with a vocabulary trained on this repository's documents, filled up to a size
+    with pieces that no text has: at 64001 the control tokens get the public checkpoint's ids."""
     root = Path(__file__).resolve().parents[1]
     lines = [line for file in sorted(root.glob("**/*.md")) for line in file.read_text().splitlines() if line]
     model = io.BytesIO()
@@ -78,6 +81,7 @@ def make_processor(size: int = 224, queries: int = 64, grid: int = 32, pieces: i
     trained = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
     vocabulary = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>")]
     vocabulary += [(piece.piece, piece.score) for piece in trained.pieces if piece.type == 1]
+    vocabulary += [(f"\u2581unused{number} ", -100.0) for number in range(len(vocabulary), vocabulary_size)]
     tokenizer = XLMRobertaTokenizer(
         vocab=[*vocabulary, ("<mask>", 0.0)],
         _spm_precompiled_charsmap=trained.normalizer_spec.precompiled_charsmap,

@@ -27,23 +27,22 @@ def coarse(tmp_path_factory):
 
 
 def prompt(control, *words):
-    return [control.start, control.grounding, control.phrase, *words, control.phrase_end]
+    return [control.start, control.grounding, control.phrase, *words, control.phrase_end, control.object]
 
 
 @torch.no_grad()
 def search(model, control, prompts, how):
-    cache = make_cache(model, len(prompts), len(prompts[0]) + 2)
-    logits = prefill(model, cache, model.embed(torch.tensor(prompts)))
+    cache = make_cache(model, len(prompts), len(prompts[0]))
+    logits = prefill(model, cache, model.embed(torch.tensor(prompts)), last=2)
     return search_boxes(model, cache, logits, control, how)
 
 
 @torch.no_grad()
-def every_pair(model, control, ids):
+def every_pair(model, control, opened):
     """Each legal pair's probability, by whole sequences without a cache."""
-    opened = [*ids, control.object]
     cells = GRID * GRID
     here = slice(control.location, control.location + cells)
-    presence = model(torch.tensor([ids]))[0, -1].softmax(-1)[control.object].item()
+    presence = model(torch.tensor([opened[:-1]]))[0, -1].softmax(-1)[control.object].item()
     first = model(torch.tensor([opened]))[0, -1, here].softmax(-1)
     pairs = {}
     for corner in range(cells):
@@ -95,6 +94,16 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse):
         assert [(box.upper_left, box.lower_right) for box in found.boxes] == [
             (box.upper_left, box.lower_right) for box in alone.boxes
         ]
+
+
+def test_a_cache_with_room_gives_the_same_without_a_copy(coarse):
+    control, model = coarse
+    prompts = [prompt(control, 50 + number, 60) for number in range(3)]
+    one = Search(max_corners=1)
+    with torch.no_grad():
+        cache = make_cache(model, 3, len(prompts[0]) + 1)
+        logits = prefill(model, cache, model.embed(torch.tensor(prompts)), last=2)
+        assert search_boxes(model, cache, logits, control, one) == search(model, control, prompts, one)
 
 
 def test_less_searching_never_scores_higher(coarse):

@@ -56,7 +56,7 @@ def answer(model, control, pixels, prompt, decoding):
     ids = with_image(control) + prompt
     cache = make_cache(model, 1, len(ids) + decoding.max_new_tokens)
     x = model.embed(torch.tensor([ids]), model.encode(pixels), slots_of(ids)[None])
-    steps = generate(model, cache, prefill(model, cache, x), control, decoding, [ids])
+    steps = generate(model, cache, prefill(model, cache, x)[:, 0], control, decoding, [ids])
     return [step[0] for step in steps if step[0] is not None]
 
 
@@ -68,7 +68,7 @@ def answers_on_one_prefix(model, control, pixels, prompts, decoding):
     prefill(model, prefix, model.embed(torch.tensor([image]), model.encode(pixels), slots_of(image)[None]))
     ids, real = pad_left(prompts, control.pad, pixels.device)
     cache = prefix.copy(torch.zeros(len(prompts), dtype=torch.long), ids.shape[1] + decoding.max_new_tokens)
-    logits = prefill(model, cache, model.embed(ids), real)
+    logits = prefill(model, cache, model.embed(ids), real)[:, 0]
     before = [image + prompt for prompt in prompts]
     steps = list(generate(model, cache, logits, control, decoding, before))
     return [[number for number in row if number is not None] for row in zip(*steps, strict=True)]
@@ -177,7 +177,7 @@ def test_a_deadline_ends_the_answer(model, tokenizer, pixels, prompts):
 @torch.no_grad()
 def test_an_answer_can_be_stopped_between_tokens(model, tokenizer):
     cache = make_cache(model, 1, 100)
-    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))
+    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
     steps = generate(model, cache, logits, tokenizer.control, Decoding())
     next(steps)
     next(steps)
@@ -188,7 +188,7 @@ def test_an_answer_can_be_stopped_between_tokens(model, tokenizer):
 @torch.no_grad()
 def test_a_full_cache_ends_the_answer(model, tokenizer):
     cache = make_cache(model, 1, 5)
-    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))
+    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
     assert len(list(generate(model, cache, logits, tokenizer.control, Decoding(released=True)))) <= 3
 
 

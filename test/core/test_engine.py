@@ -95,15 +95,15 @@ def test_a_prompt_is_the_peer_s(engine, processor, images, request_, text, boxes
 def test_a_phrase_in_a_sentence_is_prompted_with_the_sentence_up_to_it(engine, processor):
     prompts = locate_prompts(engine.tokenizer, Locate("put [the red mug] into [the bowl]"))
     texts = [
-        "<grounding> put<phrase> the red mug</phrase>",
-        "<grounding> put the red mug into<phrase> the bowl</phrase>",
+        "<grounding> put<phrase> the red mug</phrase><object>",
+        "<grounding> put the red mug into<phrase> the bowl</phrase><object>",
     ]
     assert prompts == [processor(text=text, add_special_tokens=False).input_ids for text in texts]
 
 
 def test_expressions_in_a_list_are_prompted_alone(engine, processor):
     prompts = locate_prompts(engine.tokenizer, Locate("the red mug ; the bowl;"))
-    texts = [f"<grounding>{TAGS.format(f' {words}')}" for words in ("the red mug", "the bowl")]
+    texts = [f"<grounding>{TAGS.format(f' {words}')}<object>" for words in ("the red mug", "the bowl")]
     assert prompts == [processor(text=text, add_special_tokens=False).input_ids for text in texts]
 
 
@@ -244,7 +244,7 @@ def test_interleaved_images_are_where_they_belong(engine, images):
 
 
 @pytest.mark.parametrize(
-    "request_", [Locate(""), Locate(" ; "), Ask(""), Ask("what?", region=BOX), Chat(" ")]
+    "request_", [Locate(""), Locate(" ; "), Ask(" "), Ask("what?", region=BOX), Chat(" ")]
 )
 def test_a_question_that_makes_no_sense_is_said(engine, images, request_):
     with pytest.raises(InputError):
