@@ -64,7 +64,8 @@ def iou(a: Box, b: Box) -> float:
     if width <= 0 or height <= 0:
         return 0.0
     shared = width * height
-    return shared / (a.area + b.area - shared)
+    union = a.area + b.area - shared
+    return shared / union if union > 0 else 0.0  # areas too small for a float
 
 
 def encode(box: Box, grid: int = GRID) -> tuple[int, int]:

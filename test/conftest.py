@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, however slow the machine; `pytest --hypothesis-profile=default` explores.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]
 

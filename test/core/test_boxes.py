@@ -96,6 +96,11 @@ def test_iou_by_hand():
     assert iou(Box(0, 0, 0.5, 0.5), Box(0.5, 0, 1, 0.5)) == 0
 
 
+def test_iou_of_boxes_whose_area_is_too_small_for_a_float():
+    speck = Box(0, 0, 1e-200, 1e-200)
+    assert iou(speck, speck) == 0
+
+
 def test_near_duplicates_are_left_out_and_the_first_stays():
     first, near, far = Box(0, 0, 0.5, 0.5), Box(0, 0, 0.5, 0.52), Box(0.5, 0.5, 1, 1)
     assert suppress([first, near, far], 0.7) == [first, far]
