@@ -89,7 +89,10 @@ class Engine:
         cuda = torch.cuda.is_available()
         if device.startswith("cuda") and not cuda:
             raise InputError(f"device {device} is not there: torch {torch.__version__} sees no GPU; say cpu.")
-        chosen = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+        try:
+            chosen = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+        except RuntimeError:
+            raise InputError(f"device {device} is not known: say auto, cpu, cuda or cuda:1.") from None
         precision = torch.bfloat16 if dtype == "auto" and chosen.type == "cuda" else DTYPES.get(dtype)
         model = load_model(Path(folder), chosen, precision)
         return cls(model, Tokenizer.load(Path(folder)))
