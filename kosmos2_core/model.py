@@ -15,25 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
-
-
-class Linear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
-
-
-def make_linear(inputs: int, outputs: int) -> Linear:
-    """The one place where linear layers are made."""
-    return Linear(inputs, outputs)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear, but for one token on a CPU in bfloat16: its kernel for a single row reads the weights
-    more slowly than the one for two (`python test/bench/linear.py`)."""
-    one_row = x.shape[:-1].numel() == 1
-    if one_row and x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.is_grad_enabled():
-        return F.linear(x.reshape(1, -1).expand(2, -1), weight, bias)[:1].view(*x.shape[:-1], -1)
-    return F.linear(x, weight, bias)
+from kosmos2_core.linear import linear, make_linear
 
 
 def quick_gelu(x: Tensor) -> Tensor:
