@@ -24,6 +24,7 @@ from kosmos2_core.boxes import Box, decode
 from kosmos2_core.cache import StaticCache
 from kosmos2_core.decoding import Decoding, check_length, extend, generate, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError, ModelError
+from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.image import Source, load_image, preprocess
 from kosmos2_core.markdown import GroundedText
 from kosmos2_core.model import Kosmos2
@@ -81,9 +82,16 @@ class Engine:
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto", dtype: str = "auto") -> Engine:
-        """An engine of a checkpoint's folder. auto: the GPU where there is one, in bfloat16; else the
-        checkpoint's precision on the CPU."""
+    def load(
+        cls,
+        name: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        offline: bool = False,
+    ) -> Engine:
+        """An engine of a checkpoint: its folder, or its name on the hub. auto: the GPU where there is one,
+        in bfloat16; else the checkpoint's precision on the CPU."""
         if dtype not in ("auto", *DTYPES):
             raise InputError(f"dtype {dtype} is not known: say auto, {', '.join(DTYPES)}.")
         cuda = torch.cuda.is_available()
@@ -94,8 +102,8 @@ class Engine:
         except RuntimeError:
             raise InputError(f"device {device} is not known: say auto, cpu, cuda or cuda:1.") from None
         precision = torch.bfloat16 if dtype == "auto" and chosen.type == "cuda" else DTYPES.get(dtype)
-        model = load_model(Path(folder), chosen, precision)
-        return cls(model, Tokenizer.load(Path(folder)))
+        folder = checkpoint_folder(name, revision, offline)
+        return cls(load_model(folder, chosen, precision), Tokenizer.load(folder))
 
     @torch.inference_mode()
     def look(self, *images: Source) -> View:
