@@ -63,6 +63,7 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "sentencepiece>=0.2",
         "setuptools>=77.0.3,<80",  # torch wants 77.0.3, colcon less than 80
+        "spacy>=3.8",
         "transformers>=5.0",
         "types-PyYAML",
     ],

@@ -8,6 +8,7 @@ little, since neighbouring pairs mean the same box.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,7 @@ class Search:
     max_corners: int = 16
     max_overlap: float = 0.7  # two boxes closer than this are one
     rows_at_once: int = 32
+    temperature: float = 1.0  # divides the logits of locations
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,34 @@ class Found:
 
 
 def search_boxes(
-    model: Kosmos2, cache: StaticCache, logits: Tensor, control: Control, search: Search
+    model: Kosmos2,
+    cache: StaticCache,
+    logits: Tensor,
+    control: Control,
+    search: Search,
+    given: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> list[Found]:
     """For each row, whose last two tokens are `</phrase><object>`, with the logits (B, 2, V) after each:
-    its best boxes. Both come from one prefill, so that a box costs one step more. The cache is used up;
-    with room for one token, rows that try one corner need no copy of it."""
+    its best boxes, or the given ones of each row, in their order. Both come from one prefill, so that a box
+    costs one step more. The cache is used up; with room for one token, rows that try one corner need no
+    copy of it."""
     presence = logits[:, 0].float().softmax(-1)[:, control.object].tolist()
-    first = _locations(logits[:, 1], control).softmax(-1)  # (B, cells)
+    first = _shares(logits[:, 1], control, search)  # (B, cells)
     corners = [_likely(row, search) for row in first]
-    joint = _joint(model, cache, control, first, corners, search.rows_at_once)
-    return [
-        Found(here, _best(cells, pairs, control.grid, search))
-        for here, cells, pairs in zip(presence, corners, joint, strict=True)
+    joint = _joint(model, cache, control, first, corners, search)
+    judged = [
+        _Pairs(cells, shares.flatten(), control.grid) for cells, shares in zip(corners, joint, strict=True)
     ]
+    found = [
+        pairs.best(search) if given is None else pairs.judge(given[row]) for row, pairs in enumerate(judged)
+    ]
+    return [Found(here, boxes) for here, boxes in zip(presence, found, strict=True)]
 
 
-def _locations(logits: Tensor, control: Control) -> Tensor:
-    return logits[:, control.location : control.location + control.grid**2].float()
+def _shares(logits: Tensor, control: Control, search: Search, legal: Tensor | None = None) -> Tensor:
+    """Probabilities (B, cells) of the next location token, where only these compete."""
+    scores = logits[:, control.location : control.location + control.grid**2].float() / search.temperature
+    return (scores if legal is None else scores.masked_fill(~legal, -torch.inf)).softmax(-1)
 
 
 def _likely(shares: Tensor, search: Search) -> Tensor:
@@ -77,12 +90,7 @@ def _likely(shares: Tensor, search: Search) -> Tensor:
 
 
 def _joint(
-    model: Kosmos2,
-    cache: StaticCache,
-    control: Control,
-    first: Tensor,
-    corners: list[Tensor],
-    rows_at_once: int,
+    model: Kosmos2, cache: StaticCache, control: Control, first: Tensor, corners: list[Tensor], search: Search
 ) -> list[Tensor]:
     """For each row, the probability (corners tried, cells) of each pair."""
     device = first.device
@@ -90,37 +98,48 @@ def _joint(
     rows = torch.cat([torch.full_like(cells, row) for row, cells in enumerate(corners)])
     cells = torch.cat(corners)
     parts = []
-    size = cache.rows if once else rows_at_once
+    size = cache.rows if once else search.rows_at_once
     for some, these in zip(torch.split(rows, size), torch.split(cells, size), strict=True):
         room = cache if once else cache.copy(some, 1)
-        logits = _locations(decode_one(model, room, these + control.location), control)
+        logits = decode_one(model, room, these + control.location)
         legal = torch.stack([legal_corners(control.grid, cell, device) for cell in these.tolist()])
-        second = logits.masked_fill(~legal, -torch.inf).softmax(-1)
-        parts.append(first[some, these, None] * second)
+        parts.append(first[some, these, None] * _shares(logits, control, search, legal))
     return list(torch.split(torch.cat(parts), [len(one) for one in corners]))
 
 
-def _best(cells: Tensor, joint: Tensor, grid: int, search: Search) -> tuple[FoundBox, ...]:
-    """The boxes of most mass among the likeliest pairs, near-duplicates left out."""
-    flat = joint.flatten()
-    boxes = decode_cells(
-        cells.repeat_interleave(grid * grid),
-        torch.arange(grid * grid, device=cells.device).repeat(len(cells)),
-        grid,
-    )
-    candidates = flat.topk(min(CANDIDATES, int((flat > 0).sum()))).indices
-    overlap = pairwise_iou(boxes[candidates], boxes)  # (candidates, pairs)
-    mass = ((overlap >= RIGHT) * flat).sum(1)
-    order = mass.argsort(descending=True, stable=True)
-    found = {}
-    for place in order.tolist():
-        pair = int(candidates[place])
-        corner, cell = int(cells[pair // (grid * grid)]), pair % (grid * grid)
-        box = decode(corner, cell, grid)
-        if box is not None:
-            found[box] = FoundBox(corner, cell, float(mass[place]))
-    kept = suppress(found, search.max_overlap)
-    return tuple(found[box] for box in kept[: search.count])
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """All pairs of corners that were tried for one phrase."""
+
+    cells: Tensor  # (corners,) upper-left cells, each with all lower-right ones
+    shares: Tensor  # (corners * cells,) probabilities
+    grid: int
+
+    def best(self, search: Search) -> tuple[FoundBox, ...]:
+        """The boxes of most mass among the likeliest pairs, near-duplicates left out."""
+        number = self.grid**2
+        likely = self.shares.topk(min(CANDIDATES, int((self.shares > 0).sum()))).indices
+        pairs = [(int(self.cells[at // number]), at % number) for at in likely.tolist()]
+        found = {
+            box: one
+            for one in sorted(self.judge(pairs), key=lambda one: -one.mass)
+            if (box := decode(one.upper_left, one.lower_right, self.grid))
+        }
+        kept = suppress(found, search.max_overlap)
+        return tuple(found[box] for box in kept[: search.count])
+
+    def judge(self, pairs: Sequence[tuple[int, int]]) -> tuple[FoundBox, ...]:
+        """Each pair with the probability of all that overlap it by half or more."""
+        number, device = self.grid**2, self.cells.device
+        upper_left, lower_right = torch.tensor(pairs, device=device).view(-1, 2).T
+        all_upper_left = self.cells.repeat_interleave(number)
+        all_lower_right = torch.arange(number, device=device).repeat(len(self.cells))
+        overlap = pairwise_iou(
+            decode_cells(upper_left, lower_right, self.grid),
+            decode_cells(all_upper_left, all_lower_right, self.grid),
+        )
+        mass = ((overlap >= RIGHT) * self.shares).sum(1).tolist()
+        return tuple(FoundBox(*pair, share) for pair, share in zip(pairs, mass, strict=True))
 
 
 def decode_cells(upper_left: Tensor, lower_right: Tensor, grid: int) -> Tensor:

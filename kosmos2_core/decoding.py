@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -69,11 +70,13 @@ class Decoding:
     tokens twice, location tokens and the prompt among them, which forbids saying the same box again."""
 
     max_new_tokens: int = 256
+    beams: int = 1  # answers followed at once
     temperature: float = 0.0  # 0: always the likeliest
     top_p: float = 1.0
     seed: int | None = None
     no_repeat: int = 3  # no n words twice; 0: no such rule
     released: bool = False
+    scores: bool = True  # whether boxes that are said get scores, at the cost of one more pass over the text
     deadline_s: float | None = None  # on time.monotonic
 
     def __post_init__(self) -> None:
@@ -81,10 +84,13 @@ class Decoding:
             ("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "at least 1"),
             ("temperature", self.temperature, 0 <= self.temperature <= 100, "from 0 to 100"),
             ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("beams", self.beams, 1 <= self.beams <= 32, "from 1 to 32"),
             ("no_repeat", self.no_repeat, self.no_repeat == 0 or self.no_repeat >= 2, "0, or at least 2"),
         ):
             if not good:
                 raise InputError(f"{name} is {value}: it must be {what}.")
+        if self.beams > 1 and self.temperature > 0:
+            raise InputError("beams and a temperature exclude each other: beam search does not sample.")
 
 
 def generate(
@@ -100,7 +106,7 @@ def generate(
     prompts: the ids before, which the rules look at. Ends when all rows have, at the limit of tokens or
     of time, where the cache is full, or when the caller stops asking.
     """
-    rows = [_Row(control, decoding, list(prompts[row]) if prompts else []) for row in range(cache.rows)]
+    rows = [Rules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.rows)]
     choose = _chooser(decoding, logits.device)
     for step in range(decoding.max_new_tokens):
         scores = logits.float()
@@ -131,16 +137,16 @@ def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Ten
     return sample
 
 
-class _Row:
+class Rules:
     """What one row has said, and what it may say next."""
 
-    def __init__(self, control: Control, decoding: Decoding, prompt: list[int]) -> None:
+    def __init__(self, control: Control, decoding: Decoding, prompt: Sequence[int]) -> None:
         self.control, self.decoding = control, decoding
         self.ended = False
         self.grammar = None if decoding.released else Grammar(control, prompt)
         self.said: list[int] = []
         self.after: dict[tuple[int, ...], set[int]] = defaultdict(set)  # n - 1 ids: what followed them
-        for number in prompt if decoding.released else []:
+        for number in prompt if decoding.released else ():
             self.remember(number)
 
     def restrict(self, scores: Tensor) -> None:
@@ -164,6 +170,14 @@ class _Row:
         if self.grammar is not None:
             self.grammar.take(number)
         return number
+
+    def then(self, number: int) -> Rules:
+        """The rules of a row that says this next; these stay as they are."""
+        fresh = copy(self)
+        fresh.grammar, fresh.said = copy(self.grammar), list(self.said)
+        fresh.after = defaultdict(set, {ids: set(next_ids) for ids, next_ids in self.after.items()})
+        fresh.take(number)
+        return fresh
 
     def remember(self, number: int) -> None:
         """For the rule against repetition; outside `released` it is about words alone."""

@@ -12,74 +12,56 @@ once, and all prompts that share it start from a copy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from kosmos2_core.box_search import Found, Search, search_boxes
-from kosmos2_core.boxes import Box, decode
-from kosmos2_core.cache import StaticCache
-from kosmos2_core.decoding import Decoding, check_length, extend, generate, make_cache, pad_left, prefill
+from kosmos2_core.batch import MAX_ROWS, Looked, Row, Started, Starter
+from kosmos2_core.beam_search import beam_search
+from kosmos2_core.box_search import Found, Search
+from kosmos2_core.boxes import decode
+from kosmos2_core.calibration import Calibration, read_calibration
+from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.image import Source, load_image, preprocess
-from kosmos2_core.markdown import GroundedText
+from kosmos2_core.locating import Locator
 from kosmos2_core.model import Kosmos2
-from kosmos2_core.results import Answer, Entity
-from kosmos2_core.tasks import IMAGE, Generating, Locate, Request, locate_prompts, prompt_of
+from kosmos2_core.results import Answer, Entity, Option
+from kosmos2_core.tasks import Generating, Locate, Request, Score, prompt_of
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import parse_ids
+from kosmos2_core.tokens import Spoken, parse_ids
 from kosmos2_core.weights import load_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT = Decoding()
-MAX_ROWS = 64  # in one batch; bounds the memory for keys and values
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """Images that were looked at: their tokens in the decoder, and what asks about them."""
+class View(Looked):
+    """Images that were looked at, and what asks about them."""
 
     engine: Engine
-    features: tuple[Tensor, ...]  # (queries, D) each
 
     def run(self, *requests: Request, decoding: Decoding = DEFAULT) -> list[Answer]:
         return self.engine.run([(self, request) for request in requests], decoding)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One prompt of the batch: what is before it, and its ids with IMAGE where the view's next image is."""
-
-    view: View
-    ids: list[int]
-
-    @property
-    def leading(self) -> int:
-        """Images that the prompt does not place: they come first."""
-        return len(self.view.features) - self.ids.count(IMAGE)
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A batch of prompts, taken in."""
-
-    cache: StaticCache
-    logits: Tensor  # (B, last, V) after the last tokens
-    prompts: list[list[int]]
+Job = tuple[View | Sequence[Source], Request]
 
 
 class Engine:
-    def __init__(self, model: Kosmos2, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Kosmos2, tokenizer: Tokenizer, calibration: Calibration | None = None) -> None:
         if tokenizer.size > model.config.text_config.vocab_size:
             raise ModelError(
                 f"the tokenizer has {tokenizer.size} ids, the model {model.config.text_config.vocab_size}:"
                 " they are not of one checkpoint."
             )
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
+        self.calibration = calibration
+        self.starter = Starter(model, tokenizer.control)
+        self.locator = Locator(self.starter, calibration, self.look_at)
 
     @classmethod
     def load(
@@ -94,177 +76,161 @@ class Engine:
         in bfloat16; else the checkpoint's precision on the CPU."""
         if dtype not in ("auto", *DTYPES):
             raise InputError(f"dtype {dtype} is not known: say auto, {', '.join(DTYPES)}.")
-        cuda = torch.cuda.is_available()
-        if device.startswith("cuda") and not cuda:
-            raise InputError(f"device {device} is not there: torch {torch.__version__} sees no GPU; say cpu.")
-        try:
-            chosen = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
-        except RuntimeError:
-            raise InputError(f"device {device} is not known: say auto, cpu, cuda or cuda:1.") from None
+        chosen = choose_device(device)
         precision = torch.bfloat16 if dtype == "auto" and chosen.type == "cuda" else DTYPES.get(dtype)
         folder = checkpoint_folder(name, revision, offline)
-        return cls(load_model(folder, chosen, precision), Tokenizer.load(folder))
-
-    @torch.inference_mode()
-    def look(self, *images: Source) -> View:
-        """Encode images, in one batch; several are one prompt's, in this order."""
-        if not images:
-            return View(self, ())
-        size = self.model.config.vision_config.image_size
-        pixels = torch.stack([preprocess(load_image(image), size) for image in images])
-        return View(self, tuple(self.model.encode(pixels.to(self.device))))
+        tokenizer, calibration = Tokenizer.load(folder), read_calibration(folder)
+        return cls(load_model(folder, chosen, precision), tokenizer, calibration)
 
     @property
     def device(self) -> torch.device:
         return self.model.decoder.embedding.weight.device
 
-    @torch.inference_mode()
-    def run(self, jobs: Sequence[tuple[View, Request]], decoding: Decoding = DEFAULT) -> list[Answer]:
-        """Answer many requests about many views in as few batches as there are kinds of them."""
-        answers: dict[int, Answer] = {}
-        located = [(at, view, ask) for at, (view, ask) in enumerate(jobs) if isinstance(ask, Locate)]
-        asked = [(at, view, ask) for at, (view, ask) in enumerate(jobs) if not isinstance(ask, Locate)]
-        prompts = [locate_prompts(self.tokenizer, ask) for _, _, ask in located]
-        rows = [_Row(view, ids) for (_, view, _), own in zip(located, prompts, strict=True) for ids in own]
-        boxes = max((ask.max_boxes for _, _, ask in located), default=1)
-        corners = max((ask.max_corners for _, _, ask in located), default=1)
-        found = iter(self._search(rows, Search(count=boxes, max_corners=corners)))
-        for at, _, ask in located:
-            text = ask.grounded()
-            answers[at] = self._located(ask, text, [next(found) for _ in text.phrases])
-        said = self._generate(
-            [_Row(view, prompt_of(self.tokenizer, ask)) for _, view, ask in asked], decoding
-        )
-        for (at, _, _), (ids, finished) in zip(asked, said, strict=True):
-            answers[at] = self._said(ids, finished)
-        return [answers[at] for at in range(len(jobs))]
+    def look(self, *images: Source) -> View:
+        """Encode images, in one batch; several are one prompt's, in this order."""
+        return self.look_at([images])[0]
 
     @torch.inference_mode()
-    def stream(self, view: View, request: Generating, decoding: Decoding = DEFAULT) -> Iterator[Answer]:
-        """The answer so far, after each token; stop asking to cancel."""
-        row = _Row(view, prompt_of(self.tokenizer, request))
-        [(_, started)] = self._start([row], decoding.max_new_tokens)
+    def look_at(self, views: Sequence[Sequence[Source]]) -> list[View]:
+        """Several views, all their images in one batch."""
+        loaded = [tuple(load_image(image) for image in images) for images in views]
+        size = self.model.config.vision_config.image_size
+        pixels = [preprocess(image, size) for images in loaded for image in images]
+        features = iter(self.model.encode(torch.stack(pixels).to(self.device)) if pixels else ())
+        return [View(images, tuple(next(features) for _ in images), self) for images in loaded]
+
+    @torch.inference_mode()
+    def run(self, jobs: Sequence[Job], decoding: Decoding = DEFAULT) -> list[Answer]:
+        """Answer many requests, each about a view or about images, in as few batches as there are kinds of
+        them. Images given twice are encoded twice: look once, ask often."""
+        fresh = iter(self.look_at([seen for seen, _ in jobs if not isinstance(seen, View)]))
+        views = [seen if isinstance(seen, View) else next(fresh) for seen, _ in jobs]
+        asked = [(at, view, ask) for at, (view, (_, ask)) in enumerate(zip(views, jobs, strict=True))]
+        locate = [(at, view, ask) for at, view, ask in asked if isinstance(ask, Locate)]
+        score = [(at, view, ask) for at, view, ask in asked if isinstance(ask, Score)]
+        others = [(at, view, ask) for at, view, ask in asked if not isinstance(ask, Locate | Score)]
+        answers = [
+            *self.locator.locate(self.tokenizer, [(view, ask) for _, view, ask in locate]),
+            *self._score([(view, ask) for _, view, ask in score]),
+            *self._say([(view, ask) for _, view, ask in others], decoding),
+        ]
+        places = [at for at, _, _ in (*locate, *score, *others)]
+        return [answers[places.index(at)] for at in range(len(jobs))]
+
+    @torch.inference_mode()
+    def stream(
+        self, seen: View | Sequence[Source], request: Generating, decoding: Decoding = DEFAULT
+    ) -> Iterator[Answer]:
+        """The answer so far, after each token, and at last all of it with scores; stop asking to cancel."""
+        if decoding.beams > 1:
+            raise InputError("beam search knows its answer only at the end: stream with one beam.")
+        view = seen if isinstance(seen, View) else self.look(*seen)
+        row = Row(view.features, prompt_of(self.tokenizer, request))
+        [started] = self.starter.start([row], decoding.max_new_tokens)
         ids: list[int] = []
+        finished = False
         for [number] in self._steps(started, decoding):
-            if number is None:
-                yield self._said(ids, finished=True)
-                return
-            ids.append(number)
-            yield self._said(ids, finished=False)
+            finished = number is None
+            if number is not None:
+                ids.append(number)
+                yield self._answer(parse_ids(self.tokenizer, self._lead(row) + ids), finished=False)
+        yield self._judged([row], [(ids, finished)], decoding)[0]
 
-    def _search(self, rows: Sequence[_Row], search: Search) -> list[Found]:
-        found: dict[int, Found] = {}
-        for places, at in self._start(rows, more=1, last=2):
-            here = search_boxes(self.model, at.cache, at.logits, self.control, search)
-            found |= zip(places, here, strict=True)
-        return [found[place] for place in range(len(rows))]
+    # Scoring given answers.
 
-    def _generate(self, rows: Sequence[_Row], decoding: Decoding) -> list[tuple[list[int], bool]]:
+    def _score(self, jobs: Sequence[tuple[View, Score]]) -> list[Answer]:
+        rows, wanted = [], []
+        for view, ask in jobs:
+            prompt = prompt_of(self.tokenizer, ask.prompt)
+            for option in ask.options:
+                wanted.append(self.tokenizer.encode(option))
+                rows.append(Row(view.features, prompt + wanted[-1]))
+        likely: dict[int, float] = {}
+        last = max((len(ids) for ids in wanted), default=0) + 1
+        for at in self.starter.start(rows, more=0, last=last, most=16):
+            for row, place in enumerate(at.places):
+                ids = torch.tensor(wanted[place], device=self.device)
+                shares = at.logits[row, -len(ids) - 1 : -1].float().log_softmax(-1)
+                likely[place] = float(shares.gather(1, ids[:, None]).sum())
+        scored = (Option("", likely[place], len(wanted[place])) for place in range(len(rows)))
+        return [self._scored([replace(next(scored), text=text) for text in ask.options]) for _, ask in jobs]
+
+    @staticmethod
+    def _scored(options: list[Option]) -> Answer:
+        return Answer(max(options, key=lambda one: one.mean).text, options=tuple(options))
+
+    # Saying.
+
+    def _say(self, jobs: Sequence[tuple[View, Generating]], decoding: Decoding) -> list[Answer]:
+        rows = [Row(view.features, prompt_of(self.tokenizer, ask)) for view, ask in jobs]
         said: dict[int, tuple[list[int], bool]] = {}
-        for places, started in self._start(rows, decoding.max_new_tokens):
-            steps = list(self._steps(started, decoding))
-            for place, row in zip(places, zip(*steps, strict=True), strict=True):
-                ids = [number for number in row if number is not None]
-                said[place] = ids, len(ids) < len(row)
-        return [said[place] for place in range(len(rows))]
+        beams = decoding.beams
+        more = decoding.max_new_tokens if beams == 1 else 0
+        for at in self.starter.start(rows, more, most=max(MAX_ROWS // beams, 1)):
+            said |= zip(at.places, self._ids_of(at, decoding), strict=True)
+        return self._judged(rows, [said[place] for place in range(len(rows))], decoding)
 
-    def _steps(self, at: _Started, decoding: Decoding) -> Iterator[list[int | None]]:
+    def _ids_of(self, at: Started, decoding: Decoding) -> list[tuple[list[int], bool]]:
+        """Each row's ids, and whether it ended by itself."""
+        if decoding.beams > 1:
+            return beam_search(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
+        rows = list(zip(*self._steps(at, decoding), strict=True))
+        return [([number for number in row if number is not None], None in row) for row in rows]
+
+    def _steps(self, at: Started, decoding: Decoding) -> Iterator[list[int | None]]:
         return generate(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
 
-    def _start(self, rows: Sequence[_Row], more: int, last: int = 1) -> Iterator[tuple[list[int], _Started]]:
-        """Prefill rows, batch by batch: their places, and where they stand, with room for `more` tokens
-        and the logits after the `last` ones. A batch has one number of leading images."""
-        if any(row.leading < 0 for row in rows):
-            raise InputError("the prompt has more places for images than there are images: give one each.")
-        order = sorted(range(len(rows)), key=lambda place: rows[place].leading)
-        for leading, group in groupby(order, key=lambda place: rows[place].leading):
-            alike = list(group)
-            for start in range(0, len(alike), MAX_ROWS):
-                places = alike[start : start + MAX_ROWS]
-                yield places, self._start_batch([rows[place] for place in places], leading, more, last)
+    def _lead(self, row: Row) -> list[int]:
+        """The phrase that a prompt ends with, whose boxes are then the answer's first words: it begins the
+        answer. Its ids are words of the user's, between two control tokens of ours."""
+        if not row.ids or row.ids[-1] != self.control.phrase_end:
+            return []
+        start = len(row.ids) - 1 - row.ids[::-1].index(self.control.phrase)
+        return row.ids[start:]
 
-    def _start_batch(self, rows: Sequence[_Row], leading: int, more: int, last: int) -> _Started:
-        views = list(dict.fromkeys(row.view for row in rows))
-        begin = self._ids([IMAGE] * leading, start=True)
-        ends = [self._ids(row.ids) for row in rows]
-        if len(views) == len(rows):  # nothing to share: one pass
-            images = [image for row in rows for image in row.view.features]
-            x, real = self._embed([begin + end for end in ends], images)
-            cache = make_cache(self.model, len(rows), x.shape[1] + more)
-            logits = prefill(self.model, cache, x, real, last)
-            return _Started(cache, logits, [begin + end for end in ends])
+    def _judged(
+        self, rows: Sequence[Row], said: Sequence[tuple[list[int], bool]], decoding: Decoding
+    ) -> list[Answer]:
+        """Answers of generated ids; their boxes get scores by asking for each phrase where it is said."""
+        leads = [self._lead(row) for row in rows]
+        spoken = [parse_ids(self.tokenizer, lead + ids) for lead, (ids, _) in zip(leads, said, strict=True)]
+        found: Iterator[Found] = iter(())
+        if decoding.scores:
+            asked, given = [], []
+            for row, lead, (ids, _), words in zip(rows, leads, said, spoken, strict=True):
+                before = row.ids[: len(row.ids) - len(lead)]
+                for phrase in words.phrases:
+                    until = (lead + ids)[: phrase.closed]
+                    asked.append(Row(row.images, [*before, *until, self.control.object]))
+                    given.append(phrase.pairs)
+            found = iter(self.locator.search(asked, Search(), given))
+        return [
+            self._answer(words, finished, found if decoding.scores else None)
+            for words, (_, finished) in zip(spoken, said, strict=True)
+        ]
 
-        rest = [image for row in rows for image in row.view.features[leading:]]
-        common = 0 if rest else shared_length(ends, last)
-        prefix, ends = begin + ends[0][:common], [end[common:] for end in ends]
-        first = [image for view in views for image in view.features[:leading]]
-        shared = make_cache(self.model, len(views), len(prefix))
-        extend(self.model, shared, self._embed([prefix] * len(views), first)[0])
-
-        x, real = self._embed(ends, rest)
-        check_length(self.model, len(prefix) + x.shape[1] + more)
-        of_view = torch.tensor([views.index(row.view) for row in rows], device=self.device)
-        cache = shared.copy(of_view, x.shape[1] + more)
-        return _Started(cache, prefill(self.model, cache, x, real, last), [prefix + end for end in ends])
-
-    def _room(self, rows: int, length: int) -> StaticCache:
-        return make_cache(self.model, rows, length)
-
-    def _ids(self, ids: Sequence[int], start: bool = False) -> list[int]:
-        """With each IMAGE spelt out. Its slots carry the ids that the peer puts there."""
-        unknown, queries = self.control.unknown, self.model.config.latent_query_num
-        spelt = [self.control.start] if start else []
-        for number in ids:
-            if number == IMAGE:
-                spelt += [
-                    self.control.image,
-                    *range(unknown + 1, unknown + 1 + queries),
-                    self.control.image_end,
-                ]
-            else:
-                spelt.append(number)
-        return spelt
-
-    def _embed(self, rows: Sequence[list[int]], images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Embeddings of rows, padded on the left, with images in their slots; and where they are real."""
-        ids, real = pad_left(rows, self.control.pad, self.device)
-        if not images:
-            return self.model.embed(ids), real
-        begins, ends = ids == self.control.image, ids == self.control.image_end
-        slots = (begins.long().cumsum(1) > ends.long().cumsum(1)) & ~begins
-        return self.model.embed(ids, torch.stack(list(images)), slots), real
-
-    def _located(self, ask: Locate, text: GroundedText, found: Sequence[Found]) -> Answer:
+    def _answer(self, spoken: Spoken, finished: bool, found: Iterator[Found] | None = None) -> Answer:
         entities = []
-        for phrase, here in zip(text.phrases, found, strict=True):
-            scored = [
-                (box, (one.upper_left, one.lower_right))
-                for one in here.boxes[: ask.max_boxes]
-                if (box := self._box(one.upper_left, one.lower_right, here.presence * min(one.mass, 1.0)))
-                and (box.score or 0) >= ask.min_score
-            ]
-            boxes, cells = tuple(box for box, _ in scored), tuple(cell for _, cell in scored)
-            entities.append(Entity(text.of(phrase), phrase.start, phrase.end, boxes, here.presence, cells))
-        return Answer(text.text, tuple(entities))
-
-    def _said(self, ids: Sequence[int], finished: bool) -> Answer:
-        spoken = parse_ids(self.tokenizer, ids)
-        entities = tuple(
-            Entity(
-                *(spoken.text[one.start : one.end], one.start, one.end),
-                boxes=tuple(box for pair in one.pairs if (box := self._box(*pair))),
-                cells=one.pairs,
-            )
-            for one in spoken.phrases
+        for one in spoken.phrases:
+            if found is None:
+                boxes = tuple(box for pair in one.pairs if (box := decode(*pair, self.control.grid)))
+                here = Entity("", 0, 0, boxes, cells=one.pairs)
+            else:
+                here = self.locator.entity(next(found))
+            phrase = spoken.text[one.start : one.end]
+            entities.append(replace(here, phrase=phrase, start=one.start, end=one.end))
+        calibrated = found is not None and self.calibration is not None
+        return Answer(
+            spoken.text, tuple(entities), dropped=spoken.dropped, finished=finished, calibrated=calibrated
         )
-        return Answer(spoken.text, entities, spoken.dropped, finished)
-
-    def _box(self, upper_left: int, lower_right: int, score: float | None = None) -> Box | None:
-        box = decode(upper_left, lower_right, self.control.grid)
-        return box and Box(box.x1, box.y1, box.x2, box.y2, score)
 
 
-def shared_length(rows: Sequence[Sequence[int]], left: int) -> int:
-    """How many ids all rows begin with alike, some of each left over."""
-    longest = max(min(map(len, rows)) - left, 0)
-    return next((at for at in range(longest) if len({row[at] for row in rows}) > 1), longest)
+def choose_device(name: str) -> torch.device:
+    """auto: the GPU where there is one."""
+    cuda = torch.cuda.is_available()
+    if name.startswith("cuda") and not cuda:
+        raise InputError(f"device {name} is not there: torch {torch.__version__} sees no GPU; say cpu.")
+    try:
+        return torch.device(("cuda" if cuda else "cpu") if name == "auto" else name)
+    except RuntimeError:
+        raise InputError(f"device {name} is not known: say auto, cpu, cuda or cuda:1.") from None

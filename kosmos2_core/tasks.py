@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kosmos2_core.boxes import Box
+from kosmos2_core.commands import Splitter, split
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import GroundedText, Phrase, parse
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import encode_boxes, encode_grounded
+from kosmos2_core.tokens import encode_grounded
 
 IMAGE = -1
 
 
 @dataclass(frozen=True)
 class Locate:
-    """Where is it? Marked spans of a sentence, `put [the mug] into [the bowl]`; without marks the whole
-    text is one expression, or several separated by `;`."""
+    """Where is it? Marked spans of a sentence, `put [the mug] into [the bowl]`; without marks the splitter
+    says what to look for: one expression, several separated by `;`, or the things that a command names."""
 
     text: str
     max_boxes: int = 1
     min_score: float = 0.0
     max_corners: int = 16  # how many beginnings of a box are tried; 1: the likeliest alone, fastest
+    zoom: bool = False  # look again, closer, at what was found, and keep the better box
+    splitter: Splitter = split
 
     def __post_init__(self) -> None:
         if self.max_boxes < 1 or self.max_corners < 1:
@@ -40,16 +43,18 @@ class Locate:
         """The text, and what to look for in it."""
         grounded = parse(self.text)
         if not grounded.phrases:
-            spans = re.finditer(r"[^;\s](?:[^;]*[^;\s])?", grounded.text)
-            grounded = GroundedText(grounded.text, tuple(Phrase(*span.span()) for span in spans))
+            grounded = self.splitter(grounded.text)
         if not grounded.phrases:
-            raise InputError("there is nothing to locate: give an expression, as in `the red mug`.")
+            raise InputError(
+                f"{_short(self.text)} names nothing to locate: give an expression, as in `the red mug`, or"
+                " mark what to look for, as in `put [it] there`."
+            )
         return grounded
 
     @property
     def in_sentence(self) -> bool:
         """Whether what comes before a phrase belongs to it; expressions in a list stand alone."""
-        return bool(parse(self.text).phrases)
+        return bool(parse(self.text).phrases) or ";" not in self.text
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,26 @@ class Caption:
     ground: bool = True
 
 
+WORDINGS = (
+    "[It] is",
+    "What is [it]? It is",
+    "What is [this]? This is",
+    "Describe [this object]. This object is",
+    "[This] is",
+    "[The object] is",
+)
+
+
 @dataclass(frozen=True)
 class Describe:
-    """What is in this box?"""
+    """What is in this box? The wording's one mark gets the box; WORDINGS are those it was trained on."""
 
     box: Box
+    wording: str = WORDINGS[0]
+
+    def __post_init__(self) -> None:
+        if len(parse(self.wording).phrases) != 1:
+            raise InputError(f"{self.wording!r} does not mark one thing to describe, as in `[It] is`.")
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,22 @@ class Prompt:
 
 
 Generating = Caption | Describe | Ask | Chat | Prompt
-Request = Locate | Generating
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely is each of these answers to the prompt? The answer's text is the likeliest, by a token's
+    mean."""
+
+    prompt: Generating
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options or not all(option.strip() for option in self.options):
+            raise InputError("there is nothing to score: give options, none of them empty.")
+
+
+Request = Locate | Score | Generating
 
 
 def locate_prompts(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
@@ -122,14 +157,10 @@ def prompt_of(tokenizer: Tokenizer, request: Generating) -> list[int]:
         case Caption(detailed, ground):
             words = "Describe this image in detail:" if detailed else "An image of"
             return _start(tokenizer, ground) + tokenizer.encode(words)
-        case Describe(box):
-            it = [
-                control.phrase,
-                *tokenizer.encode("It"),
-                control.phrase_end,
-                *encode_boxes(tokenizer, [box]),
-            ]
-            return [control.grounding, *it, *tokenizer.encode("is")]
+        case Describe(box, wording):
+            about = parse(wording)
+            about = GroundedText(about.text, (replace(about.phrases[0], boxes=(box,)),))
+            return [control.grounding, *encode_grounded(tokenizer, about)]
         case Ask(question, region, ground):
             asked = parse(question) if region is None else _about(question, region)
             return _start(tokenizer, ground or bool(asked.phrases)) + _turn(tokenizer, asked)
@@ -166,3 +197,7 @@ def _about(question: str, region: Box) -> GroundedText:
         raise InputError("the question does not say what the region is: mark it, as in `what is [this]?`.")
     first = Phrase(*spans[0], (region,))
     return GroundedText(asked.text, (first, *asked.phrases[1:]))
+
+
+def _short(text: str) -> str:
+    return f"`{text}`" if len(text) <= 40 else f"`{text[:40]}...`"

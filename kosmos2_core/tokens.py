@@ -39,6 +39,7 @@ class SpokenPhrase:
     start: int
     end: int
     pairs: tuple[tuple[int, int], ...]  # cells of the upper-left and lower-right corners, legal ones only
+    closed: int = 0  # how many ids there are up to its `</phrase>`, included
 
 
 def encode_grounded(tokenizer: Tokenizer, grounded: GroundedText) -> list[int]:
@@ -109,15 +110,18 @@ class _Reader:
         if not (self.takes(self.control.phrase_end) and start < end):
             self.dropped += 1
             return
-        pairs: list[tuple[int, int]] | None = []
-        if self.at < len(self.ids) and self.ids[self.at] == self.control.object:
-            pairs = self.read_boxes()
-        if pairs is None:
-            self.dropped += 1
-            pairs = []
+        closed, pairs = self.at, self.read_boxes_here()
         legal = tuple(pair for pair in pairs if decode(*pair, self.control.grid))
         self.dropped += len(pairs) - len(legal)
-        self.phrases.append(SpokenPhrase(start, end, legal))
+        self.phrases.append(SpokenPhrase(start, end, legal, closed))
+
+    def read_boxes_here(self) -> list[tuple[int, int]]:
+        """The boxes of the phrase that just ended; none where there are none, or malformed ones."""
+        if not (self.at < len(self.ids) and self.ids[self.at] == self.control.object):
+            return []
+        pairs = self.read_boxes()
+        self.dropped += pairs is None
+        return pairs or []
 
     def read_words(self) -> int:
         """Say words up to the next control token; where they start, their first space left out."""

@@ -2,11 +2,14 @@
 
 import itertools
 import time
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from peer import make_peer, save_peer, shape
 
+from kosmos2_core.beam_search import beam_search
 from kosmos2_core.decoding import Decoding, decode_one, generate, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError
 from kosmos2_core.grammar import Grammar
@@ -75,22 +78,22 @@ def answers_on_one_prefix(model, control, pixels, prompts, decoding):
 
 
 @torch.no_grad()
-def peer_answer(peer, control, pixels, prompt, no_repeat):
+def peer_answer(peer, control, pixels, prompt, no_repeat, beams=1, new=NEW):
     ids = torch.tensor([with_image(control) + prompt])
     out = peer.generate(
         input_ids=ids,
         pixel_values=pixels,
         image_embeds_position_mask=slots_of(ids[0])[None].long(),
         attention_mask=torch.ones_like(ids),
-        max_new_tokens=NEW,
+        max_new_tokens=new,
         do_sample=False,
-        num_beams=1,
+        num_beams=beams,
         no_repeat_ngram_size=no_repeat,
         eos_token_id=control.end,
         pad_token_id=control.pad,
     )
-    new = out[0, ids.shape[1] :].tolist()
-    return list(itertools.takewhile(lambda number: number != control.end, new))
+    said = out[0, ids.shape[1] :].tolist()
+    return list(itertools.takewhile(lambda number: number != control.end, said))
 
 
 @pytest.mark.parametrize("no_repeat", [0, 3])
@@ -107,6 +110,51 @@ def test_a_shared_prefix_and_a_batch_change_nothing(model, tokenizer, pixels, pr
     together = answers_on_one_prefix(model, tokenizer.control, pixels, prompts, decoding)
     alone = [answer(model, tokenizer.control, pixels, prompt, decoding) for prompt in prompts]
     assert together == alone
+
+
+@torch.no_grad()
+def beam_answers(model, control, pixels, prompts, beams, new):
+    """Prompts of different length in one batch."""
+    before = [with_image(control) + prompt for prompt in prompts]
+    ids, real = pad_left(before, control.pad, pixels.device)
+    begins, ends = ids == control.image, ids == control.image_end
+    slots = (begins.long().cumsum(1) > ends.long().cumsum(1)) & ~begins
+    x = model.embed(ids, model.encode(pixels).expand(len(prompts), -1, -1), slots)
+    cache = make_cache(model, len(prompts), x.shape[1])
+    logits = prefill(model, cache, x, real)[:, 0]
+    decoding = Decoding(max_new_tokens=new, beams=beams, released=True)
+    return beam_search(model, cache, logits, control, decoding, before)
+
+
+@pytest.mark.parametrize("beams", [2, 5])
+def test_beam_search_finds_the_peer_s_answers(peer, model, tokenizer, pixels, prompts, beams):
+    """The peer takes one prompt at a time, as it is wrong on more."""
+    some, new = prompts[:8], 24
+    said = beam_answers(model, tokenizer.control, pixels, some, beams, new)
+    # A random model seldom says </s>: let a word end the answer that some answers have and some have not.
+    counts = Counter(number for ids, _ in said for number in set(ids[4:]))
+    control = replace(tokenizer.control, end=next(n for n, count in counts.items() if 1 < count < len(some)))
+    found = beam_answers(model, control, pixels, some, beams, new)
+    assert [ids for ids, _ in found] == [
+        peer_answer(peer, control, pixels, prompt, 3, beams, new) for prompt in some
+    ]
+    assert {ended for _, ended in found} == {True, False}
+
+
+def test_beams_are_well_formed_and_end_in_time(model, tokenizer, pixels):
+    control = tokenizer.control
+    prompt = [control.start, control.grounding, control.phrase]
+
+    def search(**settings):
+        with torch.no_grad():
+            cache = make_cache(model, 1, 3)
+            logits = prefill(model, cache, model.embed(torch.tensor([prompt])))[:, 0]
+            return beam_search(model, cache, logits, control, Decoding(beams=4, **settings), [prompt])[0][0]
+
+    ids = prompt + search(max_new_tokens=80)
+    marks = [at for at, number in enumerate(ids) if number in (control.phrase_end, control.object_end)]
+    assert parse_ids(tokenizer, ids[: marks[-1] + 1] if marks else []).dropped == 0
+    assert len(search(deadline_s=time.monotonic())) == 1
 
 
 @torch.no_grad()
@@ -205,6 +253,8 @@ def test_what_is_longer_than_the_model_is_said(model):
         {"temperature": float("nan")},
         {"top_p": 0},
         {"no_repeat": 1},
+        {"beams": 0},
+        {"beams": 2, "temperature": 1.0},
     ],
 )
 def test_settings_that_make_no_sense_are_said(settings):

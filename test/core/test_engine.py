@@ -1,6 +1,8 @@
 """The engine: every kind of question, on one image, on many, on none, and the peer's prompts."""
 
 import itertools
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,21 @@ from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.markdown import parse
-from kosmos2_core.tasks import IMAGE, Ask, Caption, Chat, Describe, Locate, Prompt, locate_prompts, prompt_of
+from kosmos2_core.tasks import (
+    IMAGE,
+    WORDINGS,
+    Ask,
+    Caption,
+    Chat,
+    Describe,
+    Locate,
+    Prompt,
+    Score,
+    locate_prompts,
+    prompt_of,
+)
+from kosmos2_core.tokens import parse_ids
+from kosmos2_core.zoom import cut_around
 
 QUERIES, SIZE = 8, 56
 BOX = decode(44, 863)
@@ -28,6 +44,7 @@ REQUESTS = [
     Ask("What colour is it?", region=BOX, ground=True),
     Chat("And the can?", turns=(("What is red?", "The mug."),)),
     Prompt("It is", ground=True),
+    Score(Ask("What is red?"), ("the mug", "the bowl on the left")),
 ]
 
 
@@ -61,6 +78,11 @@ PROMPTS = [
     (Caption(detailed=True), "<grounding> Describe this image in detail:", None),
     (Caption(ground=False), "An image of", None),
     (Describe(BOX), "<grounding><phrase> It</phrase> is", [(44, 863)]),
+    (
+        Describe(BOX, WORDINGS[3]),
+        "<grounding> Describe<phrase> this object</phrase>. This object is",
+        [(44, 863)],
+    ),
     (Ask("What is it?"), "Question: What is it? Answer:", None),
     (Ask("What is it?", ground=True), "<grounding> Question: What is it? Answer:", None),
     (
@@ -89,7 +111,7 @@ def test_a_prompt_is_the_peer_s(engine, processor, images, request_, text, boxes
         ids = prompt_of(engine.tokenizer, Ask(request_.question, request_.region, ground=True))
     else:
         ids = prompt_of(engine.tokenizer, request_)
-    assert engine._ids([IMAGE, *ids], start=True) == theirs["input_ids"]
+    assert engine.starter.spell([IMAGE, *ids], start=True) == theirs["input_ids"]
 
 
 def test_a_phrase_in_a_sentence_is_prompted_with_the_sentence_up_to_it(engine, processor):
@@ -99,6 +121,18 @@ def test_a_phrase_in_a_sentence_is_prompted_with_the_sentence_up_to_it(engine, p
         "<grounding> put the red mug into<phrase> the bowl</phrase><object>",
     ]
     assert prompts == [processor(text=text, add_special_tokens=False).input_ids for text in texts]
+
+
+def test_a_command_without_marks_is_split(engine, processor):
+    marked = Locate("pick up [the red mug] and put it into [the bowl]")
+    plain = Locate("pick up the red mug and put it into the bowl")
+    assert locate_prompts(engine.tokenizer, plain) == locate_prompts(engine.tokenizer, marked)
+
+
+def test_another_splitter_may_say_what_is_looked_for(engine):
+    ask = Locate("pick up the red mug", splitter=lambda text: parse(text.replace("red mug", "[red mug]")))
+    [prompt] = locate_prompts(engine.tokenizer, ask)
+    assert prompt == locate_prompts(engine.tokenizer, Locate("pick up the [red mug]"))[0]
 
 
 def test_expressions_in_a_list_are_prompted_alone(engine, processor):
@@ -144,9 +178,12 @@ def test_the_released_mode_says_what_the_peer_says(engine, peer, processor, imag
     released = Decoding(max_new_tokens=24, released=True)
     for request_, text, boxes in PROMPTS:
         if boxes is None:
-            expected = engine._said(peer_ids(peer, processor, images[0], text), finished=False)
+            expected = parse_ids(engine.tokenizer, peer_ids(peer, processor, images[0], text))
             [answer] = engine.look(images[0]).run(request_, decoding=released)
-            assert (answer.text, answer.phrases) == (expected.text, expected.phrases)
+            assert answer.text == expected.text
+            assert [(e.start, e.end, e.cells) for e in answer.phrases] == [
+                (one.start, one.end, one.pairs) for one in expected.phrases
+            ]
 
 
 def test_locating_gives_each_phrase_its_best_boxes_with_scores(engine, images):
@@ -235,8 +272,8 @@ def test_interleaved_images_are_where_they_belong(engine, images):
 
     def logits(*order):
         view = engine.look(*order)
-        ids = engine._ids(prompt_of(engine.tokenizer, shots), start=True)
-        x, _ = engine._embed([ids], list(view.features))
+        ids = engine.starter.spell(prompt_of(engine.tokenizer, shots), start=True)
+        x, _ = engine.starter.embed([ids], list(view.features))
         return engine.model.decoder(x, torch.arange(len(ids))[None], None, True, None)
 
     with torch.inference_mode():
@@ -244,7 +281,8 @@ def test_interleaved_images_are_where_they_belong(engine, images):
 
 
 @pytest.mark.parametrize(
-    "request_", [Locate(""), Locate(" ; "), Ask(" "), Ask("what?", region=BOX), Chat(" ")]
+    "request_",
+    [Locate(""), Locate(" ; "), Locate("pick it up"), Ask(" "), Ask("what?", region=BOX), Chat(" ")],
 )
 def test_a_question_that_makes_no_sense_is_said(engine, images, request_):
     with pytest.raises(InputError):
@@ -266,6 +304,147 @@ def test_what_cannot_be_loaded_is_said(engine, tmp_path, peer):
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="sees no GPU"):
             Engine.load(tmp_path, device="cuda")
+
+
+# Scores, a closer look, beams.
+
+
+def forced(words):
+    """A prompt that ends with a phrase, whose box is then the answer's beginning."""
+    return Prompt(f"[{words}]", ground=True)
+
+
+def test_a_phrase_that_the_prompt_ends_with_begins_the_answer(engine, images):
+    [answer] = engine.look(images[0]).run(forced("the red mug"), decoding=SHORT)
+    assert answer.text.startswith("the red mug")
+    assert answer.phrases[0].phrase == "the red mug"
+
+
+def test_boxes_that_are_said_have_the_scores_of_boxes_that_are_searched(engine, images, monkeypatch):
+    control, logits = engine.control, engine.model.decoder.logits
+
+    def willing(hidden):  # a random model seldom says a box: make it likely
+        out = logits(hidden)
+        out[..., [control.object, control.object_end]] += 30
+        return out
+
+    monkeypatch.setattr(engine.model.decoder, "logits", willing)
+    view = engine.look(images[0])
+    said, whole = view.run(forced("the red mug"), Caption(), decoding=SHORT)
+    [found] = view.run(Locate("the red mug", max_boxes=64))
+    best = dict(zip(found.phrases[0].cells, found.phrases[0].boxes, strict=True))
+    [mug, *_] = said.phrases
+    assert mug.presence == pytest.approx(found.phrases[0].presence, abs=1e-5)
+    assert mug.boxes
+    for cells, box in zip(mug.cells, mug.boxes, strict=True):
+        assert 0 < box.score <= mug.presence
+        if cells in best:
+            assert box.score == pytest.approx(best[cells].score, abs=1e-5)
+    assert all(0 <= box.score <= 1 for phrase in whole.phrases for box in phrase.boxes)
+
+
+def test_without_scores_boxes_are_the_same(engine, images):
+    view = engine.look(images[0])
+    with_scores, without = (
+        view.run(Caption(), decoding=replace(SHORT, scores=scores))[0] for scores in (True, False)
+    )
+    same(with_scores, without)
+    assert all(phrase.presence is None for phrase in without.phrases)
+
+
+@torch.no_grad()
+def test_given_answers_are_as_likely_as_the_peer_says(engine, peer, processor, images):
+    options = ("the mug", "the bowl on the left")
+    [answer] = engine.look(images[0]).run(Score(Ask("What is red?"), options))
+    assert [option.text for option in answer.options] == list(options)
+    for option in answer.options:
+        text = f"Question: What is red? Answer: {option.text}"
+        inputs = processor(images=Image.fromarray(images[0]), text=text, return_tensors="pt")
+        ids = inputs["input_ids"][0, -option.tokens :]
+        shares = peer(**inputs).logits[0, -option.tokens - 1 : -1].log_softmax(-1)
+        expected = float(shares.gather(1, ids[:, None]).sum())
+        assert option.log_probability == pytest.approx(expected, abs=1e-3)
+        assert option.mean == pytest.approx(expected / len(ids), abs=1e-3)
+    assert answer.text == max(answer.options, key=lambda option: option.mean).text
+
+
+def test_options_are_scored_without_an_image_too(engine):
+    [answer] = engine.run([([], Score(Prompt("The sky is"), ("blue", "green")))])
+    assert answer.text in ("blue", "green")
+
+
+@pytest.mark.parametrize("options", [(), ("",), ("the mug", "  ")])
+def test_nothing_to_score_is_said(options):
+    with pytest.raises(InputError, match="nothing to score"):
+        Score(Ask("What is red?"), options)
+
+
+def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
+    control, logits = engine.control, engine.model.decoder.logits
+
+    def small(hidden):  # a random model's boxes are large: make those from one cell to the next but three
+        out = logits(hidden)
+        out[..., [control.location + cell for cell in (14 * 32 + 14, 17 * 32 + 17)]] += 6
+        return out
+
+    monkeypatch.setattr(engine.model.decoder, "logits", small)
+    asks = [Locate("the red mug; a bowl; the can", zoom=zoom, max_boxes=2) for zoom in (False, True)]
+    jobs = [(view, ask) for view in map(engine.look, images) for ask in asks]
+    answers = engine.run(jobs)
+    changed = 0
+    for plain, closer in zip(answers[::2], answers[1::2], strict=True):
+        for before, after in zip(plain.phrases, closer.phrases, strict=True):
+            assert after.boxes[0].score >= before.boxes[0].score
+            assert after.presence == pytest.approx(before.presence, abs=1e-5)
+            part = cut_around(before.boxes[0])
+            if after.cells != before.cells:
+                changed += 1
+                assert part.x1 - 0.02 <= after.boxes[0].x1 < after.boxes[0].x2 <= part.x2 + 0.02
+    assert changed
+
+
+def test_zoom_is_for_one_image(engine, images):
+    with pytest.raises(InputError, match="zoom is for one image"):
+        engine.look(*images[:2]).run(Locate("the red mug", zoom=True))
+
+
+def test_images_may_be_given_with_the_request(engine, images):
+    ask = Locate("the red mug")
+    [given, none] = engine.run([([images[0]], ask), ([], Prompt("The mug is"))], SHORT)
+    [looked] = engine.look(images[0]).run(ask)
+    assert given == looked
+    assert none.text
+
+
+def test_beams_answer_in_any_company(engine, images):
+    beams = Decoding(max_new_tokens=12, beams=3, released=True)
+    view, asks = engine.look(images[0]), [Caption(), Ask("What is red?"), Prompt("It is")]
+    together = view.run(*asks, decoding=beams)
+    for ask, answer in zip(asks, together, strict=True):
+        same(answer, view.run(ask, decoding=beams)[0])
+    with pytest.raises(InputError, match="stream with one beam"):
+        next(engine.stream(view, Caption(), beams))
+
+
+def test_a_calibration_beside_the_weights_changes_scores(engine, images, peer, processor, tmp_path):
+    save_peer(peer, tmp_path)
+    processor.tokenizer.save_pretrained(tmp_path)
+    ask = Locate("the red mug", max_boxes=3)
+
+    def locate(**calibration):
+        (tmp_path / "calibration.json").write_text(json.dumps(calibration))
+        [answer] = Engine.load(tmp_path, device="cpu").look(images[0]).run(ask)
+        assert answer.calibrated
+        return answer.phrases[0]
+
+    [plain] = engine.look(images[0]).run(ask)
+    assert not plain.calibrated
+    [before] = plain.phrases
+    flatter, sharper = locate(slope=0.5, temperature=1), locate(slope=1, temperature=0.2)
+    assert flatter.cells == before.cells
+    for after in (flatter, sharper):
+        assert after.presence == pytest.approx(before.presence)
+        assert after.boxes[0].score > before.boxes[0].score  # below a half, both raise it
 
 
 def test_a_box_needs_no_score():

@@ -1,0 +1,321 @@
+"""Which words of a command to a robot are to be located: `put [the mug] on [the table]`.
+
+With `;` a text is a list of expressions. A command starts, after polite words, with a verb that robots are
+given (`_KINDS`); any other text is one expression as a whole. In a command:
+
+- A noun phrase begins at a determiner, a number or any word not listed below, and ends at punctuation, an
+  adverb, a particle, a pronoun, the next verb, the next determiner. `and` and `or` part two noun phrases
+  where a determiner or a verb follows: `the red and blue ball` is one, and so is `between A and B`.
+- What tells which thing is meant belongs to it: `of`, `with`, `wearing`, `that is`, and the prepositions of
+  place: `pick up [the mug left of the bowl]`.
+- From where and to where are things of their own: `take [the mug] from [the shelf] to [the table]`.
+- After a verb of placing (put, stack, hang), where no `to`, `into`, `onto` says to where, the last
+  preposition of place after a thing does: `put [the mug on the tray] next to [the sink]`; after no thing,
+  the first: `put it on [the table next to the sink]`.
+- Not located: what names no thing (`it`, `that one`, `the left`, `two meters`), the robot and what is
+  `your`s.
+
+A verb that is a noun or an adjective too (press, set, open, empty) counts only before a determiner, number,
+pronoun, adverb, particle, `to`, `from` or `at`: `press [the button]`, but `[press next to the drill]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kosmos2_core.errors import InputError
+from kosmos2_core.markdown import GroundedText, Phrase
+
+Splitter = Callable[[str], GroundedText]
+
+# "other" ends a noun phrase and is no part of one: pronouns, adverbs, particles, conjunctions.
+_Kind = Literal[
+    "verb", "placing", "polite", "determiner", "number", "word", "and",
+    "place", "source", "goal", "belonging", "relative", "other", "pause",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    start: int
+    end: int
+    words: str
+    kind: _Kind
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(re.split(r",\s+", text))
+
+
+_BESIDE = frozenset(
+    f"{before}{side} of"
+    for before in ("", "in ", "on ", "to ", "at ", "in the ", "on the ", "to the ", "at the ")
+    for side in ("left", "right", "top", "front", "back", "left side", "right side", "left hand side")
+)
+_COUNTED = frozenset(f"from the {side}" for side in ("left", "right", "top", "bottom", "front", "back"))
+_NOUNS_TOO = _listed(
+    """brush, clean, clear, clip, cover, dock, dry, drill, empty, hammer, hand, head, hook, lift, light,
+    lock, lower, mop, open, park, plug, press, roll, screw, set, slide, split, stack, stick, switch, tap,
+    vacuum, watch"""
+)
+_WORDS: dict[_Kind, frozenset[str]] = {
+    "verb": _NOUNS_TOO
+    | _listed(
+        """add, align, approach, are there, avoid, bring, carry, catch, check, choose, close, collect, come,
+        connect, count, cut, deliver, detach, detect, disconnect, do you see, drive, enter, examine, explore,
+        feed, fetch, fill, find, flip, fold, follow, get, give, go, grab, grab hold of, grasp, grip, help,
+        hit, hold, identify, inspect, is there, knock, load, locate, look, loosen, mix, navigate, pack, pass,
+        peel, pick, pinch, point, poke, press and hold, put away, raise, reach, recognize, release, remove,
+        replace, retrieve, return, rinse, rotate, scan, scrub, search, see, select, separate, shake, show,
+        slice, sort, squeeze, stir, stop, swap, sweep, take, take hold of, tell, throw away, tidy, tighten,
+        tilt, touch, track, try, turn, twist, unfold, unload, unlock, unpack, unplug, unscrew, unstack, use,
+        wait, walk, wash, where are, where is, where's, wipe, wrap"""
+    ),
+    # A preposition of place says to where.
+    "placing": _listed(
+        """arrange, attach, drop, hang, hide, insert, install, lay, lean, leave, mount, move, pile, place,
+        plug, position, pour, pull, push, put, roll, screw, set, shift, slide, spread, stack, stick, store,
+        throw, toss, transfer"""
+    ),
+    "polite": _listed(
+        """can you, could you, would you, will you, i want you to, i need you to, i would like you to,
+        i'd like you to, robot, hey, hi, hello, ok, okay, first, next, finally, do not, don't, never,
+        let's"""
+    ),
+    "determiner": _listed(
+        "the, a, an, this, that, these, those, my, your, his, her, its, our, their, every, each"
+    ),
+    "number": _listed(
+        """all, any, another, both, few, half, many, several, some, one, two, three, four, five, six, seven,
+        eight, nine, ten, everything, something, anything"""
+    ),
+    "and": _listed("and, or"),
+    "place": _BESIDE
+    | _listed(
+        """above, across, across from, against, along, among, around, at, behind, below, beneath, beside,
+        between, by, close to, closest to, in, in between, in front of, inside, inside of, near, nearest to,
+        next to, on, opposite, outside, over, under, underneath, upon, within"""
+    ),
+    "source": _listed("from, off, off of, out of, past, through, via"),
+    "goal": _listed("to, into, onto, toward, towards"),
+    "belonging": _listed(
+        """of, with, without, for, made from, wearing, holding, carrying, containing, facing, showing,
+        attached to, connected to, belonging to, similar to"""
+    ),
+    "relative": _listed("who, which, whose, standing, lying, sitting, located"),
+    "other": _listed(
+        """i, me, you, he, him, she, it, we, us, they, them, there, here, is, are, was, were, be, has, have,
+        had, do, up, down, out, away, aside, back, together, apart, left, right, forward, forwards, backward,
+        backwards, straight, ahead, home, upright, clockwise, counterclockwise, a bit, slowly, carefully,
+        gently, quickly, firmly, immediately, now, right now, then, again, also, too, just, only, please,
+        kindly, thanks, thank you, not, but, so, if, when, where, while, until, before, after, because, as,
+        what"""
+    ),
+    # Things whose first word would be taken for a verb; where a thing is counted from.
+    "word": _COUNTED | _listed("stop sign, stop signs, stop button, push button, turn signal"),
+}
+# Of a verb in two lists, the kind is the later.
+_KINDS = {words: kind for kind, listed in _WORDS.items() for words in listed}
+_LONGEST = {words.split()[0]: size for size in range(2, 6) for words in _KINDS if len(words.split()) == size}
+_UNITS = _listed(
+    """degree, degrees, m, cm, mm, meter, meters, metre, metres, centimeter, centimeters, inch, inches, feet,
+    step, steps, second, seconds, minute, minutes, times"""
+)
+# No thing by themselves; `one` is a noun to spaCy.
+_VAGUE = (
+    _UNITS
+    | _COUNTED
+    | _listed(
+        """left, right, top, bottom, front, back, rear, side, middle, center,
+        way, direction, one, ones, robot, gripper, arm"""
+    )
+)
+_VERBS = {"verb", "placing"}
+_STARTING = {*_VERBS, "polite"}  # only where no noun phrase is under way, as in `the can you see`
+_BEGINNING = {"determiner", "number", "word"}
+_ENDING = {"source", "goal", "other", "pause"}
+_BEFORE_NEXT = {"determiner", "word"}  # a determiner after these begins the next noun phrase
+_BEFORE_COMMAND = {"polite", "other", "and", "pause"}
+_AFTER_VERB = {"determiner", "number", "source", "goal", "other"}
+_END = _Token(0, 0, "", "pause")
+# The parser's names of what tells which thing is meant.
+_MODIFIERS = {"prep", "relcl", "acl", "advmod", "amod", "nummod"}
+
+# Each alternative takes its characters once, so that reading takes time linear in the text.
+_WORD = re.compile(r"\w+(?:(?:['’/&-]|(?<=\d)[.,](?=\d))\w+)*|[.,:!?()\[\]{}…–—\n]+|(?<=\s)-(?=\s)")
+
+
+def split(text: str) -> GroundedText:
+    """Mark what is to be located, by the rule above."""
+    if ";" in text:
+        return _list(text)
+    tokens = _tokens(text)
+    first = next((token for token in tokens if token.kind not in _BEFORE_COMMAND), _END)
+    if first.kind not in _VERBS:
+        return _whole(text)
+    expressions = (words for placing, clause in _clauses(tokens) for words in _expressions(placing, clause))
+    named = filter(None, map(_named, expressions))
+    return GroundedText(text, tuple(Phrase(words[0].start, words[-1].end) for words in named))
+
+
+def spacy_splitter(nlp: Callable[[str], Any]) -> Splitter:
+    """Mark what is to be located by the parse of a spaCy pipeline, such as `spacy.load("en_core_web_sm")`.
+
+    A noun chunk is an expression, with what the parser hangs on the right of its noun: prepositions,
+    relative clauses. A text without a verb at a root is one expression. Lists, and what names no thing, are
+    as in `split`.
+    """
+
+    def split_parsed(text: str) -> GroundedText:
+        if ";" in text:
+            return _list(text)
+        doc = nlp(text)
+        if not doc.has_annotation("DEP"):
+            raise InputError(
+                "the spaCy pipeline does not parse: use one with a parser, such as en_core_web_sm."
+            )
+        if not any(token.dep_ == "ROOT" and token.pos_ in {"VERB", "AUX"} for token in doc):
+            return _whole(text)
+        phrases: list[Phrase] = []
+        end = 0
+        for chunk in doc.noun_chunks:
+            if chunk.start >= end and _chunk_is_thing(chunk):
+                edges = [word.right_edge.i + 1 for word in chunk.root.rights if word.dep_ in _MODIFIERS]
+                end = max([chunk.end, *edges])
+                words = [word for word in doc[chunk.start : end] if not (word.is_punct or word.is_space)]
+                phrases.append(Phrase(words[0].idx, words[-1].idx + len(words[-1])))
+        return GroundedText(text, tuple(phrases))
+
+    return split_parsed
+
+
+def _list(text: str) -> GroundedText:
+    pieces = re.finditer(r"[^;\s](?:[^;]*[^;\s])?", text)
+    return GroundedText(text, tuple(Phrase(*piece.span()) for piece in pieces))
+
+
+def _whole(text: str) -> GroundedText:
+    """All of the text is one expression, but for its full stop."""
+    expression = text.strip()
+    if expression.endswith((".", "!", "?")):
+        expression = expression[:-1].rstrip()
+    start = len(text) - len(text.lstrip())
+    return GroundedText(text, (Phrase(start, start + len(expression)),) if expression else ())
+
+
+def _tokens(text: str) -> list[_Token]:
+    found = list(_WORD.finditer(text))
+    words = [word[0].lower().replace("’", "'") for word in found] + ["."]
+    tokens: list[_Token] = []
+    i = 0
+    while i < len(found):
+        before = tokens[-1] if tokens else _END
+        size, kind = _kind(before, words[i : i + 5])
+        if found[i][0] == "A" and before.kind == "word":  # shelf A
+            size, kind = 1, "word"
+        end = i + size
+        tokens.append(_Token(found[i].start(), found[end - 1].end(), " ".join(words[i:end]), kind))
+        i = end
+    return tokens
+
+
+def _kind(before: _Token, words: list[str]) -> tuple[int, _Kind]:
+    """How many of the words are one token, and of which kind it is after the token before."""
+    kind, after = map(_listed_kind, words[:2])
+    if before.words in {"the", "a", "an"} and before.kind == "determiner":  # the off switch
+        return 1, kind if kind in {"number", "pause"} else "word"
+    if kind == "number" and words[1] in _UNITS and before.kind != "determiner":
+        return 2, "other"
+    if before.kind == "relative" and kind == "other":  # the mug that is
+        return 1, "relative"
+    if before.kind in {"number", "word"} and words[0] == "that":
+        return 1, "relative"
+    naming = before.kind not in _BEFORE_COMMAND | _VERBS and before.words != "to"
+    for size in range(_LONGEST.get(words[0], 1), 1, -1):
+        longer = _KINDS.get(" ".join(words[:size]))
+        if longer and not (naming and longer in _STARTING):
+            return size, longer
+    if kind in _STARTING and (naming or not _is_verb(words[0], words[1])):
+        return 1, "word"
+    if words[0] in {"left", "right"}:  # the top left drawer, on your left; but: move the cup left
+        names = after == "word" or before.kind in {"determiner", "place"} or before.words in _VAGUE
+        return 1, "word" if names else "other"
+    return 1, kind
+
+
+def _listed_kind(word: str) -> _Kind:
+    if not (word[0].isalnum() or word[0] == "_"):
+        return "pause"
+    return "number" if word[0].isdigit() else _KINDS.get(word, "word")
+
+
+def _is_verb(word: str, after: str) -> bool:
+    """Whether one of the verbs is a verb here: in `set the cup down`, not in `set of cups`."""
+    if word in _NOUNS_TOO:
+        return _listed_kind(after) in _AFTER_VERB or after in {"at", "over"}
+    return after != "of"
+
+
+def _clauses(tokens: list[_Token]) -> Iterator[tuple[bool, list[_Token]]]:
+    """What stands between verbs, pauses, and each `and` that parts noun phrases; and whether its verb is one
+    of placing."""
+    placing = between = False
+    clause: list[_Token] = []
+    for token, after in zip(tokens, [*tokens[1:], _END], strict=True):
+        parts = token.kind == "and" and after.kind in {"determiner", "number"} and not between
+        if parts or token.kind == "pause" or token.kind in _STARTING:
+            yield placing, clause
+            clause, between = [], False
+            placing = token.kind == "placing" or (placing and token.kind != "verb")
+        else:
+            clause.append(token)
+            between = token.words in {"between", "in between"} or (between and token.kind != "and")
+    yield placing, clause
+
+
+def _expressions(placing: bool, clause: list[_Token]) -> Iterator[list[_Token]]:
+    """The noun phrases of a clause, each with what belongs to it."""
+    aim = _aim(clause) if placing else -1
+    phrase: list[_Token] = []
+    for i, token in enumerate([*clause, _END]):
+        ends = i == aim or token.kind in _ENDING
+        if ends or (token.kind == "determiner" and phrase and phrase[-1].kind in _BEFORE_NEXT):
+            yield phrase
+            phrase = []
+        if not ends and (phrase or token.kind in _BEGINNING):
+            phrase.append(token)
+
+
+def _aim(clause: list[_Token]) -> int:
+    """The index of the preposition of place that says to where: the last after the thing to place."""
+    kinds = [token.kind for token in clause]
+    if "goal" in kinds or "place" not in kinds:
+        return -1
+    first = kinds.index("place")
+    if "word" not in kinds[:first]:  # put it on the table next to the bowl
+        return first
+    # Not: the mug that is on the table.
+    places = (i for i, kind in enumerate(kinds) if kind == "place" and kinds[i - 1] != "relative")
+    return max(places, default=-1)
+
+
+def _named(phrase: list[_Token]) -> list[_Token]:
+    """The phrase without what leads nowhere at its end; empty if it names no thing."""
+    while phrase and phrase[-1].kind not in {"number", "word"}:
+        phrase.pop()
+    return phrase if _is_thing(phrase) else []
+
+
+def _is_thing(phrase: list[_Token]) -> bool:
+    words = {token.words for token in phrase if token.kind == "word"}
+    return bool(words - _VAGUE) and phrase[0].words != "your"
+
+
+def _chunk_is_thing(chunk: Any) -> bool:
+    if chunk.root.pos_ == "PRON" or chunk[0].lower_ == "your":
+        return False
+    words = (word for word in chunk if word.pos_ not in {"DET", "NUM", "PRON"})
+    return any(word.lower_ not in _VAGUE and not (word.is_punct or word.is_space) for word in words)

@@ -1,0 +1,115 @@
+"""Locating: each phrase's best boxes, with scores; where it is wanted, after a second, closer look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kosmos2_core.batch import Looked, Row, Starter
+from kosmos2_core.box_search import Found, Search, search_boxes
+from kosmos2_core.boxes import Box, decode, encode, suppress
+from kosmos2_core.calibration import Calibration
+from kosmos2_core.errors import InputError
+from kosmos2_core.image import Pixels
+from kosmos2_core.results import Answer, Entity
+from kosmos2_core.tasks import Locate, locate_prompts
+from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.zoom import cut, cut_around, in_whole
+
+
+@dataclass(frozen=True)
+class Locator:
+    starter: Starter
+    calibration: Calibration | None
+    look: Callable[[Sequence[Sequence[Pixels]]], Sequence[Looked]]  # several views in one batch
+
+    def locate(self, tokenizer: Tokenizer, jobs: Sequence[tuple[Looked, Locate]]) -> list[Answer]:
+        """All phrases of all jobs in one batch; then those to zoom in on, in another."""
+        prompts = [locate_prompts(tokenizer, ask) for _, ask in jobs]
+        rows = [Row(view.features, ids) for (view, _), own in zip(jobs, prompts, strict=True) for ids in own]
+        search = Search(
+            count=max((ask.max_boxes for _, ask in jobs), default=1),
+            max_corners=max((ask.max_corners for _, ask in jobs), default=1),
+        )
+        found = [self.entity(one) for one in self.search(rows, search)]
+        asks = [(view, ask) for (view, ask), own in zip(jobs, prompts, strict=True) for _ in own]
+        zoomed = [place for place, (view, ask) in enumerate(asks) if ask.zoom and found[place].boxes]
+        closer = self._zoom([(asks[at][0], rows[at], found[at]) for at in zoomed], search)
+        for place, better in zip(zoomed, closer, strict=True):
+            found[place] = better
+        rest = iter(found)
+        return [
+            self._located(ask, [next(rest) for _ in own]) for (_, ask), own in zip(jobs, prompts, strict=True)
+        ]
+
+    def _zoom(self, looks: Sequence[tuple[Looked, Row, Entity]], search: Search) -> list[Entity]:
+        """Each phrase's boxes after a closer look at the best of them."""
+        parts: list[tuple[int, Box, Pixels]] = []
+        for at, (view, _, here) in enumerate(looks):
+            if len(view.images) != 1:
+                raise InputError(f"zoom is for one image: this view has {len(view.images)}.")
+            part = cut_around(here.boxes[0])
+            if part is not None:
+                pixels, part = cut(view.images[0], part)
+                parts.append((at, part, pixels))
+        closer = self.look([[pixels] for _, _, pixels in parts])
+        rows = [Row(view.features, looks[at][1].ids) for view, (at, _, _) in zip(closer, parts, strict=True)]
+        better = [here for _, _, here in looks]
+        for (at, part, _), one in zip(parts, self.search(rows, replace(search, count=1)), strict=True):
+            better[at] = self._closer(better[at], self.entity(one), part)
+        return better
+
+    def _closer(self, here: Entity, closer: Entity, part: Box) -> Entity:
+        """The first answer, its best box replaced where the closer look is surer."""
+        if not closer.boxes or (closer.boxes[0].score or 0) <= (here.boxes[0].score or 0):
+            return here
+        box = in_whole(closer.boxes[0], part)
+        kept = suppress((box, *here.boxes[1:]), Search.max_overlap)
+        return replace(
+            here, boxes=tuple(kept), cells=tuple(encode(one, self.starter.control.grid) for one in kept)
+        )
+
+    def search(
+        self, rows: Sequence[Row], search: Search, given: Sequence[Sequence[tuple[int, int]]] | None = None
+    ) -> list[Found]:
+        temperature = self.calibration.temperature if self.calibration else 1.0
+        search = replace(search, temperature=temperature)
+        found: dict[int, Found] = {}
+        for at in self.starter.start(rows, more=1, last=2):
+            here = None if given is None else [given[place] for place in at.places]
+            found |= zip(
+                at.places,
+                search_boxes(self.starter.model, at.cache, at.logits, self.starter.control, search, here),
+                strict=True,
+            )
+        return [found[place] for place in range(len(rows))]
+
+    def entity(self, found: Found) -> Entity:
+        """Boxes with scores, of a phrase yet unnamed."""
+        pairs = [(one.upper_left, one.lower_right) for one in found.boxes]
+        scores = [self._score_of(found.presence * min(one.mass, 1.0)) for one in found.boxes]
+        boxes = [decode(*pair, self.starter.control.grid) for pair in pairs]
+        return Entity(
+            *("", 0, 0),
+            boxes=tuple(replace(box, score=score) for box, score in zip(boxes, scores, strict=True) if box),
+            presence=found.presence,
+            cells=tuple(pair for pair, box in zip(pairs, boxes, strict=True) if box),
+        )
+
+    def _score_of(self, probability: float) -> float:
+        return self.calibration.score(probability) if self.calibration else probability
+
+    def _located(self, ask: Locate, found: Sequence[Entity]) -> Answer:
+        grounded = ask.grounded()
+        entities = []
+        for phrase, here in zip(grounded.phrases, found, strict=True):
+            good = sum((box.score or 0) >= ask.min_score for box in here.boxes[: ask.max_boxes])
+            entities.append(
+                Entity(
+                    *(grounded.of(phrase), phrase.start, phrase.end),
+                    boxes=here.boxes[:good],  # best first
+                    presence=here.presence,
+                    cells=here.cells[:good],
+                )
+            )
+        return Answer(grounded.text, tuple(entities), calibrated=self.calibration is not None)
