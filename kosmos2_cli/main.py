@@ -22,7 +22,8 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 class Subcommand:
     """A line of `kosmos2 --help`, and the module that does it.
 
-    The module has `add_arguments(parser)` and `run(arguments)`; its docstring, with an example, ends the
+    The module has `add_arguments(parser)` and `run(arguments)`, which returns an exit code, or None for
+    done; its docstring, with an example, ends the
     command's help. It is imported only when called, so that one command's dependencies neither slow down
     nor break the others.
     """
@@ -31,7 +32,18 @@ class Subcommand:
     module: str
 
 
-SUBCOMMANDS: dict[str, Subcommand] = {}
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "locate": Subcommand("where things are, by expression, command or marked sentence", "kosmos2_cli.locate"),
+    "caption": Subcommand("what is in an image, with boxes", "kosmos2_cli.caption"),
+    "describe": Subcommand("what is in a region of an image", "kosmos2_cli.describe"),
+    "ask": Subcommand("a question about an image", "kosmos2_cli.ask"),
+    "chat": Subcommand("a dialogue about images, or about none", "kosmos2_cli.chat"),
+    "download": Subcommand("fetch a checkpoint of the hub, and check it", "kosmos2_cli.download"),
+    "info": Subcommand("what a checkpoint is", "kosmos2_cli.info"),
+    "verify": Subcommand(
+        "prove on your images that this is what transformers computes", "kosmos2_cli.verify"
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None, subcommands: Mapping[str, Subcommand] = SUBCOMMANDS) -> int:
@@ -70,8 +82,8 @@ def run(argv: list[str], subcommands: Mapping[str, Subcommand]) -> int:
     module = importlib.import_module(subcommands[name].module)
     own = Parser(prog=f"kosmos2 {name}", description=subcommands[name].summary, epilog=module.__doc__)
     module.add_arguments(own)
-    module.run(own.parse_args(argv[1:]))
-    return DONE
+    code: int | None = module.run(own.parse_args(argv[1:]))
+    return code or DONE
 
 
 def make_parser(subcommands: Mapping[str, Subcommand]) -> Parser:

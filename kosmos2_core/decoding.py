@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kosmos2_core.cache import StaticCache
-from kosmos2_core.errors import InputError
+from kosmos2_core.errors import InputError, TooLongError
 from kosmos2_core.grammar import Grammar
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.tokenizer import Control
@@ -27,7 +27,7 @@ def make_cache(model: Kosmos2, rows: int, length: int) -> StaticCache:
 def check_length(model: Kosmos2, length: int) -> None:
     longest = model.config.text_config.max_position_embeddings
     if length > longest:
-        raise InputError(
+        raise TooLongError(
             f"{length} tokens are more than the model's {longest}: shorten the text or the answer."
         )
 

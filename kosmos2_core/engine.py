@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kosmos2_core.batch import MAX_ROWS, Looked, Row, Started, Starter
@@ -31,7 +32,7 @@ from kosmos2_core.model import Kosmos2
 from kosmos2_core.results import Answer, Entity, Option
 from kosmos2_core.tasks import Generating, Locate, Request, Score, prompt_of
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import Spoken, parse_ids
+from kosmos2_core.tokens import Spoken, parse_ids, trailing_phrase
 from kosmos2_core.weights import load_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -96,7 +97,8 @@ class Engine:
         loaded = [tuple(load_image(image) for image in images) for images in views]
         size = self.model.config.vision_config.image_size
         pixels = [preprocess(image, size) for images in loaded for image in images]
-        features = iter(self.model.encode(torch.stack(pixels).to(self.device)) if pixels else ())
+        batch = torch.from_numpy(np.stack(pixels)).to(self.device) if pixels else None
+        features = iter(() if batch is None else self.model.encode(batch))
         return [View(images, tuple(next(features) for _ in images), self) for images in loaded]
 
     @torch.inference_mode()
@@ -127,14 +129,21 @@ class Engine:
         view = seen if isinstance(seen, View) else self.look(*seen)
         row = Row(view.features, prompt_of(self.tokenizer, request))
         [started] = self.starter.start([row], decoding.max_new_tokens)
+        lead, finished = trailing_phrase(self.control, row.ids), False
         ids: list[int] = []
-        finished = False
         for [number] in self._steps(started, decoding):
             finished = number is None
             if number is not None:
                 ids.append(number)
-                yield self._answer(parse_ids(self.tokenizer, self._lead(row) + ids), finished=False)
+                yield self._answer(parse_ids(self.tokenizer, lead + ids), finished=False)
         yield self._judged([row], [(ids, finished)], decoding)[0]
+
+    @torch.inference_mode()
+    def generate_ids(self, view: View, request: Generating, decoding: Decoding = DEFAULT) -> list[int]:
+        """What is said, before it is read: for comparison with other implementations."""
+        row = Row(view.features, prompt_of(self.tokenizer, request))
+        [started] = self.starter.start([row], decoding.max_new_tokens if decoding.beams == 1 else 0)
+        return self._ids_of(started, decoding)[0][0]
 
     # Scoring given answers.
 
@@ -180,19 +189,11 @@ class Engine:
     def _steps(self, at: Started, decoding: Decoding) -> Iterator[list[int | None]]:
         return generate(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
 
-    def _lead(self, row: Row) -> list[int]:
-        """The phrase that a prompt ends with, whose boxes are then the answer's first words: it begins the
-        answer. Its ids are words of the user's, between two control tokens of ours."""
-        if not row.ids or row.ids[-1] != self.control.phrase_end:
-            return []
-        start = len(row.ids) - 1 - row.ids[::-1].index(self.control.phrase)
-        return row.ids[start:]
-
     def _judged(
         self, rows: Sequence[Row], said: Sequence[tuple[list[int], bool]], decoding: Decoding
     ) -> list[Answer]:
         """Answers of generated ids; their boxes get scores by asking for each phrase where it is said."""
-        leads = [self._lead(row) for row in rows]
+        leads = [trailing_phrase(self.control, row.ids) for row in rows]
         spoken = [parse_ids(self.tokenizer, lead + ids) for lead, (ids, _) in zip(leads, said, strict=True)]
         found: Iterator[Found] = iter(())
         if decoding.scores:

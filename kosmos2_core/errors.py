@@ -15,3 +15,7 @@ class InputError(Kosmos2Error):
 
 class ModelError(Kosmos2Error):
     """A checkpoint cannot be used."""
+
+
+class TooLongError(InputError):
+    """A prompt and its answer have more tokens than the model."""

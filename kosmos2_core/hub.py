@@ -15,7 +15,7 @@ from huggingface_hub import errors
 
 from kosmos2_core.errors import ModelError
 
-FILES = ("config.json", "tokenizer.json", "calibration.json", "*.safetensors", "*.safetensors.index.json")
+FILES = ("*.json", "*.safetensors")  # no pickles
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

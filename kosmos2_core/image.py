@@ -12,9 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from kosmos2_core.errors import InputError
 
@@ -45,12 +43,12 @@ def load_image(source: Source) -> Pixels:
         raise InputError(f"{source} cannot be opened: {error.strerror}.") from None
 
 
-def preprocess(image: Pixels, size: int) -> Tensor:
+def preprocess(image: Pixels, size: int) -> npt.NDArray[np.float32]:
     """What the vision tower takes, (3, size, size): squashed to a square, CLIP's mean and deviation."""
     squashed = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-    values = torch.from_numpy(np.array(squashed, dtype=np.float32)).permute(2, 0, 1) / 255
-    mean, std = torch.tensor(MEAN), torch.tensor(STD)
-    return (values - mean[:, None, None]) / std[:, None, None]
+    values = np.asarray(squashed, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+    mean, std = (np.array(three, dtype=np.float32)[:, None, None] for three in (MEAN, STD))
+    return np.ascontiguousarray((values - mean) / std)
 
 
 def _of_stream(stream: IO[bytes], name: str) -> Pixels:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kosmos2_core.boxes import Box, decode, encode
 from kosmos2_core.markdown import GroundedText, Phrase
-from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.tokenizer import Control, Tokenizer
 
 # The tokenizer writes a space before whatever follows a control token; text has none before these.
 CLOSING = frozenset(".,;:!?")
@@ -70,6 +70,15 @@ def parse_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Spoken:
     reader = _Reader(tokenizer, ids)
     reader.read()
     return Spoken(reader.text, tuple(reader.phrases), reader.dropped)
+
+
+def trailing_phrase(control: Control, prompt: Sequence[int]) -> list[int]:
+    """The phrase that a prompt ends with: its boxes are what is said first, so it begins the answer. Its ids
+    are words of the user's, between two control tokens of ours."""
+    if not prompt or prompt[-1] != control.phrase_end:
+        return []
+    start = next(at for at in range(len(prompt) - 1, -1, -1) if prompt[at] == control.phrase)
+    return list(prompt[start:])
 
 
 class _Reader:
