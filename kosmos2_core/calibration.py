@@ -7,12 +7,12 @@ scales the log-odds of a score. Where the file is missing, scores are the model'
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from kosmos2_core.errors import ModelError
+from kosmos2_core.json_file import read_json
 
 FILE = "calibration.json"
 
@@ -33,11 +33,9 @@ def read_calibration(folder: Path) -> Calibration | None:
     """The checkpoint's calibration; None where it has none."""
     file = folder / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, "calibrate again, or delete it")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read as JSON ({error}): calibrate again, or delete it.") from None
     names = [one.name for one in fields(Calibration)]
     numbers = [_positive(values.get(name)) for name in names] if isinstance(values, dict) else [0.0]
     if not all(numbers):

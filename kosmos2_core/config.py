@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kosmos2_core.errors import ModelError
+from kosmos2_core.json_file import read_json
 
 MODEL_TYPE = "kosmos-2"
 
@@ -70,11 +71,9 @@ class Config:
 def read_config(path: Path) -> Config:
     """The configuration in a checkpoint's config.json."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist: name a folder with a Kosmos-2 checkpoint.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}): download the checkpoint again.") from None
     if not isinstance(values, dict) or values.get("model_type") != MODEL_TYPE:
         kind = values.get("model_type") if isinstance(values, dict) else None
         raise ModelError(f"{path} is of a model of type {kind!r}: only {MODEL_TYPE!r} is known here.")
@@ -133,16 +132,19 @@ def check(config: Config) -> None:
 
 
 ACTIVATIONS = ("gelu", "quick_gelu")
-LARGEST = 1 << 22  # of any size in a configuration; far above every real one, far below an overflow
+# Far above every real size, and small enough to make a model of before any tensor is read.
+LARGEST = {"layers": 512, "num_hidden_layers": 512, "max_position_embeddings": 1 << 17}
+LARGEST_SIZE = 1 << 22  # any other
 
 
 def _check_field(name: str, value: object, kind: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "int":
         lowest = 0 if name.endswith("token_id") else 1
-        good = isinstance(value, int) and number and lowest <= value <= LARGEST
+        largest = LARGEST.get(name, LARGEST_SIZE)
+        good = isinstance(value, int) and number and lowest <= value <= largest
     elif kind == "float":
-        good = number and 0.0 <= float(value) < 1.0  # type: ignore[arg-type]
+        good = number and 0 <= value < 1  # type: ignore[operator]
     elif kind == "str":
         good = value in ACTIVATIONS
     elif kind == "bool":

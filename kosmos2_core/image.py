@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kosmos2_core.errors import InputError
 
@@ -21,6 +21,16 @@ Source = bytes | str | Path | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 33_000_000  # an 8K frame
 FORMATS = ("PNG", "JPEG", "WEBP")
+# What makes an image upright, by EXIF's orientation. Nothing else of EXIF is read: it may be damaged.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -67,7 +77,9 @@ def _of_pil(image: Image.Image, name: str) -> Pixels:
     width, height = image.size  # of the header: nothing is decoded yet
     if width * height > MAX_PIXELS:
         raise InputError(_too_large(name, f", {width}x{height}"))
-    image = ImageOps.exif_transpose(image)
+    turn = image.getexif().get(ExifTags.Base.Orientation)
+    if turn in TURNS:
+        image = image.transpose(TURNS[turn])
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
         return _of_array(np.asarray(image).astype(np.uint16))
     return np.array(image.convert("RGB"))

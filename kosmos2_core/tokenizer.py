@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import tokenizers
 
 from kosmos2_core.errors import ModelError
+from kosmos2_core.json_file import read_json
 
 LOCATION = re.compile(r"<patch_index_(\d{4})>")
 SPACE = "\u2581"  # how pieces write a space before a word
@@ -76,28 +79,33 @@ class Tokenizer:
         )
         self._pieces = {number: name for name, number in ids.items()}
         self.size = max(self._pieces) + 1
-        self._tokenizer = tokenizers.Tokenizer.from_str(
-            json.dumps(_without_control(description, pieces, added))
-        )
+        with _library_errors():
+            self._tokenizer = tokenizers.Tokenizer.from_str(
+                json.dumps(_without_control(description, pieces, added))
+            )
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
         """The tokenizer in a checkpoint's folder."""
         file = folder / "tokenizer.json"
         try:
-            return cls(json.loads(file.read_text(encoding="utf-8")))
+            description = read_json(file)
         except FileNotFoundError:
             raise ModelError(f"{file} does not exist: name a folder with a Kosmos-2 checkpoint.") from None
+        try:
+            tokenizer = cls(description)
+            tokenizer.encode("a \uff4d\uff55\uff47 \u676f")  # what is wrong with it may show only now
         except ModelError as error:
             raise ModelError(f"{file}: {error}") from None
-        except Exception as error:  # tokenizers raises plain Exception
-            reason = str(error).split("\n")[0]
-            raise ModelError(f"{file} cannot be read ({reason}): download the checkpoint again.") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{file} cannot be read ({error!r}): download it again.") from None
+        return tokenizer
 
     def encode(self, text: str) -> list[int]:
         """Ids of any text; never a control token's, except <unk> for what the vocabulary cannot say."""
         readable = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be encoded
-        ids: list[int] = self._tokenizer.encode(readable, add_special_tokens=False).ids
+        with _library_errors():
+            ids: list[int] = self._tokenizer.encode(readable, add_special_tokens=False).ids
         return ids
 
     def piece(self, number: int) -> str:
@@ -107,6 +115,18 @@ class Tokenizer:
         if number in self.control_ids:
             return ""
         return str(self._pieces.get(number, "")).replace(SPACE, " ")
+
+
+@contextmanager
+def _library_errors() -> Iterator[None]:
+    """The library raises plain Exception, and on a damaged table panics, which is no Exception even."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        reason = str(error).split("\n")[0]
+        raise ModelError(f"it cannot be read ({reason}): download it again.") from None
 
 
 def _pieces(description: dict[str, Any]) -> list[tuple[str, float]]:

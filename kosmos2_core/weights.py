@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from kosmos2_core.config import read_config, to_json
 from kosmos2_core.errors import ModelError
+from kosmos2_core.json_file import read_json
 from kosmos2_core.model import Decoder, Kosmos2, sinusoids
 
 ONE_FILE = "model.safetensors"
@@ -110,8 +110,8 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 def _index_files(folder: Path) -> list[Path]:
     try:
-        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        names = set(read_json(folder / INDEX)["weight_map"].values())
+    except (KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{folder / INDEX} cannot be read ({error}): download the checkpoint again."
         ) from None

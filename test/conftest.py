@@ -34,6 +34,8 @@ def reserve_domain_id() -> tuple[int, IO[str]]:
 
 
 DOMAIN_ID, _lock = reserve_domain_id()
+# Small models are not worth two threads: on a busy machine one waits for the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= {"ROS_DOMAIN_ID": str(DOMAIN_ID), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 HAS_ROS = importlib.util.find_spec("rclpy") is not None
