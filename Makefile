@@ -1,6 +1,6 @@
 # The commands of a day's work; each one sets up first what it needs. `make help` lists them.
 
-.PHONY: help setup test bench clean
+.PHONY: help setup test bench reliability clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -25,6 +25,9 @@ test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
 
 bench: setup ## the full-size model against the peer, in one run; writes docs/benchmarks.md
 	@$(enter) python test/bench/core.py
+
+reliability: setup ## the reliability scoreboard, with all examples; writes docs/reliability.md
+	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability
 
 clean: ## remove all that set-up, builds and tests made, .venv too
 	rm -rf .venv build install log out dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,9 +30,7 @@ def milliseconds(product: Callable[[Tensor, Tensor], Tensor], rows: int) -> floa
 
 
 with torch.inference_mode():
-    print(
-        f"bfloat16 instructions: {'yes' if NATIVE_BFLOAT16 else 'no'}; ms for 336 million weights"
-    )
+    print(f"bfloat16 instructions: {'yes' if NATIVE_BFLOAT16 else 'no'}; ms for 336 million weights")
     print("rows   plain  widened  doubled")
     for rows in (1, 2, 4, 8, 16, 76, 257):
         row = f"{rows:4}  {milliseconds(F.linear, rows):6.0f}  {milliseconds(widened, rows):7.0f}"
