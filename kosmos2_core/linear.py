@@ -9,6 +9,8 @@ On a CPU in bfloat16 the plain product is seldom it (`python test/bench/linear.p
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,12 +42,30 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+class _Scratch(threading.local):
+    """Room for a part of the weights, each thread's own: room made anew would be new pages each time."""
+
+    def __init__(self) -> None:
+        self.room = torch.empty(0)
+
+    def of(self, rows: int, columns: int) -> Tensor:
+        if self.room.numel() < rows * columns:
+            self.room = torch.empty(rows * columns)
+        return self.room[: rows * columns].view(rows, columns)
+
+
+_scratch = _Scratch()
+
+
 def widened(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The product in float32 of bfloat16 weights, rounded to bfloat16."""
     wide = x.reshape(-1, x.shape[-1]).float()
     out = x.new_empty(len(wide), len(weight))
+    bias = None if bias is None else bias.float()
     part = max(WIDE_PART // weight.shape[1], 1)
     for start in range(0, len(weight), part):
         here = slice(start, start + part)
-        out[:, here] = F.linear(wide, weight[here].float(), None if bias is None else bias[here].float())
+        narrow = weight[here]
+        wide_part = _scratch.of(*narrow.shape).copy_(narrow)
+        out[:, here] = F.linear(wide, wide_part, None if bias is None else bias[here])
     return out.view(*x.shape[:-1], -1)

@@ -101,12 +101,21 @@ class VisionTower(nn.Module):
         self.post_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(self, pixels: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, patches + 1, D)
-        x = self.patches(pixels.to(self.patches.weight.dtype)).flatten(2).transpose(1, 2)
+        x = linear(self._cut(pixels.to(self.patches.weight.dtype)), self.patches.weight.flatten(1))
         x = torch.cat([self.whole.expand(len(x), 1, -1), x], dim=1) + self.positions.weight
         x = self.pre_norm(x)
         for block in self.blocks:
             x = block(x)
         return F.normalize(self.post_norm(x), dim=-1)
+
+    def _cut(self, pixels: Tensor) -> Tensor:
+        """Patches (B, patches, 3 * side * side): they do not overlap, so that the convolution is a product,
+        which is faster."""
+        side = self.patches.kernel_size[0]
+        batch, channels, size, _ = pixels.shape
+        count = size // side
+        grid = pixels[:, :, : count * side, : count * side].reshape(batch, channels, count, side, count, side)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, count * count, -1)
 
 
 class Connector(nn.Module):
