@@ -98,6 +98,12 @@ class Starter:
         logits = prefill(self.model, cache, x, real, last)
         return Started(places, cache, logits, [prefix + end for end in ends])
 
+    def spell_row(self, row: Row) -> list[int]:
+        """All ids of a prompt, its leading images first."""
+        if row.leading < 0:
+            raise InputError("the prompt has more places for images than there are images: give one each.")
+        return self.spell([IMAGE] * row.leading + row.ids, start=True)
+
     def spell(self, ids: Sequence[int], start: bool = False) -> list[int]:
         """With each IMAGE spelt out. Its slots carry the ids that the peer puts there."""
         unknown, queries = self.control.unknown, self.model.config.latent_query_num

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from kosmos2_core.boxes import decode, suppress
-from kosmos2_core.cache import StaticCache
-from kosmos2_core.decoding import decode_one
+from kosmos2_core.branches import Branches
 from kosmos2_core.grammar import legal_corners
-from kosmos2_core.model import Kosmos2
 from kosmos2_core.tokenizer import Control
 
 RIGHT = 0.5 - 1e-6  # the IoU from which a box counts as the same; many pairs meet 0.5 exactly
@@ -34,7 +32,7 @@ class Search:
     coverage: float = 0.95
     max_corners: int = 16
     max_overlap: float = 0.7  # two boxes closer than this are one
-    rows_at_once: int = 32
+    at_once: int = 128  # corners tried in one step
     temperature: float = 1.0  # divides the logits of locations
 
 
@@ -52,21 +50,18 @@ class Found:
 
 
 def search_boxes(
-    model: Kosmos2,
-    cache: StaticCache,
-    logits: Tensor,
+    branches: Branches,
     control: Control,
     search: Search,
     given: Sequence[Sequence[tuple[int, int]]] | None = None,
 ) -> list[Found]:
-    """For each row, whose last two tokens are `</phrase><object>`, with the logits (B, 2, V) after each:
-    its best boxes, or the given ones of each row, in their order. Both come from one prefill, so that a box
-    costs one step more. The cache is used up; with room for one token, rows that try one corner need no
-    copy of it."""
-    presence = logits[:, 0].float().softmax(-1)[:, control.object].tolist()
-    first = _shares(logits[:, 1], control, search)  # (B, cells)
+    """For each branch, whose last two tokens are `</phrase><object>`: its best boxes, or the given ones, in
+    their order. What is known after each of the two tells presence and first corners, so that a box costs
+    one step more."""
+    presence = branches.logits[:, 0].float().softmax(-1)[:, control.object].tolist()
+    first = _shares(branches.logits[:, 1], control, search)  # (N, cells)
     corners = [_likely(row, search) for row in first]
-    joint = _joint(model, cache, control, first, corners, search)
+    joint = _joint(branches, control, first, corners, search)
     judged = [
         _Pairs(cells, shares.flatten(), control.grid) for cells, shares in zip(corners, joint, strict=True)
     ]
@@ -90,19 +85,17 @@ def _likely(shares: Tensor, search: Search) -> Tensor:
 
 
 def _joint(
-    model: Kosmos2, cache: StaticCache, control: Control, first: Tensor, corners: list[Tensor], search: Search
+    branches: Branches, control: Control, first: Tensor, corners: list[Tensor], search: Search
 ) -> list[Tensor]:
-    """For each row, the probability (corners tried, cells) of each pair."""
-    device = first.device
-    once = all(len(cells) == 1 for cells in corners) and cache.length > cache.filled
+    """For each branch, the probability (corners tried, cells) of each pair."""
     rows = torch.cat([torch.full_like(cells, row) for row, cells in enumerate(corners)])
     cells = torch.cat(corners)
     parts = []
-    size = cache.rows if once else search.rows_at_once
-    for some, these in zip(torch.split(rows, size), torch.split(cells, size), strict=True):
-        room = cache if once else cache.copy(some, 1)
-        logits = decode_one(model, room, these + control.location)
-        legal = torch.stack([legal_corners(control.grid, cell, device) for cell in these.tolist()])
+    for some, these in zip(
+        torch.split(rows, search.at_once), torch.split(cells, search.at_once), strict=True
+    ):
+        logits = branches.step(some, these + control.location)
+        legal = torch.stack([legal_corners(control.grid, cell, cells.device) for cell in these.tolist()])
         parts.append(first[some, these, None] * _shares(logits, control, search, legal))
     return list(torch.split(torch.cat(parts), [len(one) for one in corners]))
 

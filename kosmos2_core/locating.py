@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kosmos2_core.batch import Looked, Row, Starter
 from kosmos2_core.box_search import Found, Search, search_boxes
 from kosmos2_core.boxes import Box, decode, encode, suppress
+from kosmos2_core.branches import start_branches
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
@@ -75,13 +76,10 @@ class Locator:
         temperature = self.calibration.temperature if self.calibration else 1.0
         search = replace(search, temperature=temperature)
         found: dict[int, Found] = {}
-        for at in self.starter.start(rows, more=1, last=2):
-            here = None if given is None else [given[place] for place in at.places]
-            found |= zip(
-                at.places,
-                search_boxes(self.starter.model, at.cache, at.logits, self.starter.control, search, here),
-                strict=True,
-            )
+        for branches in start_branches(self.starter, rows, search.max_corners, search.at_once):
+            judged = None if given is None else [given[place] for place in branches.places]
+            here = search_boxes(branches, self.starter.control, search, judged)
+            found |= zip(branches.places, here, strict=True)
         return [found[place] for place in range(len(rows))]
 
     def entity(self, found: Found) -> Entity:

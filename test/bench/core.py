@@ -51,6 +51,7 @@ def main() -> None:
             *located(engine, peer, processor, image, PHRASES, 1),
         ),
         row("1 phrase, one first corner", *located(engine, peer, processor, image, PHRASES[:1], 1)),
+        row("1 phrase, 16 first corners", *located(engine, peer, processor, image, PHRASES[:1], 16)),
         row("a caption of 32 tokens", *caption(engine, peer, processor, image)),
         row("8 phrases, 16 first corners each", *located(engine, peer, processor, image, PHRASES, 16)),
     ]

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peer import make_peer, make_processor, save_peer, shape
 
+from kosmos2_core.batch import Row, Starter
 from kosmos2_core.box_search import Search, decode_cells, pairwise_iou, search_boxes
 from kosmos2_core.boxes import decode, iou
-from kosmos2_core.decoding import make_cache, prefill
+from kosmos2_core.branches import start_branches
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.weights import load_model
 
@@ -32,9 +33,11 @@ def prompt(control, *words):
 
 @torch.no_grad()
 def search(model, control, prompts, how):
-    cache = make_cache(model, len(prompts), len(prompts[0]))
-    logits = prefill(model, cache, model.embed(torch.tensor(prompts)), last=2)
-    return search_boxes(model, cache, logits, control, how)
+    rows = [Row((), ids[1:]) for ids in prompts]  # the start is put there
+    found = {}
+    for branches in start_branches(Starter(model, control), rows, how.max_corners, how.at_once):
+        found |= zip(branches.places, search_boxes(branches, control, how), strict=True)
+    return [found[place] for place in range(len(rows))]
 
 
 @torch.no_grad()
@@ -86,7 +89,7 @@ def test_boxes_come_best_first_without_near_duplicates(coarse):
 def test_many_phrases_in_one_batch_are_as_alone(coarse):
     control, model = coarse
     prompts = [prompt(control, 50 + number, 60) for number in range(5)]
-    how = Search(count=3, coverage=0.9, rows_at_once=7)
+    how = Search(count=3, coverage=0.9, at_once=7)
     together = search(model, control, prompts, how)
     for found, ids in zip(together, prompts, strict=True):
         [alone] = search(model, control, [ids], how)
@@ -94,16 +97,6 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse):
         assert [(box.upper_left, box.lower_right) for box in found.boxes] == [
             (box.upper_left, box.lower_right) for box in alone.boxes
         ]
-
-
-def test_a_cache_with_room_gives_the_same_without_a_copy(coarse):
-    control, model = coarse
-    prompts = [prompt(control, 50 + number, 60) for number in range(3)]
-    one = Search(max_corners=1)
-    with torch.no_grad():
-        cache = make_cache(model, 3, len(prompts[0]) + 1)
-        logits = prefill(model, cache, model.embed(torch.tensor(prompts)), last=2)
-        assert search_boxes(model, cache, logits, control, one) == search(model, control, prompts, one)
 
 
 def test_less_searching_never_scores_higher(coarse):
