@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from kosmos2_core import linear as ways
 from kosmos2_core.linear import WIDE_PART, linear, make_linear, widened
 
-SHAPES = [(1, 64), (3, 64), (40, 64), (2, 20, 64), (0, 64)]
+SHAPES = [(1, 64), (3, 64), (40, 64), (48, 64), (2, 20, 64), (200, 64), (0, 64)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -29,6 +29,14 @@ def test_weights_of_many_parts_are_all_used():
     x, weight = torch.randn(8, WIDE_PART // 4).bfloat16(), torch.randn(9, WIDE_PART // 4).bfloat16()
     exact = F.linear(x.float(), weight.float())
     torch.testing.assert_close(widened(x, weight).float(), exact, rtol=2**-7, atol=1)
+
+
+def test_the_room_for_weights_serves_with_and_without_inference_mode():
+    x, weight = torch.randn(8, 64).bfloat16(), torch.randn(5000, 64).bfloat16()
+    with torch.inference_mode():
+        inside = widened(x, weight)
+    with torch.no_grad():
+        assert torch.equal(widened(x, weight), inside)
 
 
 def test_training_goes_through_torch_s_own_product():
