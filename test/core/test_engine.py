@@ -394,7 +394,7 @@ def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
     changed = 0
     for plain, closer in zip(answers[::2], answers[1::2], strict=True):
         for before, after in zip(plain.phrases, closer.phrases, strict=True):
-            assert after.boxes[0].score >= before.boxes[0].score
+            assert after.boxes[0].score >= before.boxes[0].score * (1 - 1e-5)  # in other company
             assert after.presence == pytest.approx(before.presence, abs=1e-5)
             part = cut_around(before.boxes[0])
             if after.cells != before.cells:
