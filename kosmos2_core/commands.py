@@ -96,8 +96,9 @@ _WORDS: dict[_Kind, frozenset[str]] = {
     "place": _BESIDE
     | _listed(
         """above, across, across from, against, along, among, around, at, behind, below, beneath, beside,
-        between, by, close to, closest to, in, in between, in front of, inside, inside of, near, nearest to,
-        next to, on, opposite, outside, over, under, underneath, upon, within"""
+        between, by, close to, closest to, far from, farthest from, furthest from, in, in between,
+        in front of, inside, inside of, near, nearest to, next to, on, opposite, outside, over, under,
+        underneath, upon, within"""
     ),
     "source": _listed("from, off, off of, out of, past, through, via"),
     "goal": _listed("to, into, onto, toward, towards"),
@@ -129,7 +130,7 @@ _VAGUE = (
     _UNITS
     | _COUNTED
     | _listed(
-        """left, right, top, bottom, front, back, rear, side, middle, center,
+        """left, right, top, bottom, front, back, rear, side, middle, center, far,
         way, direction, one, ones, robot, gripper, arm"""
     )
 )

@@ -5,8 +5,8 @@
     answer, = view.run(Locate("put [the red mug] into [the bowl]"))
     answer.phrases[0].boxes[0]
 
-Everything asked in one call is one batch: images are encoded together, each image's prefix is computed
-once, and all prompts that share it start from a copy.
+Everything asked in one call is one batch: images are encoded together, and each image's prefix is computed
+once; phrases to locate follow it as branches of one sequence, other prompts start from a copy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.image import Source, load_image, preprocess
-from kosmos2_core.locating import Locator
+from kosmos2_core.locating import Locator, entity_of
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.results import Answer, Entity, Option
 from kosmos2_core.tasks import Generating, Locate, Request, Score, prompt_of
@@ -117,7 +117,8 @@ class Engine:
             *self._say([(view, ask) for _, view, ask in others], decoding),
         ]
         places = [at for at, _, _ in (*locate, *score, *others)]
-        return [answers[places.index(at)] for at in range(len(jobs))]
+        ordered = dict(zip(places, answers, strict=True))
+        return [ordered[at] for at in range(len(jobs))]
 
     @torch.inference_mode()
     def stream(
@@ -213,13 +214,12 @@ class Engine:
     def _answer(self, spoken: Spoken, finished: bool, found: Iterator[Found] | None = None) -> Answer:
         entities = []
         for one in spoken.phrases:
+            named = spoken.text[one.start : one.end], one.start, one.end
             if found is None:
                 boxes = tuple(box for pair in one.pairs if (box := decode(*pair, self.control.grid)))
-                here = Entity("", 0, 0, boxes, cells=one.pairs)
+                entities.append(Entity(*named, boxes, cells=one.pairs))
             else:
-                here = self.locator.entity(next(found))
-            phrase = spoken.text[one.start : one.end]
-            entities.append(replace(here, phrase=phrase, start=one.start, end=one.end))
+                entities.append(entity_of(*named, next(found), self.calibration))
         calibrated = found is not None and self.calibration is not None
         return Answer(
             spoken.text, tuple(entities), dropped=spoken.dropped, finished=finished, calibrated=calibrated

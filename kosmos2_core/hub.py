@@ -51,7 +51,7 @@ def download(name: str, revision: str | None = None) -> Path:
             f"there is no folder {name} here, and the hub cannot be reached: connect and try again, or name"
             " a folder."
         ) from None
-    except Exception as error:  # the library's own, its HTTP client's, the disk's
+    except Exception as error:  # its HTTP client's too, another one in each major version, and the disk's
         reason = str(error).split("\n")[0]
         raise ModelError(f"{name} could not be downloaded ({reason}): try again; it goes on.") from None
     for file in sorted(folder.iterdir()):

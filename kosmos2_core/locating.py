@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from kosmos2_core.batch import Looked, Row, Starter
 from kosmos2_core.box_search import Found, Search, search_boxes
-from kosmos2_core.boxes import Box, decode, encode, suppress
+from kosmos2_core.boxes import Box, encode, suppress
 from kosmos2_core.branches import start_branches
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
+from kosmos2_core.markdown import GroundedText
 from kosmos2_core.results import Answer, Entity
 from kosmos2_core.tasks import Locate, locate_prompts
 from kosmos2_core.tokenizer import Tokenizer
@@ -26,13 +27,18 @@ class Locator:
 
     def locate(self, tokenizer: Tokenizer, jobs: Sequence[tuple[Looked, Locate]]) -> list[Answer]:
         """All phrases of all jobs in one batch; then those to zoom in on, in another."""
+        texts = [ask.grounded() for _, ask in jobs]
         prompts = [locate_prompts(tokenizer, ask) for _, ask in jobs]
         rows = [Row(view.features, ids) for (view, _), own in zip(jobs, prompts, strict=True) for ids in own]
         search = Search(
             count=max((ask.max_boxes for _, ask in jobs), default=1),
             max_corners=max((ask.max_corners for _, ask in jobs), default=1),
         )
-        found = [self.entity(one) for one in self.search(rows, search)]
+        phrases = [(text.of(phrase), phrase.start, phrase.end) for text in texts for phrase in text.phrases]
+        found = [
+            entity_of(*phrase, one, self.calibration)
+            for phrase, one in zip(phrases, self.search(rows, search), strict=True)
+        ]
         asks = [(view, ask) for (view, ask), own in zip(jobs, prompts, strict=True) for _ in own]
         zoomed = [place for place, (view, ask) in enumerate(asks) if ask.zoom and found[place].boxes]
         closer = self._zoom([(asks[at][0], rows[at], found[at]) for at in zoomed], search)
@@ -40,7 +46,8 @@ class Locator:
             found[place] = better
         rest = iter(found)
         return [
-            self._located(ask, [next(rest) for _ in own]) for (_, ask), own in zip(jobs, prompts, strict=True)
+            self._located(ask, text, [next(rest) for _ in text.phrases])
+            for (_, ask), text in zip(jobs, texts, strict=True)
         ]
 
     def _zoom(self, looks: Sequence[tuple[Looked, Row, Entity]], search: Search) -> list[Entity]:
@@ -57,7 +64,9 @@ class Locator:
         rows = [Row(view.features, looks[at][1].ids) for view, (at, _, _) in zip(closer, parts, strict=True)]
         better = [here for _, _, here in looks]
         for (at, part, _), one in zip(parts, self.search(rows, replace(search, count=1)), strict=True):
-            better[at] = self._closer(better[at], self.entity(one), part)
+            here = better[at]
+            closest = entity_of(here.phrase, here.start, here.end, one, self.calibration)
+            better[at] = self._closer(here, closest, part)
         return better
 
     def _closer(self, here: Entity, closer: Entity, part: Box) -> Entity:
@@ -73,8 +82,8 @@ class Locator:
     def search(
         self, rows: Sequence[Row], search: Search, given: Sequence[Sequence[tuple[int, int]]] | None = None
     ) -> list[Found]:
-        temperature = self.calibration.temperature if self.calibration else 1.0
-        search = replace(search, temperature=temperature)
+        if self.calibration:
+            search = replace(search, temperature=self.calibration.temperature, refine=self.calibration.refine)
         found: dict[int, Found] = {}
         for branches in start_branches(self.starter, rows, search.max_corners, search.at_once):
             judged = None if given is None else [given[place] for place in branches.places]
@@ -82,32 +91,19 @@ class Locator:
             found |= zip(branches.places, here, strict=True)
         return [found[place] for place in range(len(rows))]
 
-    def entity(self, found: Found) -> Entity:
-        """Boxes with scores, of a phrase yet unnamed."""
-        pairs = [(one.upper_left, one.lower_right) for one in found.boxes]
-        scores = [self._score_of(found.presence * min(one.mass, 1.0)) for one in found.boxes]
-        boxes = [decode(*pair, self.starter.control.grid) for pair in pairs]
-        return Entity(
-            *("", 0, 0),
-            boxes=tuple(replace(box, score=score) for box, score in zip(boxes, scores, strict=True) if box),
-            presence=found.presence,
-            cells=tuple(pair for pair, box in zip(pairs, boxes, strict=True) if box),
-        )
-
-    def _score_of(self, probability: float) -> float:
-        return self.calibration.score(probability) if self.calibration else probability
-
-    def _located(self, ask: Locate, found: Sequence[Entity]) -> Answer:
-        grounded = ask.grounded()
+    def _located(self, ask: Locate, text: GroundedText, found: Sequence[Entity]) -> Answer:
+        """The answer to one request: of each phrase as many boxes as are wanted and sure enough."""
         entities = []
-        for phrase, here in zip(grounded.phrases, found, strict=True):
+        for here in found:
             good = sum((box.score or 0) >= ask.min_score for box in here.boxes[: ask.max_boxes])
-            entities.append(
-                Entity(
-                    *(grounded.of(phrase), phrase.start, phrase.end),
-                    boxes=here.boxes[:good],  # best first
-                    presence=here.presence,
-                    cells=here.cells[:good],
-                )
-            )
-        return Answer(grounded.text, tuple(entities), calibrated=self.calibration is not None)
+            entities.append(replace(here, boxes=here.boxes[:good], cells=here.cells[:good]))  # best first
+        return Answer(text.text, tuple(entities), calibrated=self.calibration is not None)
+
+
+def entity_of(phrase: str, start: int, end: int, found: Found, calibration: Calibration | None) -> Entity:
+    """A phrase with what was found of it; a score is the probability that a box is said, and is this one."""
+    probabilities = [found.presence * min(one.mass, 1.0) for one in found.boxes]
+    scores = [calibration.score(one) for one in probabilities] if calibration else probabilities
+    boxes = [replace(one.box, score=score) for one, score in zip(found.boxes, scores, strict=True)]
+    cells = tuple((one.upper_left, one.lower_right) for one in found.boxes)
+    return Entity(phrase, start, end, tuple(boxes), found.presence, cells)

@@ -99,7 +99,7 @@ def _coordinates(box: Box) -> str:
     exact = (box.x1, box.y1, box.x2, box.y2)
     x1, y1, x2, y2 = rounded = tuple(round(value, 6) for value in exact)
     values = rounded if x1 < x2 and y1 < y2 else exact
-    return ",".join("0" if value == 0 else "1" if value == 1 else repr(value) for value in values)
+    return ",".join("0" if value == 0 else "1" if value == 1 else repr(float(value)) for value in values)
 
 
 def _escape(text: str) -> str:

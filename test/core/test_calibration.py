@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kosmos2_core.calibration import FILE, Calibration, read_calibration
+from kosmos2_core.calibration import FILE, Calibration, read_calibration, write_calibration
 from kosmos2_core.errors import ModelError
 
 
@@ -14,7 +14,23 @@ def test_no_file_is_no_calibration(tmp_path):
 
 def test_the_file_s_numbers_are_read(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({"temperature": 1.5, "slope": 2, "fitted_on": "scenes"}))
-    assert read_calibration(tmp_path) == Calibration(1.5, 2.0)
+    assert read_calibration(tmp_path) == Calibration(1.5, 2.0, refine=False)
+    (tmp_path / FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "refine": True}))
+    assert read_calibration(tmp_path) == Calibration(1.0, 2.0, refine=True)
+
+
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, True)])
+def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration):
+    (tmp_path / FILE).write_text("an older one")
+    file = write_calibration(tmp_path, calibration, {"data": "scenes"})
+    assert read_calibration(tmp_path) == calibration
+    assert json.loads(file.read_text())["data"] == "scenes"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot be written .* folder of your own"):
+        write_calibration(tmp_path / "gone", Calibration(), {})
 
 
 BAD = [
@@ -23,6 +39,8 @@ BAD = [
     '{"temperature": 1, "slope": NaN}',
     '{"temperature": "1", "slope": 1}',
     '{"temperature": true, "slope": 1}',
+    '{"temperature": 1, "slope": 1, "refine": 1}',
+    '{"temperature": 1, "slope": 1, "refine": null}',
 ]
 
 

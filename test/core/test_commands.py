@@ -206,6 +206,9 @@ def test_what_the_parse_locates(command):
     "command",
     [
         "take [the second mug from the right]",
+        "pick up [the mug on the far left]",
+        "take [the object farthest from the camera] and slide it to the far right",
+        "put [the cube on the far right] into [the bowl]",
         "pick up [the one next to the box] and [everything on the tray]",
         "pick up this one, the left one and both",
         "raise your left arm and move the gripper to the front",

@@ -1,5 +1,6 @@
 """Grounded Markdown: what is written is read as it was, and nothing is read that was not written."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,3 +117,8 @@ def test_a_megabyte_of_brackets_is_read_like_any_text(unit):
 def test_spans_that_cannot_be_are_refused(spans):
     with pytest.raises(InputError, match="span"):
         GroundedText("text here", tuple(Phrase(*span) for span in spans))
+
+
+def test_numpy_s_numbers_are_written_as_numbers():
+    box = Box(*np.array([0.1, 0.2, 0.3, 0.4]))
+    assert write(GroundedText("a mug", (Phrase(0, 5, (box,)),))) == "[a mug](0.1,0.2,0.3,0.4)"
