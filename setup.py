@@ -103,6 +103,11 @@ if __name__ == "__main__":
         ],
         package_dir={"kosmos2_training": "training/kosmos2_training"},
         package_data={"kosmos2_core": ["py.typed"], "kosmos2_io": ["py.typed"]},
+        # Bags are written without ROS, by the definitions themselves.
+        data_files=[
+            (f"share/{name}/msg", [str(file) for file in sorted(Path(folder).glob("*.msg"))])
+            for name, folder in (("kosmos2", "msg"), ("vision_msgs", "interfaces/vision_msgs/msg"))
+        ],
         install_requires=REQUIRES,
         extras_require=EXTRAS,
         entry_points={"console_scripts": ["kosmos2 = kosmos2_cli.main:main"]},

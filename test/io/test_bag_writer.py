@@ -1,0 +1,167 @@
+"""Bags: what was written is read back, by others too, and nothing half stays behind."""
+
+import json
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from rosbags.interfaces import QosDurability
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.errors import InputError
+from kosmos2_core.results import Answer, Entity
+from kosmos2_io import messages
+from kosmos2_io.bag_writer import STORAGES, open_bag
+from kosmos2_io.message_types import typestore
+
+HEAD = messages.header(5_000_000_000, "eye")
+MUG = Answer("the mug", (Entity("the mug", 0, 7, (Box(0.1, 0.2, 0.5, 0.6, 0.9),), 1.0, ((3, 70),)),))
+SOLID = messages.Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5, 0.5))
+PIXELS = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+ALL = {
+    "/tf_static": messages.transforms(messages.transform(HEAD, "hand", np.eye(4))),
+    "/said": messages.string("put [the tässe] into [the bowl]"),
+    "/image": messages.image(HEAD, PIXELS),
+    "/jpeg": messages.compressed_image(HEAD, PIXELS),
+    "/depth": messages.depth_image(HEAD, np.ones((4, 5), np.float32), "32FC1"),
+    "/info": messages.camera_info(HEAD, np.eye(3), 5, 4),
+    "/grounding": messages.grounded_frame(HEAD, "eye", "7", MUG, 5, 4, "some model"),
+    "/detections": messages.detections(HEAD, "7", MUG, 5, 4),
+    "/detections_3d": messages.detections_3d(HEAD, "7", MUG, [[SOLID]]),
+}
+
+
+def write(folder, storage="mcap"):
+    with open_bag(folder, storage, latched=("/tf_static",), about={"why": "a test"}) as bag:
+        for number, (topic, message) in enumerate(ALL.items()):
+            bag.write(topic, message, 10**18 + number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("bags") / "run")
+
+
+def raw(folder):
+    with Reader(folder) as reader:
+        return [(one.topic, one.msgtype, stamp_ns, bytes(data)) for one, stamp_ns, data in reader.messages()]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_was_written_is_read_back(tmp_path, storage):
+    found = raw(write(tmp_path / "run", storage))
+    assert [(topic, stamp_ns) for topic, _, stamp_ns, _ in found] == [
+        (topic, 10**18 + number) for number, topic in enumerate(ALL)
+    ]
+    for topic, kind, _, data in found:
+        again = typestore().serialize_cdr(typestore().deserialize_cdr(data, kind), kind)
+        assert bytes(again) == data == bytes(typestore().serialize_cdr(ALL[topic], kind))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_same_messages_make_the_same_bytes(tmp_path, storage):
+    first, second = (write(tmp_path / place / "run", storage) for place in ("a", "b"))
+    files = sorted(file.name for file in first.iterdir())
+    assert files == sorted(["metadata.yaml", {"mcap": "run.mcap", "sqlite3": "run.db3"}[storage]])
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_types_are_those_that_the_interfaces_promise(bag, root):
+    promised = json.loads((root / "test/data/interface_hashes.json").read_text())
+    with Reader(bag) as reader:
+        written = {one.msgtype: one.digest for one in reader.connections}
+    ours = promised.keys() & written.keys()
+    assert len(ours) == 4
+    assert {name: written[name] for name in ours} == {name: promised[name] for name in ours}
+
+
+def test_the_definitions_in_the_mcap_are_enough_to_read_it(bag, root):
+    """By another reader, and with types from the file alone."""
+    promised = json.loads((root / "test/data/interface_hashes.json").read_text())
+    with (bag / "run.mcap").open("rb") as stream:
+        found = [(schema, channel) for schema, channel, _ in make_reader(stream).iter_messages()]
+    assert {channel.topic for _, channel in found} == set(ALL)
+    store = get_typestore(Stores.EMPTY)
+    for schema, channel in found:
+        assert (schema.encoding, channel.message_encoding) == ("ros2msg", "cdr")
+        types = get_types_from_msg(schema.data.decode(), schema.name)
+        store.register({name: kind for name, kind in types.items() if name not in store.fielddefs})
+        assert store.hash_rihs01(schema.name) == promised.get(
+            schema.name, typestore().hash_rihs01(schema.name)
+        )
+
+
+def test_only_what_is_latched_is_kept_for_latecomers(bag):
+    with Reader(bag) as reader:
+        durability = {one.topic: one.ext.offered_qos_profiles[0].durability for one in reader.connections}
+    assert durability.pop("/tf_static") is QosDurability.TRANSIENT_LOCAL
+    assert set(durability.values()) == {QosDurability.VOLATILE}
+
+
+@pytest.mark.ros
+def test_ros_itself_reads_every_message(bag):
+    from example_messages import plain
+    from rclpy.serialization import deserialize_message
+    from wire import load
+
+    def ours(value):
+        fields = getattr(value, "__dataclass_fields__", None)
+        if fields is not None:
+            return {name: ours(getattr(value, name)) for name in fields if name != "__msgtype__"}
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        return [ours(one) for one in value] if isinstance(value, list) else value
+
+    for topic, kind, _, data in raw(bag):
+        assert plain(deserialize_message(data, load(kind))) == ours(ALL[topic]), topic
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("end", [KeyboardInterrupt, InputError])
+def test_a_bag_that_was_broken_off_leaves_nothing(tmp_path, storage, end):
+    def interrupted():
+        with open_bag(tmp_path / "run", storage) as bag:
+            bag.write("/said", messages.string("hello"), 1)
+            raise end
+
+    with pytest.raises(end):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_not_overwritten(bag, tmp_path):
+    with pytest.raises(InputError, match=r"run exists: choose a name that is free"), open_bag(bag):
+        pass
+    assert len(raw(bag)) == len(ALL)
+
+
+def test_a_name_taken_while_writing_keeps_what_is_there(tmp_path):
+    def late():
+        with open_bag(tmp_path / "run") as bag:
+            bag.write("/said", messages.string("hello"), 1)
+            (tmp_path / "run").write_text("mine")
+
+    with pytest.raises(InputError, match="run cannot be written: "):
+        late()
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_place_that_cannot_be_written_gets_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"the bag .*run cannot be written: "),
+        open_bag(tmp_path / "file/run"),
+    ):
+        pass
+
+
+def test_an_unknown_storage_is_named(tmp_path):
+    with (
+        pytest.raises(InputError, match="no storage 'rosbag1' of bags"),
+        open_bag(tmp_path / "run", "rosbag1"),
+    ):
+        pass

@@ -1,0 +1,128 @@
+"""What expressions mean, read again from their words.
+
+By rules of its own, as a judge of `kosmos2_sim.expressions`: plain comparisons of the things' truth, without
+the margins by which expressions are chosen.
+"""
+
+import math
+import re
+
+from kosmos2_sim.shapes import COLOURS, MATERIALS, SHAPES
+
+NOUNS = {shape: shape for shape in SHAPES} | {
+    "cup": "mug",
+    "cylinder": "can",
+    "block": "cube",
+    "sphere": "ball",
+    "capsule": "pill",
+    "dish": "plate",
+}
+ANY = {"object", "thing"}
+RELATION = re.compile(
+    r"(?P<what>.+?) (?P<how>(?:to the )?(?:left|right) of|in front of|behind|next to|beside|closest to"
+    r"|nearest to|between) the (?!camera)(?P<anchor>.+)"
+)
+ORDINAL = re.compile(r"(?P<number>first|second|third|fourth) (?P<what>.+) from the (?P<side>left|right)")
+AFTER = re.compile(
+    r"(?P<what>.+?) (?:on the (?:far )?(?P<side>left|right)|at the (?P<end>front|back)"
+    r"|(?P<camera>closest to|farthest from) the camera)"
+)
+FIRST = {
+    "left": "left",
+    "leftmost": "left",
+    "right": "right",
+    "rightmost": "right",
+    "front": "front",
+    "nearest": "front",
+    "back": "back",
+    "farthest": "back",
+}
+SIZED = {
+    **dict.fromkeys(("big", "bigger", "biggest", "large", "larger", "largest"), "large"),
+    **dict.fromkeys(("little", "small", "smaller", "smallest"), "small"),
+}
+
+
+def middle(one):
+    return (one.box.x1 + one.box.x2) / 2
+
+
+def fitting(things, words):
+    """What a plain noun phrase fits."""
+    *adjectives, noun = words.split()
+    assert noun in ANY or noun in NOUNS, words
+    for adjective in adjectives:
+        assert adjective in COLOURS or adjective in MATERIALS, words
+    return [
+        one
+        for one in things
+        if (noun in ANY or NOUNS[noun] == one.shape)
+        and all(adjective in (one.colour, one.material) for adjective in adjectives)
+    ]
+
+
+def best(group, score):
+    """The one thing with the highest score; none where two share it."""
+    ranked = sorted(group, key=score, reverse=True)
+    return [] if len(ranked) > 1 and score(ranked[0]) == score(ranked[1]) else ranked[:1]
+
+
+SCORES = {
+    "left": lambda one: -middle(one),
+    "right": middle,
+    "front": lambda one: -one.distance_m,
+    "back": lambda one: one.distance_m,
+    "large": lambda one: max(one.extent_m),
+    "small": lambda one: -max(one.extent_m),
+}
+
+
+def away(one, other):
+    return math.hypot(one.centre_m[0] - other.centre_m[0], one.centre_m[1] - other.centre_m[1])
+
+
+def is_between(one, a, b):
+    """Within the circle over the two."""
+    return away(one, a) ** 2 + away(one, b) ** 2 < away(a, b) ** 2
+
+
+def related(group, how, anchors):
+    anchor = anchors[0]
+    others = [one for one in group if one not in anchors]
+    match how.removeprefix("to the "):
+        case "left of":
+            return [one for one in others if middle(one) < middle(anchor)]
+        case "right of":
+            return [one for one in others if middle(one) > middle(anchor)]
+        case "in front of":
+            return [one for one in others if one.distance_m < anchor.distance_m]
+        case "behind":
+            return [one for one in others if one.distance_m > anchor.distance_m]
+        case "between":
+            return [one for one in others if is_between(one, *anchors)]
+    return best(others, lambda one: -away(one, anchor))
+
+
+def meant(words, things):
+    """All things that the words may mean."""
+    words = bare(words)
+    if found := ORDINAL.fullmatch(words):
+        group = sorted(fitting(things, found["what"]), key=SCORES[found["side"]], reverse=True)
+        place = ("first", "second", "third", "fourth").index(found["number"])
+        return group[place : place + 1]
+    if found := RELATION.fullmatch(words):
+        anchors = [meant(name, things) for name in found["anchor"].split(" and the ")]
+        assert all(len(anchor) == 1 for anchor in anchors), words
+        return related(fitting(things, found["what"]), found["how"], [anchor[0] for anchor in anchors])
+    if found := AFTER.fullmatch(words):
+        camera = {"closest to": "front", "farthest from": "back"}.get(found["camera"])
+        return best(fitting(things, found["what"]), SCORES[found["side"] or found["end"] or camera])
+    first, _, rest = words.partition(" ")
+    if first in FIRST or first in SIZED:
+        return best(fitting(things, rest), SCORES[FIRST.get(first) or SIZED[first]])
+    return fitting(things, words)
+
+
+def bare(words):
+    """Without an article."""
+    return re.sub(r"^(the|an?) ", "", words)
