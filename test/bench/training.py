@@ -1,0 +1,185 @@
+"""Training against the peer's class, in one run: same shape, weights, records, precision and optimiser.
+
+Ours learns all that is said of an image as branches of one sequence, in which the image is encoded once.
+The peer can do it in two ways: the same items one after the other in one sequence, where each sees those
+before it (fast, and not what is asked for later); or a sequence, and the image, for each item (as its
+processor makes them). Prints a table and writes docs/training-benchmark.md.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
+
+from kosmos2_core.config import to_json
+from kosmos2_core.weights import save_model
+from kosmos2_sim.dataset import make_dataset
+from kosmos2_training.batches import SHARED, Batch
+from kosmos2_training.config import Source, Training, make, read_training
+from kosmos2_training.train import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES, RUNS, UNLEARNT = 24, 2, -100
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        make_dataset(base / "data", IMAGES * 2, "train", 0, 24)
+        trainer = make_trainer(base)
+        peer = make_peer(trainer, base)
+        step = trainer.feed[0]
+        [batch] = step.parts
+        sequences, alone = in_one_sequence(batch), one_by_one(batch)
+        moves = torch.optim.AdamW(
+            peer.parameters(), lr=2e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+        rows = {
+            "ours": lambda: trainer.train_step(step),
+            "peer, items one after the other": lambda: peer_step(peer, moves, sequences),
+            "peer, a sequence for each item": lambda: peer_step(peer, moves, alone),
+        }
+        report(measure(rows), len(batch.targets), trainer)
+
+
+def make_trainer(base: Path) -> Trainer:
+    """The small model's training as it is committed, without what the peer has not."""
+    settings = read_training(ROOT / "training" / "configs" / "tabletop-tiny.yaml")
+    plain = {"auxiliary": 0.0, "soft_targets": 0.0, "augment": False, "precision": "float32"}
+    training = Training(
+        run="run",
+        data=(Source("data"),),
+        steps=2,
+        batch=IMAGES,
+        tokens=settings.tokens,
+        model=settings.model,
+        dropout=0.0,
+        optimiser=make(type(settings.optimiser), {"warmup": 0}, "optimiser"),
+        **plain,
+    )
+    return Trainer(training, base)
+
+
+def make_peer(trainer: Trainer, base: Path) -> Kosmos2ForConditionalGeneration:
+    """The peer with the same weights."""
+    save_model(trainer.model, base / "start")
+    (base / "start" / "config.json").write_text(to_json(trainer.model.config))
+    settings = Kosmos2Config.from_pretrained(base / "start")
+    for name in ("dropout", "attention_dropout", "activation_dropout"):
+        setattr(settings.text_config, name, 0.0)
+    peer = Kosmos2ForConditionalGeneration.from_pretrained(base / "start", config=settings)
+    return peer.to(trainer.device).train()
+
+
+Inputs = dict[str, Tensor]
+
+
+def in_one_sequence(batch: Batch) -> list[Inputs]:
+    """The same tokens, causal all through."""
+    labels = torch.full_like(batch.ids, UNLEARNT)
+    labels[batch.rows, batch.places + 1] = batch.targets
+    return [
+        {
+            "pixel_values": batch.pixels,
+            "input_ids": batch.ids,
+            "image_embeds_position_mask": batch.slots.long(),
+            "attention_mask": (batch.owners >= SHARED).long(),
+            "labels": labels,
+        }
+    ]
+
+
+def one_by_one(batch: Batch) -> list[Inputs]:
+    """Each branch with its image; as many at a time as there are images, for the memory."""
+    lines: list[tuple[int, list[int], list[int]]] = []
+    learnt = {(int(r), int(p) + 1) for r, p in zip(batch.rows, batch.places, strict=True)}
+    for row, owners in enumerate(batch.owners):
+        prefix = (owners == SHARED).nonzero()[:, 0].tolist()
+        for branch in range(int(owners.max()) + 1):
+            own = (owners == branch).nonzero()[:, 0].tolist()
+            ids = batch.ids[row, prefix + own].tolist()
+            labels = [UNLEARNT] * len(prefix) + [
+                int(batch.ids[row, at]) if (row, at) in learnt else UNLEARNT for at in own
+            ]
+            lines.append((row, ids, labels))
+    return [_padded(batch, lines[at : at + IMAGES]) for at in range(0, len(lines), IMAGES)]
+
+
+def _padded(batch: Batch, lines: list[tuple[int, list[int], list[int]]]) -> Inputs:
+    longest = max(len(ids) for _, ids, _ in lines)
+    ids = torch.ones(len(lines), longest, dtype=torch.long)
+    labels, real = torch.full_like(ids, UNLEARNT), torch.zeros_like(ids)
+    for at, (_, line, own) in enumerate(lines):
+        ids[at, : len(line)], labels[at, : len(own)] = torch.tensor(line), torch.tensor(own)
+        real[at, : len(line)] = 1
+    slots = torch.zeros_like(ids)
+    slots[:, 2 : 2 + int(batch.slots[0].sum())] = 1
+    return {
+        "pixel_values": batch.pixels[[row for row, _, _ in lines]],
+        "input_ids": ids,
+        "image_embeds_position_mask": slots,
+        "attention_mask": real,
+        "labels": labels,
+    }
+
+
+def peer_step(
+    peer: Kosmos2ForConditionalGeneration, moves: torch.optim.Optimizer, parts: list[Inputs]
+) -> None:
+    moves.zero_grad()
+    for part in parts:
+        inputs = {name: value.to(peer.device) for name, value in part.items()}
+        (peer(**inputs).loss / len(parts)).backward()
+    torch.nn.utils.clip_grad_norm_(peer.parameters(), 2.0)
+    moves.step()
+
+
+def measure(rows: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds a step, the fastest of some that take turns."""
+    best = dict.fromkeys(rows, float("inf"))
+    for _ in range(RUNS + 1):  # the first warms up
+        for name, run in rows.items():
+            begun = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            best[name] = min(best[name], time.perf_counter() - begun)
+    return best
+
+
+def report(best: dict[str, float], learnt: int, trainer: Trainer) -> None:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    ours = best["ours"]
+    lines = [
+        "# Training against the peer's class",
+        "",
+        "`python test/bench/training.py` prints and writes this page. The model of"
+        " `training/configs/tabletop-tiny.yaml`, float32, AdamW, no augmentation and no auxiliary losses;"
+        f" {IMAGES} images a step, with {learnt} tokens to learn; the fastest of {RUNS} steps in turns.",
+        "",
+        f"Machine: {gpu or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads;"
+        f" torch {torch.__version__}, transformers {transformers.__version__}.",
+        "",
+        "| | images/s | ours is |",
+        "|---|---|---|",
+        *(f"| {name} | {IMAGES / t:.1f} | {t / ours:.2f} x |" for name, t in best.items()),
+        "",
+        "In the first way of the peer each item sees those before it, with positions that go on: not what is",
+        "asked later, when an item stands alone with its image. The second learns the same as ours.",
+        "",
+    ]
+    text = "\n".join(lines)
+    print(text)
+    (ROOT / "docs" / "training-benchmark.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

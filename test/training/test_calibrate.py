@@ -1,0 +1,113 @@
+"""Calibration finds what it should where that is known, and no more than the data says."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from kosmos2_core.box_search import Evidence
+from kosmos2_core.boxes import Box
+from kosmos2_core.calibration import Calibration
+from kosmos2_core.errors import InputError
+from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_eval.scenes import Case, summary
+from kosmos2_io.records import Item
+from kosmos2_training.calibrate import (
+    Heard,
+    cases_at,
+    fit,
+    fit_slope,
+    halves,
+    lowest,
+    refining_gain,
+    surprise,
+)
+
+HERE = Box(0.1, 0.1, 0.4, 0.4)
+
+
+def case(score, right, image=0, iou=None):
+    return Case(image, "", "[it]", (HERE,), HERE, score, 1.0, (0.8 if right else 0.2) if iou is None else iou)
+
+
+def honest(count, slope=1.0, seed=0):
+    """Cases whose scores would be honest, were their log-odds scaled by this slope."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(0, 2, count)
+    right = rng.uniform(size=count) < 1 / (1 + np.exp(-slope * odds))
+    return [
+        case(1 / (1 + math.exp(-o)), bool(r), image)
+        for image, (o, r) in enumerate(zip(odds, right, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("slope", [0.4, 1.0, 2.5])
+def test_the_slope_that_made_the_scores_dishonest_is_found(slope):
+    assert fit_slope(honest(6000, slope)) == pytest.approx(slope, rel=0.07)
+
+
+def test_where_nothing_tells_scores_apart_that_is_said():
+    for right, word in ((False, "none"), (True, "all")):
+        with pytest.raises(InputError, match=f"{word} are right"):
+            fit_slope([case(0.5, right)] * 10)
+
+
+def test_lowest_finds_the_least_of_a_curve_and_stays_inside():
+    assert lowest(lambda x: math.log(x / 0.7) ** 2, 0.1, 3) == pytest.approx(0.7, rel=0.02)
+    assert lowest(lambda x: x, 0.1, 3) == pytest.approx(0.1)
+    assert lowest(lambda x: -x, 0.1, 3) == pytest.approx(3)
+
+
+def bell(x, y, spread):
+    centres = (torch.arange(32) + 0.5) / 32
+    off = (centres - y)[:, None] ** 2 + (centres - x)[None, :] ** 2
+    return (-off * 32**2 / (2 * spread**2)).flatten()
+
+
+def heard_of(rng, image, spread, claimed=0.8):
+    """A phrase of which the model is as far off as `spread` cells, while it claims to be `claimed` off."""
+    x, y = rng.uniform(0.1, 0.5, 2)
+    truth = Box(x, y, x + 0.3, y + 0.3)
+    corners = np.array(truth.pixels(1, 1)) + rng.normal(0, spread, 4) / 32
+    first = bell(*corners[:2], claimed)
+    tried = first.topk(16).indices
+    phrase = Phrase(0, 3, (truth,))
+    second = bell(*corners[2:], claimed).repeat(len(tried), 1)
+    return Heard(
+        image, Item("locate", GroundedText("mug", (phrase,))), phrase, Evidence(1.0, first, tried, second)
+    )
+
+
+def test_a_model_that_is_too_sure_of_places_becomes_honest():
+    rng = np.random.default_rng(2)
+    to_fit, to_report = halves([heard_of(rng, image, spread=1.8) for image in range(60)])
+    fitted = fit(lambda calibration: cases_at(to_fit, 32, calibration))
+    before = summary(cases_at(to_report, 32, Calibration()))
+    after = summary(cases_at(to_report, 32, fitted.calibration))
+    assert after["nll"] < before["nll"] - 0.05
+    assert after["brier"] < before["brier"]
+
+
+def test_halves_share_no_image():
+    rng = np.random.default_rng(2)
+    heard = [heard_of(rng, image, spread=1) for image in (0, 0, 1, 2, 2, 3)]
+    one, other = ([heard.image for heard in half] for half in halves(heard))
+    assert (one, other) == ([0, 0, 2, 2], [1, 3])
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
+    rng = np.random.default_rng(3)
+    claimed = 0.8 if tells else 0.02  # all shares in one cell: a model that was trained without soft targets
+    heard = [heard_of(rng, image, 0.05, claimed) for image in range(30)]
+    plain, refined = (cases_at(heard, 32, Calibration(refine=refine)) for refine in (False, True))
+    gain, error = refining_gain(plain, refined)
+    assert (gain > error) == tells
+    if tells:
+        assert summary(refined)["mean_iou"] > 0.97 > summary(plain)["mean_iou"]
+
+
+def test_the_model_s_own_scores_are_the_surprise_at_slope_one():
+    cases = honest(50)
+    assert surprise(cases, 1.0) == pytest.approx(summary(cases)["nll"], abs=1e-4)

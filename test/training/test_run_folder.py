@@ -1,0 +1,120 @@
+"""Checkpoints are whole or not there, and a training's state comes back as it was."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from kosmos2_training.config import Optimisation
+from kosmos2_training.log import Log, read_lines
+from kosmos2_training.optimiser import make_optimisers
+from kosmos2_training.run_folder import (
+    forget_steps,
+    last_step,
+    load_state,
+    save_state,
+    step_folder,
+    written_whole,
+)
+from kosmos2_training.train import Outcome
+
+
+def test_a_folder_is_there_when_all_of_it_is(tmp_path):
+    folder = tmp_path / "step-0000001"
+    with written_whole(folder) as new:
+        (new / "a").write_text("1")
+        assert not folder.exists()
+    assert (folder / "a").read_text() == "1"
+    with written_whole(folder) as new:
+        (new / "b").write_text("2")
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
+
+
+def test_writing_that_fails_leaves_the_old_one(tmp_path):
+    folder = tmp_path / "best"
+    with written_whole(folder) as new:
+        (new / "a").write_text("old")
+
+    def write_and_fail():
+        with written_whole(folder) as new:
+            (new / "a").write_text("new")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write_and_fail()
+    assert (folder / "a").read_text() == "old"
+
+
+def test_a_process_killed_while_it_writes_leaves_the_last_whole_checkpoint(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from kosmos2_training.run_folder import step_folder, written_whole\n"
+        "run = Path(sys.argv[1])\n"
+        "with written_whole(step_folder(run, 1)) as new:\n"
+        "    (new / 'model').write_text('1')\n"
+        "with written_whole(step_folder(run, 2)) as new:\n"
+        "    (new / 'model').write_text('2')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    assert last_step(tmp_path) == (1, step_folder(tmp_path, 1))
+
+
+def test_the_newest_is_found_and_old_ones_go(tmp_path):
+    for step in (2, 10, 9):
+        step_folder(tmp_path, step).mkdir()
+    (tmp_path / "step-x").mkdir()
+    forget_steps(tmp_path, keep=2)
+    assert last_step(tmp_path) == (10, step_folder(tmp_path, 10))
+    assert not step_folder(tmp_path, 2).exists()
+    assert (tmp_path / "step-x").exists()
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
+    def begin():
+        torch.manual_seed(1)
+        model = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(4, 4), nn.LayerNorm(4)])})
+        wrapped = nn.ModuleDict({"decoder": model})
+        return wrapped, make_optimisers(wrapped, None, Optimisation(name=name, learning_rate=0.1))
+
+    def learn(model, optimisers, steps):
+        for _ in range(steps):
+            x = torch.randn(3, 4)
+            for layer in model["decoder"]["blocks"]:
+                x = layer(x)
+            for one in optimisers.values():
+                one.zero_grad()
+            (x**2).sum().backward()
+            for one in optimisers.values():
+                one.step()
+
+    model, optimisers = begin()
+    learn(model, optimisers, 3)
+    save_state(tmp_path / "state", optimisers, {"model": model}, {"step": 3})
+    learn(model, optimisers, 3)
+
+    again, others = begin()
+    assert load_state(tmp_path / "state", others, {"model": again}) == {"step": 3}
+    learn(again, others, 3)
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_log_that_goes_on_forgets_what_comes_again(tmp_path):
+    log = Log(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.learnt(step, Outcome(step / 10, 0.0, 1.0, 1e-3))
+        log.scored(step, {"accuracy": step / 10, "kinds": {"left out": 1}})
+    with (tmp_path / "log.csv").open("a") as stream:
+        stream.write("4,0.")  # cut off
+    again = Log(tmp_path, 2)
+    again.learnt(3, Outcome(0.5, 0.0, 1.0, 1e-3))
+    lines = read_lines(tmp_path / "log.csv")
+    assert [(line["step"], line["answers"]) for line in lines] == [("1", "0.1"), ("2", "0.2"), ("3", "0.5")]
+    assert again.last_scores()["accuracy"] == 0.2

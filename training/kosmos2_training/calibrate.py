@@ -1,0 +1,153 @@
+"""Calibration: what makes a model's scores fit data it was not trained on.
+
+    gather what the model says of each phrase, once
+    on one half of the images: for each temperature, the slope under which what came true is likeliest
+    on the other half: how honest the scores are before and after
+
+Nothing but the model's logits is kept, and each calibration is tried on them as the engine would do it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from kosmos2_core.batch import Row
+from kosmos2_core.box_search import Evidence, Search, gather, judge
+from kosmos2_core.branches import start_branches
+from kosmos2_core.calibration import Calibration
+from kosmos2_core.engine import Engine
+from kosmos2_core.errors import InputError
+from kosmos2_core.locating import entity_of
+from kosmos2_core.markdown import Phrase
+from kosmos2_core.tasks import Locate, locate_prompts
+from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
+from kosmos2_eval.scenes import Case, Sample, batches, case_of, request_of
+from kosmos2_io.records import Item
+
+TEMPERATURES = (0.1, 3.0)
+SLOPES = (0.1, 10.0)
+THOROUGH = Search(coverage=1.0)  # as many corners as any temperature might try
+
+CasesAt = Callable[[Calibration], Sequence[Case]]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A phrase, and what the model says about where it is."""
+
+    image: int
+    item: Item
+    phrase: Phrase
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Fitted:
+    calibration: Calibration
+    gain: float  # in mean IoU by refining, on the half that was fitted to
+    gain_error: float  # its standard error
+
+
+def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> list[Heard]:
+    """Every phrase that the records say to locate."""
+    heard: list[Heard] = []
+    for first, batch in batches(samples, images_at_once):
+        views = engine.look_at([[pixels] for pixels, _ in batch])
+        asked: list[tuple[int, Item, Phrase]] = []
+        rows: list[Row] = []
+        for number, (view, (_, record)) in enumerate(zip(views, batch, strict=True)):
+            for item in (one for one in record.items if one.task == "locate"):
+                ask = request_of(item)
+                assert isinstance(ask, Locate)
+                rows += [Row(view.features, ids) for ids in locate_prompts(engine.tokenizer, ask)]
+                asked += [(first + number, item, phrase) for phrase in item.text.phrases]
+        said = evidence_of(engine, rows)
+        heard += [Heard(*one, evidence) for one, evidence in zip(asked, said, strict=True)]
+    return heard
+
+
+@torch.inference_mode()
+def evidence_of(engine: Engine, rows: Sequence[Row]) -> list[Evidence]:
+    found: dict[int, Evidence] = {}
+    for branches in start_branches(engine.starter, rows, THOROUGH.max_corners, THOROUGH.at_once):
+        found |= zip(branches.places, gather(branches, engine.control, THOROUGH), strict=True)
+    return [found[place] for place in range(len(rows))]
+
+
+@torch.inference_mode()
+def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[Case]:
+    """What the engine would answer with this calibration."""
+    search = replace(Search(), temperature=calibration.temperature, refine=calibration.refine)
+    cases = []
+    for one in heard:
+        text, phrase = one.item.text, one.phrase
+        found = judge(one.evidence, grid, search)
+        entity = entity_of(text.of(phrase), phrase.start, phrase.end, found, calibration)
+        cases.append(case_of(one.image, one.item, phrase, entity))
+    return cases
+
+
+def halves(heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
+    """To fit, and to report on: no image is in both."""
+    return [one for one in heard if one.image % 2 == 0], [one for one in heard if one.image % 2 == 1]
+
+
+def fit(cases_at: CasesAt) -> Fitted:
+    """The calibration under which what came true is likeliest."""
+    slopes: dict[float, float] = {}
+
+    def loss(temperature: float) -> float:
+        cases = cases_at(Calibration(temperature))
+        slopes[temperature] = fit_slope(cases)
+        return surprise(cases, slopes[temperature])
+
+    temperature = lowest(loss, *TEMPERATURES, rounds=2)
+    found = Calibration(temperature, slopes[temperature])
+    gain, error = refining_gain(cases_at(found), cases_at(replace(found, refine=True)))
+    return Fitted(replace(found, refine=gain > error), gain, error)
+
+
+def fit_slope(cases: Sequence[Case]) -> float:
+    """Of cases whose scores are the model's own."""
+    right = sum(one.right for one in cases)
+    if right in (0, len(cases)):
+        amount = "none" if right == 0 else "all"
+        raise InputError(
+            f"of {len(cases)} answers {amount} are right, which says nothing about scores: take other data,"
+            " or calibrate when the model has learnt more."
+        )
+    return lowest(lambda slope: surprise(cases, slope), *SLOPES, rounds=6)
+
+
+def surprise(cases: Sequence[Case], slope: float) -> float:
+    """The negative log-likelihood, with scores whose log-odds are scaled so."""
+    score = Calibration(slope=slope).score
+    loss = negative_log_likelihood([score(one.score) for one in cases], [one.right for one in cases])
+    assert loss is not None
+    return loss
+
+
+def refining_gain(plain: Sequence[Case], refined: Sequence[Case]) -> tuple[float, float]:
+    """What refining adds to the mean IoU of what is there, and the standard error of that."""
+    both = [(one, other) for one, other in zip(plain, refined, strict=True) if one.truth]
+    gains = [other.iou - one.iou for one, other in both]
+    return mean(gains) or 0.0, standard_error(gains, [one.image for one, _ in both]) or math.inf
+
+
+def lowest(
+    loss: Callable[[float], float], low: float, high: float, points: int = 7, rounds: int = 3
+) -> float:
+    """Where the loss is least: the best of a few points, evenly spread in the logarithm, then the same
+    between its neighbours."""
+    known: dict[float, float] = {}
+    for _ in range(rounds):
+        ratio = (high / low) ** (1 / (points - 1))
+        tried = [low * ratio**number for number in range(points)]
+        known |= {value: loss(value) for value in tried if value not in known}
+        best = min(known, key=lambda value: known[value])
+        low, high = max(best / ratio, low), min(best * ratio, high)
+    return best

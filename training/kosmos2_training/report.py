@@ -1,0 +1,123 @@
+"""What a training leaves to look at: its curve, pictures of what the model now finds, and a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kosmos2_core.drawing import draw
+from kosmos2_core.engine import Engine
+from kosmos2_core.image import Pixels
+from kosmos2_core.markdown import write
+from kosmos2_core.tasks import Locate
+from kosmos2_io.records import Record
+from kosmos2_training.log import LOG, SCORES, read_lines
+from kosmos2_training.train import Trainer
+
+PICTURES = 12
+FIGURES = {
+    "accuracy": "located right (IoU >= 0.5)",
+    "mean_iou": "mean IoU",
+    "presence_auroc": "present told from absent (AUROC)",
+    "calibration_error": "calibration error of the scores",
+}
+CURVE, SHEET = "curve.png", "pictures.png"
+
+
+def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Record]]) -> None:
+    plot_curve(run)
+    pictures = [picture(engine, *sample) for sample, _ in zip(samples, range(PICTURES), strict=False)]
+    if pictures:
+        Image.fromarray(sheet(pictures, 4)).save(run / SHEET)
+
+
+def plot_curve(run: Path) -> Path:
+    """The losses, and above them how well the held-out data is located."""
+    from matplotlib.figure import Figure
+
+    steps, scores = read_lines(run / LOG), read_lines(run / SCORES)
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name, label in (("accuracy", "accuracy at IoU 0.5"), ("mean_iou", "mean IoU")):
+        above.plot(*_series(scores, name), marker=".", label=label)
+    above.set(ylim=(0, 1), ylabel="held-out data")
+    for name in ("answers", "auxiliary"):
+        at, values = _series(steps, name)
+        if any(values):
+            below.plot(at, _smooth(values), label=f"loss of {name}")
+    below.set(xlabel="step", ylabel="training")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    file = run / CURVE
+    figure.savefig(file, dpi=110)
+    return file
+
+
+def _series(lines: Sequence[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    return [int(line["step"]) for line in lines], [float(line.get(name) or "nan") for line in lines]
+
+
+def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
+    """The mean over a window of a hundredth of all."""
+    window = max(len(values) // 100, 1)
+    padded = np.pad(np.asarray(values), (window - 1, 0), mode="edge")
+    return np.convolve(padded, np.full(window, 1 / window), mode="valid")
+
+
+def picture(engine: Engine, image: Pixels, record: Record) -> Pixels:
+    """What the model finds of the first things that are asked for in a record."""
+    large = np.asarray(Image.fromarray(image).resize((448, 448), Image.Resampling.BICUBIC))
+    asked = [item for item in record.items if item.task == "locate"][:4]
+    view = engine.look(image)
+    answers = view.run(*(Locate(write(item.text)) for item in asked))
+    return draw(large, [phrase for answer in answers for phrase in answer.phrases], missing=True)
+
+
+def sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
+    blank = np.zeros_like(pictures[0])
+    rows = [
+        np.hstack([*row, *[blank] * (columns - len(row))])
+        for row in (pictures[at : at + columns] for at in range(0, len(pictures), columns))
+    ]
+    return np.vstack(rows)
+
+
+def model_card(trainer: Trainer, scores: dict[str, Any]) -> str:
+    """README.md of a checkpoint: what it is, what it was taught, how well it does."""
+    training, model = trainer.training, trainer.model
+    vision, text = model.config.vision_config, model.config.text_config
+    parameters = sum(p.numel() for p in model.parameters())
+    data = "\n".join(f"- `{source.path}`, weight {source.weight:g}" for source in training.data)
+    images = trainer.step * training.batch
+    known = {label: scores[name] for name, label in FIGURES.items() if scores.get(name) is not None}
+    figures = [f"| {label} | {value:.3f} |" for label, value in known.items()]
+    table = ["| on held-out data | |", "|---|---|", *figures] if figures else ["Not evaluated."]
+    about = {"library_name": "transformers", "pipeline_tag": "image-text-to-text", "tags": ["kosmos-2"]}
+    lines = [
+        "---",
+        *(f"{name}: {json.dumps(value)}" for name, value in about.items()),
+        "---",
+        f"# {Path(training.run).name}",
+        "",
+        f"A Kosmos-2 of {parameters / 1e6:.1f} M parameters: {vision.num_hidden_layers} vision layers of"
+        f" {vision.hidden_size}, {text.layers} decoder layers of {text.embed_dim}, images of"
+        f" {vision.image_size} x {vision.image_size} pixels.",
+        "",
+        f"Trained by `kosmos2 train` from `{training.start}` for {trainer.step} steps of {training.batch}"
+        f" images ({images:,} in all) with {training.optimiser.name}, seed {training.seed}. Data:",
+        "",
+        data,
+        "",
+        *table,
+        "",
+        "`transformers`' Kosmos2ForConditionalGeneration loads it, as does `kosmos2 locate --model`.",
+        "",
+    ]
+    return "\n".join(lines)
