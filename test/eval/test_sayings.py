@@ -1,0 +1,96 @@
+"""Answers in words: right where the words are, and the boxes where the truth has some."""
+
+import pytest
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.markdown import parse
+from kosmos2_core.results import Answer, Entity
+from kosmos2_eval.sayings import count_right, saying_of, summary_of_sayings
+from kosmos2_io.records import Item, Record, Truth
+
+MUG, BOWL = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
+RECORD = Record("0.png", (Item("ask", parse("red"), parse("?")),), truths=(Truth(1, ("red", "mug"), MUG),))
+CAPTION = "[a red mug](0.1,0.1,0.4,0.4) and [a bowl](0.6,0.6,0.9,0.9) on a table"
+
+
+def answer(markdown):
+    said = parse(markdown)
+    return Answer(
+        said.text,
+        tuple(Entity(said.of(one), one.start, one.end, one.boxes or ()) for one in said.phrases),
+    )
+
+
+def said(task, truth, markdown, **fields):
+    return saying_of(0, RECORD, Item(task, parse(truth), **fields), answer(markdown))
+
+
+@pytest.mark.parametrize(
+    ("truth", "words", "exact"),
+    [
+        ("red", "Red.", True),
+        ("a red mug", "the red mug", True),
+        ("red", "dark red", False),
+        ("two", "", False),
+        ("[here](0.1,0.1,0.4,0.4)", "[here](0.1,0.1,0.4,0.42)", True),
+        ("[here](0.1,0.1,0.4,0.4)", "[here](0.6,0.6,0.9,0.9)", False),
+        ("[here](0.1,0.1,0.4,0.4)", "here", False),
+        ("here", "[here](0.6,0.6,0.9,0.9)", False),
+    ],
+)
+def test_a_question_s_answer_has_the_same_words_and_boxes(truth, words, exact):
+    one = said("ask", truth, words, question=parse("Where is it?"), kind="where")
+    assert one.exact == exact
+    assert one.asked == "Where is it?"
+    assert summary_of_sayings([one])["ask"] == {
+        "count": 1,
+        "exact": float(exact),
+        "kinds": {"where": {"count": 1, "exact": float(exact)}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "exact"),
+    [
+        ("a small red mug", True, True),
+        ("a shiny mug that is red", True, False),
+        ("a small mug", False, False),
+        ("a small blue mug", False, False),
+    ],
+)
+def test_a_description_says_the_names_of_the_thing_in_its_box(words, names, exact):
+    one = said("describe", "[a small red mug](0.1,0.1,0.4,0.4)", words)
+    assert (one.names, one.exact) == (names, exact)
+
+
+def test_of_a_thing_without_names_all_must_be_said():
+    one = saying_of(
+        0, RECORD, Item("describe", parse("[an old bowl](0.6,0.6,0.9,0.9)")), answer("the bowl, old")
+    )
+    assert one.names
+    assert not said("describe", "[an old bowl](0.6,0.6,0.9,0.9)", "the bowl").names
+
+
+@pytest.mark.parametrize(
+    ("words", "precision", "recall", "exact"),
+    [
+        (CAPTION, 1.0, 1.0, True),
+        ("[a red mug](0.1,0.1,0.4,0.4) on a table", 1.0, 0.5, False),
+        ("[a red mug](0.1,0.1,0.4,0.4) and [a can](0.6,0.6,0.9,0.9) on a table", 0.5, 0.5, False),
+        ("[a red mug](0.6,0.6,0.9,0.9) and [a bowl](0.1,0.1,0.4,0.4) on a table", 0.0, 0.0, False),
+        ("[a red mug](0.1,0.1,0.4,0.4;0.1,0.1,0.4,0.41)", 0.5, 0.5, False),
+        ("a red mug and a bowl on a table", None, 0.0, False),
+    ],
+)
+def test_a_caption_is_judged_by_what_it_names_where(words, precision, recall, exact):
+    figures = summary_of_sayings([said("caption", CAPTION, words)])["caption"]
+    assert figures["precision"] == precision
+    assert figures["recall"] == recall
+    assert figures["exact"] == float(exact)
+
+
+def test_each_box_is_matched_once_the_nearest_first():
+    near, far = Box(0.1, 0.1, 0.4, 0.42), Box(0.1, 0.1, 0.4, 0.5)
+    assert count_right([("mug", MUG), ("mug", near)], [("mug", MUG)]) == 1
+    assert count_right([("mug", far), ("mug", MUG)], [("mug", MUG), ("mug", far)]) == 2
+    assert count_right([("mug", MUG)], [("bowl", MUG)]) == 0

@@ -1,0 +1,87 @@
+"""What people are shown of an evaluation: true to its figures, and legible."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.errors import InputError
+from kosmos2_eval.case_sheet import GAP, SIDE, WORDS, sheet, small, surest, tile
+from kosmos2_eval.metrics import Bin
+from kosmos2_eval.scene_report import (
+    plot_reliability,
+    reliability_text,
+    table,
+    writable,
+    write_pictures,
+    write_results,
+)
+from kosmos2_eval.scenes import Case, Evaluation
+
+HERE, FAR = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
+CASES = [
+    Case(0, "size", "[the small mug]", (HERE,), HERE, 0.9, 0.95, 1.0),
+    Case(0, "size", "[the large mug]", (FAR,), FAR, 0.7, 0.9, 0.8),
+    Case(1, "size", "[a mug]", (HERE,), FAR, 0.6, 0.9, 0.0),
+    Case(2, "absent", "[the can]", (), HERE, 0.65, 0.7, 0.0),
+]
+IMAGES = [np.full((60, 80, 3), 100 + number, np.uint8) for number in range(3)]
+
+
+def test_the_table_has_splits_beside_each_other_and_kinds_below():
+    empty = Evaluation(0, (), ()).summary()
+    text = table({"standard": Evaluation(3, tuple(CASES), ()).summary(), "far": empty})
+    lines = {line[:26].strip(): line[26:].split() for line in text.splitlines()}
+    assert text.splitlines()[0].split() == ["standard", "far"]
+    assert lines["size"] == ["0.667", "0.600", "-"]
+    assert lines["all that is there"] == ["0.667", "0.600", "-"]
+    assert lines["presence, AUROC"] == ["1.000", "-"]
+    assert lines["phrases (absent)"] == ["4", "(1)", "0", "(0)"]
+    assert "absent" not in lines  # nothing to find
+    assert "ask, exact" not in lines  # nothing was asked
+
+
+def test_the_sheet_has_the_surest_right_answers_then_the_surest_wrong_ones():
+    assert surest(CASES, True, 5) == [CASES[0]]  # one of an image
+    assert surest(CASES, False, 5) == [CASES[3], CASES[2]]
+    assert surest(CASES, False, 1) == [CASES[3]]
+    picture = sheet(CASES, [small(image) for image in IMAGES], columns=6)
+    assert picture.shape == (2 * (SIDE + WORDS + GAP) + GAP, 6 * (SIDE + GAP) + GAP, 3)
+
+
+def test_a_tile_shows_where_it_is_and_what_was_found():
+    picture = tile(CASES[2], IMAGES[1]).astype(int)
+    green = (picture[..., 1] - picture[..., 0] > 100).nonzero()
+    red = (picture[..., 0] - picture[..., 1] > 100).nonzero()
+    width, height = SIDE, SIDE * 60 // 80
+    assert (green[1].min(), green[0].min()) == pytest.approx((0.1 * width, 0.1 * height), abs=3)
+    assert (green[1].max(), green[0].max()) == pytest.approx((0.4 * width, 0.4 * height), abs=3)
+    assert (red[1].min(), red[0].min()) == pytest.approx((0.6 * width, 0.6 * height), abs=3)
+
+
+def test_text_and_picture_of_reliability(tmp_path):
+    bins = [Bin(10, 0.0, 0.2), Bin(12, 0.5, 0.5), Bin(11, 1.0, 0.8)]
+    lines = reliability_text(bins, width=10).splitlines()
+    assert [line[23:] for line in lines[1:]] == ["|#", "#####|", "########  |"]
+    plot_reliability({"before": bins, "after": bins[1:]}, tmp_path / "plot.png")
+    assert Image.open(tmp_path / "plot.png").size == (600, 600)
+    with pytest.raises(InputError, match=r"plot\.xyz cannot be written"):
+        plot_reliability({"before": bins}, tmp_path / "plot.xyz")
+
+
+def test_files_of_a_report(tmp_path):
+    folder = tmp_path / "new" / "report"
+    writable(folder)
+    write_results(folder, Evaluation(3, tuple(CASES), ()).summary())
+    write_pictures(folder, "far", CASES, IMAGES)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "far-reliability.png",
+        "far.png",
+        "results.json",
+    ]
+    assert json.loads((folder / "results.json").read_text())["locate"]["count"] == 4
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to"):
+        writable(tmp_path / "file" / "report")
