@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import safe_open
 
 from kosmos2_cli.options import add_model
-from kosmos2_core.calibration import read_calibration
+from kosmos2_core.calibration import Calibration, read_calibration
 from kosmos2_core.config import read_config
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.tokenizer import Tokenizer
@@ -64,7 +64,12 @@ def describe(name: str, revision: str | None, offline: bool) -> dict[str, Any]:
         "context": text.max_position_embeddings,
         "vocabulary": tokenizer.size,
         "locations": f"{tokenizer.control.grid} x {tokenizer.control.grid}",
-        "calibration": (
-            f"temperature {calibration.temperature:g}, slope {calibration.slope:g}" if calibration else "none"
-        ),
+        "calibration": _calibration(calibration),
     }
+
+
+def _calibration(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "none"
+    refined = ", corners refined" if calibration.refine else ""
+    return f"temperature {calibration.temperature:g}, slope {calibration.slope:g}{refined}"

@@ -43,6 +43,11 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "verify": Subcommand(
         "prove on your images that this is what transformers computes", "kosmos2_cli.verify"
     ),
+    "sim": Subcommand("a simulated tabletop: scenes to look at, data sets", "kosmos2_cli.sim"),
+    "data": Subcommand("data to train with: checked, shown", "kosmos2_cli.data"),
+    "train": Subcommand("learn from data: a model from scratch, or a checkpoint on", "kosmos2_cli.train"),
+    "eval": Subcommand("how good a model is, and how honest", "kosmos2_cli.eval"),
+    "calibrate": Subcommand("make a model's scores fit held-out data", "kosmos2_cli.calibrate"),
 }
 
 
@@ -79,10 +84,15 @@ def run(argv: list[str], subcommands: Mapping[str, Subcommand]) -> int:
     if name not in subcommands:
         near = difflib.get_close_matches(name, subcommands, n=1)
         parser.error(f"there is no command {name}" + (f", did you mean {near[0]}?" if near else ""))
-    module = importlib.import_module(subcommands[name].module)
-    own = Parser(prog=f"kosmos2 {name}", description=subcommands[name].summary, epilog=module.__doc__)
+    return run_one(name, subcommands[name], argv[1:])
+
+
+def run_one(name: str, subcommand: Subcommand, argv: list[str]) -> int:
+    """Import a subcommand and run it with its own options."""
+    module = importlib.import_module(subcommand.module)
+    own = Parser(prog=f"kosmos2 {name}", description=subcommand.summary, epilog=module.__doc__)
     module.add_arguments(own)
-    code: int | None = module.run(own.parse_args(argv[1:]))
+    code: int | None = module.run(own.parse_args(argv))
     return code or DONE
 
 

@@ -1,0 +1,89 @@
+"""Examples:
+
+  kosmos2 calibrate models/mine
+  kosmos2 calibrate models/mine --data my_robot --plot reliability.png
+  kosmos2 calibrate models/mine --split cluttered --count 4000 --dry-run
+
+Fitted on one half of the images, reported on the other. calibration.json is written beside the weights. Use
+data that the model was not trained on, and that is like what it will see. docs/calibration.md has more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from kosmos2_cli.samples import SPLITS, add_samples, check_samples, samples_of
+from kosmos2_core.calibration import Calibration, write_calibration
+from kosmos2_core.engine import Engine
+from kosmos2_core.errors import InputError
+from kosmos2_eval.scene_report import plot_reliability, reliability_text
+from kosmos2_eval.scenes import Case, reliability_of, summary
+from kosmos2_training.calibrate import Fitted, cases_at, fit, halves, hear
+
+FIGURES = {
+    "nll": "surprise (NLL)",
+    "calibration_error": "calibration error",
+    "brier": "Brier",
+    "accuracy": "right",
+    "mean_iou": "IoU",
+}
+SEED = 1_000_000  # far from those that `kosmos2 eval scenes` begins with
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the checkpoint's folder")
+    add_samples(parser, SPLITS, count=2000, seed=SEED)
+    parser.add_argument("--dry-run", action="store_true", help="report, and write nothing")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="the reliability diagram as a picture")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    check_samples(arguments)
+    if not arguments.model.is_dir():
+        raise InputError(
+            f"{arguments.model} is no folder: name the one with the weights, to write beside them."
+        )
+    engine = Engine.load(arguments.model, arguments.device)
+    name = arguments.data.name if arguments.data else arguments.split
+    heard = hear(engine, samples_of(arguments, name))
+    to_fit, to_report = halves(heard)
+    if not (to_fit and to_report):
+        raise InputError(f"{name} has {len(heard)} phrases of one image or none: take more images.")
+    grid = engine.control.grid
+    fitted = fit(lambda calibration: cases_at(to_fit, grid, calibration))
+    before = cases_at(to_report, grid, engine.calibration or Calibration())
+    after = cases_at(to_report, grid, fitted.calibration)
+    print(report(fitted, before, after))
+    if arguments.plot:
+        plot_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
+    if not arguments.dry_run:
+        origin = {"fitted_on": name, "phrases": len(to_fit)}
+        print(write_calibration(arguments.model, fitted.calibration, origin))
+
+
+def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str:
+    """What was fitted, and on the other half of the images what it does."""
+    found = fitted.calibration
+    figures = [summary(cases) for cases in (before, after)]
+    rows = [
+        f"{name:<20}" + "".join(f"{one[key]:>9.3f}" for one in figures)
+        for key, name in FIGURES.items()
+        if figures[0][key] is not None
+    ]
+    lines = [
+        f"temperature {found.temperature:.3g}, slope {found.slope:.3g}, refine {str(found.refine).lower()}",
+        f"refining adds {fitted.gain:+.4f} to the mean IoU, standard error {fitted.gain_error:.4f}",
+        "",
+        f"{len(after)} phrases of other images:",
+        f"{'':<20}{'before':>9}{'after':>9}",
+        *rows,
+        "",
+        "before",
+        reliability_text(reliability_of(before)),
+        "after",
+        reliability_text(reliability_of(after)),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,133 @@
+"""`kosmos2 eval scenes` and `kosmos2 calibrate` as a user runs them, on rendered scenes and on data."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from small_data import write_data
+
+from kosmos2_cli.main import main
+from kosmos2_cli.samples import SPLITS
+from kosmos2_core.calibration import Calibration, read_calibration
+from kosmos2_core.engine import Engine
+from kosmos2_core.markdown import GroundedText
+from kosmos2_core.tasks import Locate
+from kosmos2_io.record_source import RecordSource
+from kosmos2_io.records import to_json
+from kosmos2_sim.layout import SPLITS as ALL_SPLITS
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "discs"
+    write_data(folder, 6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def half_right(data, checkpoint):
+    """Data of which the model is right every other time: its own answers are the truth there."""
+    source, engine = RecordSource(data), Engine.load(checkpoint, device="cpu")
+    lines = []
+    for number in range(len(source)):
+        record = source[number]
+        view = engine.look(source.image(record))
+        items = [item for item in record.items if item.task == "locate"]
+        for place in range(0, len(items), 2):
+            text = items[place].text
+            [answer] = view.run(Locate(text.text))
+            phrase = replace(text.phrases[0], boxes=answer.phrases[0].boxes)
+            items[place] = replace(items[place], text=GroundedText(text.text, (phrase,)))
+        lines.append(to_json(replace(record, items=tuple(items))))
+    (data / "half.jsonl").write_text("\n".join(lines))
+    return data / "half.jsonl"
+
+
+def test_splits_are_those_that_training_does_not_draw_from():
+    assert tuple(split for split in ALL_SPLITS if split != "train") == SPLITS
+
+
+def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
+    texts = []
+    for number in range(2):
+        code, out, _ = kosmos2(
+            "eval", "scenes", "--split", "far", "--count", 5, "--out", tmp_path / str(number)
+        )
+        assert code == 0
+        texts.append((tmp_path / str(number) / "results.json").read_bytes())
+    assert texts[0] == texts[1]
+    located = json.loads(texts[0])["splits"]["far"]["locate"]
+    assert 5 <= located["count"] < 5 + 2 * 8
+    assert "all that is there" in out
+    assert {file.name for file in (tmp_path / "0").iterdir()} == {
+        "results.json",
+        "far.png",
+        "far-reliability.png",
+    }
+
+
+def test_data_of_one_s_own_is_evaluated_to_its_end(kosmos2, half_right):
+    code, out, _ = kosmos2("eval", "scenes", "--data", half_right, "--json")
+    assert code == 0
+    located = json.loads(out)["splits"]["half.jsonl"]["locate"]
+    assert located["count"] == half_right.read_text().count('"task": "locate"')
+    assert 0.4 < located["accuracy"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--count", 0], "--count 0 asks for nothing"),
+        (["--seed", -1], "--seed -1 is negative"),
+        (["--split", "train"], "invalid choice: 'train'"),
+        (["--data", "nowhere"], "nowhere cannot be opened"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(kosmos2, arguments, words):
+    code, _, error = kosmos2("eval", "scenes", *arguments)
+    assert code == 2
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def own(checkpoint, tmp_path):
+    """A checkpoint to write to."""
+    return shutil.copytree(checkpoint, tmp_path / "own")
+
+
+def calibrate(capsys, *arguments):
+    code = main(["calibrate", *map(str, arguments), "--device", "cpu"])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_calibrating_writes_what_the_engine_then_uses(own, half_right, capsys, tmp_path):
+    code, out, _ = calibrate(capsys, own, "--data", half_right, "--plot", tmp_path / "plot.png")
+    assert code == 0
+    assert out.splitlines()[-1] == str(own / "calibration.json")
+    before, after = map(float, next(line for line in out.splitlines() if "NLL" in line).split()[-2:])
+    assert after < before
+    found = read_calibration(own)
+    assert found not in (None, Calibration())
+    assert Engine.load(own, device="cpu").calibration == found
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_a_dry_run_writes_nothing(own, half_right, capsys):
+    files = sorted(own.iterdir())
+    assert calibrate(capsys, own, "--data", half_right, "--dry-run")[0] == 0
+    assert sorted(own.iterdir()) == files
+
+
+def test_what_cannot_be_calibrated_is_one_sentence(own, data, capsys):
+    for arguments, words in (
+        ((own, "--data", data), "none are right"),
+        ((own.parent / "gone",), "is no folder"),
+        ((own, "--data", data, "--count", 1), "of one image"),
+    ):
+        code, _, error = calibrate(capsys, *arguments)
+        assert (code, error.count("\n")) == (2, 1)
+        assert words in error
+    assert not (own / "calibration.json").exists()

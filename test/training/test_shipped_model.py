@@ -1,0 +1,82 @@
+"""The small model that comes with the package does what its page says, here on fewer scenes."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
+
+from kosmos2_core.engine import Engine
+from kosmos2_core.image import load_image
+from kosmos2_core.tasks import Caption, Locate
+from kosmos2_eval.scenes import locate_cases, summary
+from kosmos2_io.records import Record
+from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.sentences import items
+
+LEAST_ACCURACY = 0.6
+SEEDS = range(7_000_000, 7_000_030)
+
+
+@pytest.fixture(scope="module")
+def folder(root):
+    return root / "models" / "tabletop-tiny"
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    return Engine.load(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    with Tabletop() as tabletop:
+        shots = [tabletop.shoot(seed, "standard") for seed in SEEDS]
+    return [(shot.image, Record("", items(shot, np.random.default_rng(shot.seed), 12))) for shot in shots]
+
+
+def test_it_is_small_and_has_its_calibration(folder):
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 25e6
+    assert {"README.md", "calibration.json", "config.json", "tokenizer.json"} <= {
+        file.name for file in folder.iterdir()
+    }
+
+
+def test_it_locates_knows_what_is_absent_and_how_sure_it_is(engine, samples):
+    scores = summary(locate_cases(engine, samples))
+    assert scores["count"] > 150
+    assert scores["accuracy"] >= LEAST_ACCURACY
+    assert scores["presence_auroc"] >= 0.9
+    assert scores["calibration_error"] <= 0.12  # of few phrases; the page's figure is of many
+
+
+def test_it_speaks_of_what_it_sees(engine, samples):
+    answers = engine.run([([image], Caption()) for image, _ in islice(samples, 8)])
+    assert sum(len(answer.phrases) > 0 for answer in answers) >= 7
+    assert all(answer.finished for answer in answers)
+
+
+def test_the_peer_loads_it_and_says_the_same(engine, folder, samples, tmp_path):
+    image, _ = samples[0]
+    peer = Kosmos2ForConditionalGeneration.from_pretrained(folder).eval()
+    processor = Kosmos2Processor.from_pretrained(folder)
+    inputs = processor(text="<grounding> An image of", images=Image.fromarray(image), return_tensors="pt")
+    with torch.no_grad():
+        theirs = peer.generate(
+            **{name: inputs[name] for name in ("pixel_values", "input_ids", "attention_mask")},
+            image_embeds_position_mask=inputs["image_embeds_position_mask"],
+            max_new_tokens=12,
+            do_sample=False,
+        )[0, inputs["input_ids"].shape[1] :].tolist()
+    ours = engine.generate_ids(engine.look(load_image(image)), Caption())[: len(theirs)]
+    assert ours == theirs[: len(ours)]
+    assert len(ours) >= 8
+
+
+def test_several_expressions_are_located_at_once(engine, samples):
+    image, _ = samples[0]
+    answer = engine.look(image).run(Locate("the mug; the red object"))[0]
+    assert answer.calibrated
+    assert len(answer.phrases) == 2
