@@ -36,7 +36,7 @@ class Context(Protocol):
 
 def open_context(width: int, height: int) -> Context:
     """A context that MuJoCo can draw images of this size in; not yet current."""
-    # Mesa's threads now and then leave out a part of a shadow, and gain nothing for images this small.
+    # Images this small gain nothing by Mesa's threads, and data sets are rendered by many processes.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     backend = _backend()
     try:

@@ -26,6 +26,7 @@ GEOMS = 100  # room for more than any scene has
 FLOOR_M, BOARD_M, LEG_M = -0.72, 0.015, 0.02  # height of the floor; half thickness of the table and its legs
 NOTHING = 0  # the mark of all that is no object
 UPRIGHT = np.eye(3)
+CASTS_SHADOW = mujoco.mjtCatBit.mjCAT_DYNAMIC
 
 
 def compile_model(width: int, height: int) -> mujoco.MjModel:
@@ -147,6 +148,8 @@ class Stage:
             np.array([*rgb, 1], np.float32),
         )
         geom.segid, geom.specular, geom.shininess = mark, 0.0, 0.0
+        # MuJoCo leaves these as the memory was; what happens to be a decoration casts no shadow.
+        geom.category, geom.objtype, geom.objid = CASTS_SHADOW, mujoco.mjtObj.mjOBJ_UNKNOWN, -1
         return geom
 
     def _lights(self, lights: Sequence[Light]) -> None:

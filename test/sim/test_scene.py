@@ -62,6 +62,14 @@ def points_m(shot: Shot, where: np.ndarray) -> np.ndarray:
     return (shot.pose[:3, :3] @ (rays * shot.depth_m[where])).T + shot.pose[:3, 3]
 
 
+def test_what_the_memory_held_before_is_not_seen(tabletop):
+    """MuJoCo leaves fields of new geoms as they were: by chance those of a decoration, without shadow."""
+    before = tabletop.shoot(3, "cluttered")
+    for geom in tabletop._stage.scene.geoms:
+        geom.category = mujoco.mjtCatBit.mjCAT_DECOR
+    assert same(tabletop.shoot(3, "cluttered"), before)
+
+
 def test_a_shot_is_the_same_whatever_was_shot_before(tabletop):
     first = tabletop.shoot(5, "cluttered")
     tabletop.shoot(6, "far", must="hammer")
