@@ -7,9 +7,12 @@ PNG, JPEG and WebP are opened, and the size in the header decides before anythin
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -53,6 +56,30 @@ def load_image(source: Source) -> Pixels:
         raise InputError(f"{source} cannot be opened: {error.strerror}.") from None
 
 
+def check_frame(data: bytes) -> None:
+    """Whether `load_frame` would read it, as far as its header says."""
+    with _opened(io.BytesIO(data), "the frame"):
+        pass
+
+
+def load_frame(data: bytes) -> Pixels:
+    """A camera's compressed frame in RGB. It is not turned upright: its calibration is of its pixels."""
+    with _opened(io.BytesIO(data), "the frame") as image:
+        if image.format == "JPEG" and image.mode in ("L", "RGB") and _is_whole(data):
+            return _of_jpeg(data)
+        return _rgb(image)
+
+
+def load_grey16(data: bytes) -> npt.NDArray[np.uint16]:
+    """The values of a grey PNG of 16 bits, which is how depth is compressed."""
+    with _opened(io.BytesIO(data), "the frame") as image:
+        if not image.mode.startswith("I"):
+            raise InputError(
+                f"the frame is a {image.format} of mode {image.mode}: give a grey PNG of 16 bits."
+            )
+        return np.asarray(image).astype(np.uint16)
+
+
 def preprocess(image: Pixels, size: int) -> npt.NDArray[np.float32]:
     """What the vision tower takes, (3, size, size): squashed to a square, CLIP's mean and deviation."""
     squashed = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
@@ -62,9 +89,17 @@ def preprocess(image: Pixels, size: int) -> npt.NDArray[np.float32]:
 
 
 def _of_stream(stream: IO[bytes], name: str) -> Pixels:
+    with _opened(stream, name) as image:
+        return _of_pil(image, name)
+
+
+@contextmanager
+def _opened(stream: IO[bytes], name: str) -> Iterator[Image.Image]:
+    """Its header is read and its size is right. What fails while it is decoded is said in a sentence too."""
     try:
         with Image.open(stream, formats=FORMATS) as image:
-            return _of_pil(image, name)
+            _check_size(image, name)
+            yield image
     except UnidentifiedImageError:
         raise InputError(f"{name} is no image: PNG, JPEG and WebP are read.") from None
     except Image.DecompressionBombError:
@@ -73,16 +108,42 @@ def _of_stream(stream: IO[bytes], name: str) -> Pixels:
         raise InputError(f"{name} is damaged ({error}): send it again.") from None
 
 
-def _of_pil(image: Image.Image, name: str) -> Pixels:
+def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size  # of the header: nothing is decoded yet
     if width * height > MAX_PIXELS:
         raise InputError(_too_large(name, f", {width}x{height}"))
+
+
+def _of_pil(image: Image.Image, name: str) -> Pixels:
+    _check_size(image, name)
     turn = image.getexif().get(ExifTags.Base.Orientation)
     if turn in TURNS:
         image = image.transpose(TURNS[turn])
+    return _rgb(image)
+
+
+def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
         return _of_array(np.asarray(image).astype(np.uint16))
     return np.array(image.convert("RGB"))
+
+
+def _is_whole(jpeg: bytes) -> bool:
+    """Whether it has its end, behind which some cameras fill up with zeros. Of what is cut off older OpenCVs
+    make up the rest; Pillow refuses it."""
+    return jpeg.rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def _of_jpeg(data: bytes) -> Pixels:
+    """The same pixels as Pillow's, in a quarter of the time."""
+    as_stored = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), as_stored)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise InputError("the frame is damaged (its JPEG cannot be decoded): send it again.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _of_array(array: npt.NDArray[Any]) -> Pixels:

@@ -36,7 +36,7 @@ def typestore() -> Typestore:
     return store
 
 
-def new(name: str, **fields: Any) -> Any:
+def new(name: str, /, **fields: Any) -> Any:
     """A message of a type such as `std_msgs/msg/String`, with all its fields."""
     return typestore().types[name](**fields)
 

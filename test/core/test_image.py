@@ -10,7 +10,7 @@ from peer import image_processor
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import load_image, preprocess
+from kosmos2_core.image import check_frame, load_frame, load_image, preprocess
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -52,6 +52,23 @@ def test_a_photo_held_sideways_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     assert np.array_equal(load_image(encoded(exif=exif)), np.rot90(PICTURE, -1))
+
+
+def test_a_camera_s_frame_is_not_turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for format in ("PNG", "JPEG"):
+        data = encoded(format, exif=exif)
+        assert np.array_equal(load_frame(data), np.rot90(load_image(data)))
+
+
+def test_a_jpeg_without_its_end_is_no_frame():
+    whole = encoded("JPEG")
+    check_frame(whole[:-2])  # the header is right
+    assert np.array_equal(load_frame(whole + bytes(9)), load_image(whole))
+    for cut in (100, 1000):
+        with pytest.raises(InputError, match="damaged"):
+            load_frame(whole[:-cut])
 
 
 def test_grey_transparency_and_16_bits():

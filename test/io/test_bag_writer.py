@@ -12,13 +12,17 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.results import Answer, Entity
-from kosmos2_io import messages
+from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
 from kosmos2_io.bag_writer import STORAGES, open_bag
-from kosmos2_io.message_types import typestore
+from kosmos2_io.message_types import new, typestore
+from kosmos2_io.messages import Messages
 
+messages = Messages(new)
+answers = AnswerMessages(messages)
 HEAD = messages.header(5_000_000_000, "eye")
 MUG = Answer("the mug", (Entity("the mug", 0, 7, (Box(0.1, 0.2, 0.5, 0.6, 0.9),), 1.0, ((3, 70),)),))
-SOLID = messages.Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5, 0.5))
+ASKED = Asked(HEAD, "eye", "7", 5, 4, "some model")
+SOLID = Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5, 0.5))
 PIXELS = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
 ALL = {
     "/tf_static": messages.transforms(messages.transform(HEAD, "hand", np.eye(4))),
@@ -27,9 +31,9 @@ ALL = {
     "/jpeg": messages.compressed_image(HEAD, PIXELS),
     "/depth": messages.depth_image(HEAD, np.ones((4, 5), np.float32), "32FC1"),
     "/info": messages.camera_info(HEAD, np.eye(3), 5, 4),
-    "/grounding": messages.grounded_frame(HEAD, "eye", "7", MUG, 5, 4, "some model"),
-    "/detections": messages.detections(HEAD, "7", MUG, 5, 4),
-    "/detections_3d": messages.detections_3d(HEAD, "7", MUG, [[SOLID]]),
+    "/grounding": answers.grounded_frame(ASKED, MUG),
+    "/detections": answers.detections(ASKED, MUG),
+    "/detections_3d": answers.detections_3d(HEAD, "7", MUG, [[SOLID]]),
 }
 
 

@@ -6,18 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer, Entity
-from kosmos2_io import messages
+from kosmos2_io.message_types import new
+from kosmos2_io.messages import Messages, quaternion_xyzw
+
+messages = Messages(new)
 
 HEAD = messages.header(1_700_000_000_000_000_001, "camera_optical_frame")
-ANSWER = Answer(
-    "swap the mug and the egg",
-    (
-        Entity("the mug", 5, 12, (Box(0.1, 0.2, 0.5, 0.6, 0.9), Box(0, 0, 0.2, 0.2, 0.4)), 0.95),
-        Entity("the egg", 17, 24, (), 0.1),
-    ),
-)
 
 
 def test_a_stamp_is_split_into_seconds_and_nanoseconds():
@@ -65,30 +59,6 @@ def test_a_quaternion_turns_as_its_matrix_does(numbers):
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-    found = np.array(messages.quaternion_xyzw(matrix))
+    found = np.array(quaternion_xyzw(matrix))
     assert abs(found @ (x, y, z, w)) == pytest.approx(1, abs=1e-12)
     assert found[3] >= 0
-
-
-def test_a_grounded_frame_has_pixels_and_the_text_s_spans():
-    frame = messages.grounded_frame(HEAD, "left", "7", ANSWER, 100, 50, "some model")
-    mug, egg = frame.phrases
-    assert frame.markdown == "swap [the mug](0.1,0.2,0.5,0.6;0,0,0.2,0.2) and [the egg]()"
-    assert [frame.text[one.span_start : one.span_end] for one in frame.phrases] == ["the mug", "the egg"]
-    best = mug.boxes[0]
-    assert (best.x_min, best.y_min, best.x_max, best.y_max, best.score) == (10, 10, 50, 30, 0.9)
-    assert (len(mug.boxes), mug.presence, egg.boxes, egg.presence) == (2, 0.95, [], 0.1)
-
-
-def test_a_detection_has_the_same_id_in_2d_and_3d_and_an_unknown_place_is_left_out():
-    known = messages.Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0, 0, 0, 1))
-    flat = messages.detections(HEAD, "7", ANSWER, 100, 50).detections
-    solid = messages.detections_3d(HEAD, "7", ANSWER, [[None, known], []]).detections
-    assert [one.id for one in flat] == ["7/0/0", "7/0/1"]
-    assert [one.id for one in solid] == ["7/0/1"]
-    centre, size = flat[0].bbox.center.position, (flat[0].bbox.size_x, flat[0].bbox.size_y)
-    assert ((centre.x, centre.y), size) == ((30, 20), (40, 20))
-    result = solid[0].results[0]
-    assert (result.hypothesis.class_id, result.hypothesis.score) == ("the mug", 0.4)
-    assert result.pose.pose == solid[0].bbox.center
-    assert (solid[0].bbox.center.position.y, solid[0].bbox.size.z) == (2, 0.3)

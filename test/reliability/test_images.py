@@ -10,13 +10,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import load_image
+from kosmos2_core.image import load_frame, load_image
 
 
 def run(*arguments):
@@ -33,11 +34,14 @@ def run(*arguments):
     *(7, "compressed images: truncated, bits flipped, another magic number; PNG, JPEG and WebP"),
     "5,000 files, no death, no pixel of an earlier frame",
 )
-def test_a_damaged_image_is_refused_or_read_but_never_mixed_with_another(record_property):
-    number = 5000
-    read = run(__file__, number)
+@pytest.mark.parametrize("what", ["files", "frames"])
+def test_a_damaged_image_is_refused_or_read_but_never_mixed_with_another(what, count, record_property):
+    number = count(5000, 2000)
+    read = run(__file__, what, number)
     assert read > 0
-    record_property("figure", f"{number:,} files, of which {number - read:,} refused; none with such a pixel")
+    record_property(
+        "figure", f"{number:,} {what}, of which {number - read:,} refused; none with such a pixel"
+    )
 
 
 def pictures():
@@ -111,10 +115,13 @@ def change_magic(data, rng):
 DAMAGES = (cut, flip, flip_and_sign, change_magic)
 
 
-def outcome(data):
+READERS = {"files": load_image, "frames": load_frame}  # files from disk, and what a camera sends
+
+
+def outcome(read, data):
     """The image, or None where it was refused in a sentence. Nothing else may happen."""
     try:
-        image = load_image(data)
+        image = read(data)
     except InputError:
         return None
     assert image.dtype == np.uint8
@@ -123,22 +130,22 @@ def outcome(data):
     return image
 
 
-def check_damaged(number):
+def check_damaged(reader, number):
     """How many of so many damaged files are read. Each is read twice, once after a black and once after a
     white frame of its form: what differs would be theirs. Of a truncated file nothing may be made up."""
     originals = [encoded(pictures(), form) for form in FORMS]
     frames = [
         [encoded(Image.new("RGB", (64, 48), grey), form) for grey in ("black", "white")] for form in FORMS
     ]
-    read = 0
+    seen, read = partial(outcome, reader), 0
     for at in range(number):
         rng = np.random.default_rng(at)
         form, damage = at % len(FORMS), DAMAGES[at // len(FORMS) % len(DAMAGES)]
         data = damage(originals[form], rng)
-        images = [outcome(data) for frame in frames[form] if outcome(frame) is not None]
+        images = [seen(data) for frame in frames[form] if seen(frame) is not None]
         assert same(*images), f"file {at} shows what was read before it"
         if damage is cut:
-            assert images[0] is None or same(images[0], outcome(originals[form])), f"file {at} is made up"
+            assert images[0] is None or same(images[0], seen(originals[form])), f"file {at} is made up"
         read += images[0] is not None
     return read
 
@@ -154,7 +161,10 @@ def same(one, other):
 REFUSE = """
 import json, sys
 from pathlib import Path
-from kosmos2_core.image import InputError, load_image
+from kosmos2_core import image
+from kosmos2_core.errors import InputError
+
+load = getattr(image, sys.argv[1])
 
 def peak():
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
@@ -162,7 +172,7 @@ def peak():
 
 def refused(data):
     try:
-        load_image(data)
+        load(data)
     except InputError as error:
         return str(error)
 
@@ -172,7 +182,7 @@ def measured(data):
     return refused(data), peak() - before
 
 refused(b"")
-print(json.dumps([measured(Path(file).read_bytes()) for file in sys.argv[1:]]))
+print(json.dumps([measured(Path(file).read_bytes()) for file in sys.argv[2:]]))
 """
 
 
@@ -180,14 +190,15 @@ print(json.dumps([measured(Path(file).read_bytes()) for file in sys.argv[1:]]))
     *(8, "decompression bombs: small files that say they are huge images"),
     "109 KB to 900 million pixels: refused from the header alone, at most 5 MiB more memory",
 )
-def test_a_bomb_is_refused_from_its_header_alone(tmp_path, record_property):
+@pytest.mark.parametrize("name", ["load_image", "load_frame", "check_frame", "load_grey16"])
+def test_a_bomb_is_refused_from_its_header_alone(name, tmp_path, record_property):
     bombs = {"PNG": png_bomb(30_000), "JPEG": jpeg_bomb(), "WebP": webp_bomb()}
-    for name, data in bombs.items():
+    for form, data in bombs.items():
         assert len(data) < 120_000
-        (tmp_path / name).write_bytes(data)
-    answers = run("-c", REFUSE, *(tmp_path / name for name in bombs))
+        (tmp_path / form).write_bytes(data)
+    answers = run("-c", REFUSE, name, *(tmp_path / form for form in bombs))
     largest = max(kib for _, kib in answers) / 1024
-    record_property("figure", f"{', '.join(bombs)} refused, {largest:.1f} MiB more at most")
+    record_property("figure", f"{name}: {', '.join(bombs)} refused, {largest:.1f} MiB more at most")
     assert all(sentence and "too large" in sentence for sentence, _ in answers), answers
     assert largest <= 5
 
@@ -222,4 +233,4 @@ def webp_bomb():
 
 
 if __name__ == "__main__":
-    print(json.dumps(check_damaged(int(sys.argv[1]))))
+    print(json.dumps(check_damaged(READERS[sys.argv[1]], int(sys.argv[2]))))

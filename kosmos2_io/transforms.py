@@ -1,0 +1,252 @@
+"""Where frames are in one another, and were at some time: what tf2 does, where it is not installed.
+
+buffer = TransformBuffer()
+buffer.add(message, static=False)                     # of /tf
+world_from_camera = buffer.lookup("world", "camera", stamp_ns)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kosmos2_core.errors import InputError
+
+Array = NDArray[np.float64]
+
+MOST_POSES = 10_000  # kept of a link, however short the time
+MOST_FRAMES = 2_000
+
+
+class TransformError(InputError):
+    """A transform is not known. can_answer_later: what is missing may still arrive."""
+
+    def __init__(self, text: str, can_answer_later: bool = False) -> None:
+        super().__init__(text)
+        self.can_answer_later = can_answer_later
+
+
+class Pose(NamedTuple):
+    position_m: Array
+    xyzw: Array
+
+
+@dataclass
+class Link:
+    """A frame in its parent: at all times, or at some stamps, in order."""
+
+    child: str
+    parent: str
+    static: bool
+    stamps_ns: list[int] = field(default_factory=list)
+    poses: list[Pose] = field(default_factory=list)
+
+    def add(self, stamp_ns: int, pose: Pose, keep_ns: int) -> str | None:
+        """Returns why it is not taken, if it is not."""
+        if self.static:
+            self.stamps_ns, self.poses = [stamp_ns], [pose]
+            return None
+        if self.stamps_ns and stamp_ns < self.stamps_ns[-1] - keep_ns:
+            return "too old"
+        place = bisect_left(self.stamps_ns, stamp_ns)
+        if place < len(self.stamps_ns) and self.stamps_ns[place] == stamp_ns:
+            return "repeated stamp"
+        self.stamps_ns.insert(place, stamp_ns)
+        self.poses.insert(place, pose)
+        drop = bisect_left(self.stamps_ns, self.stamps_ns[-1] - keep_ns)
+        drop = max(drop, len(self.stamps_ns) - MOST_POSES)
+        del self.stamps_ns[:drop], self.poses[:drop]
+        return None
+
+    def at(self, stamp_ns: int) -> Array:
+        """(4, 4), the child in the parent."""
+        if self.static:
+            return _matrix(self.poses[0])
+        first_ns, last_ns = self.stamps_ns[0], self.stamps_ns[-1]
+        if stamp_ns < first_ns:
+            raise self._unknown(stamp_ns, first_ns - stamp_ns, "before the first", False)
+        if stamp_ns > last_ns:
+            raise self._unknown(stamp_ns, stamp_ns - last_ns, "after the last", True)
+        after = bisect_left(self.stamps_ns, stamp_ns)
+        if self.stamps_ns[after] == stamp_ns:
+            return _matrix(self.poses[after])
+        before_ns, after_ns = self.stamps_ns[after - 1 : after + 1]
+        share = (stamp_ns - before_ns) / (after_ns - before_ns)
+        return _matrix(_between(self.poses[after - 1], self.poses[after], share))
+
+    def _unknown(self, stamp_ns: int, gap_ns: int, where: str, later: bool) -> TransformError:
+        return TransformError(
+            f"the transform of {self.child} in {self.parent} is not known at {stamp_ns / 1e9:.3f} s, which is"
+            f" {gap_ns / 1e9:.3f} s {where} that was received.",
+            later,
+        )
+
+
+class TransformBuffer:
+    """What was heard on /tf and /tf_static. Any thread may use it."""
+
+    def __init__(self, keep_s: float = 10.0) -> None:
+        self.keep_ns = round(keep_s * 1e9)
+        self.ignored: Counter[str] = Counter()  # transforms that were no use, by reason
+        self._links: dict[str, Link] = {}  # by child
+        self._changed = threading.Condition()
+
+    def add(self, tf_message: Any, static: bool) -> None:
+        """A tf2_msgs/TFMessage. What is wrong in it is left out and counted; the rest is taken."""
+        with self._changed:
+            for transform in tf_message.transforms:
+                reason = self._add(transform, static)
+                if reason is not None:
+                    self.ignored[reason] += 1
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget what moves, as after a jump in time. Static transforms stay: they are not sent again."""
+        with self._changed:
+            self._links = {child: link for child, link in self._links.items() if link.static}
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Array:
+        """(4, 4), the source frame in the target frame: it takes points in source to points in target.
+
+        Between two stamps it is interpolated. Stamp 0: the newest that all links between the two have.
+        """
+        target, source = _name(target), _name(source)
+        if target == source:
+            return np.eye(4)
+        with self._changed:
+            up, down = self._way(source, target)
+            if stamp_ns == 0:
+                stamp_ns = min((link.stamps_ns[-1] for link in up + down if not link.static), default=0)
+            return _inverse(_chained(down, stamp_ns)) @ _chained(up, stamp_ns)
+
+    def wait_until(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Array:
+        """As `lookup`, but it waits for what may still arrive."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                try:
+                    return self.lookup(target, source, stamp_ns)
+                except TransformError as error:
+                    left_s = deadline_s - time.monotonic()
+                    if not error.can_answer_later or left_s <= 0:
+                        raise
+                self._changed.wait(left_s)
+
+    def _add(self, transform: Any, static: bool) -> str | None:
+        parent, child = _name(transform.header.frame_id), _name(transform.child_frame_id)
+        if not parent or not child:
+            return "no frame name"
+        if parent == child:
+            return "a frame in itself"
+        pose = _pose(transform.transform)
+        if pose is None:
+            return "not finite, or no rotation"
+        link = self._links.get(child)
+        if link is None and len(self._links) >= MOST_FRAMES:
+            return "too many frames"
+        if link is None or (link.parent, link.static) != (parent, static):
+            link = self._links[child] = Link(child, parent, static)  # moved to another parent: begun anew
+        stamp = transform.header.stamp
+        return link.add(stamp.sec * 10**9 + stamp.nanosec, pose, self.keep_ns)
+
+    def _way(self, source: str, target: str) -> tuple[list[Link], list[Link]]:
+        """The links from each of the two up to the nearest frame that is above both."""
+        known = self._links.keys() | {link.parent for link in self._links.values()}
+        for frame in (source, target):
+            if frame not in known:
+                raise TransformError(f"the frame {frame} is not known: no transform has named it.", True)
+        up, down = _chain(self._links, source), _chain(self._links, target)
+        above = [source, *(link.parent for link in up)]
+        places = {frame: place for place, frame in enumerate(above)}
+        for place, frame in enumerate([target, *(link.parent for link in down)]):
+            if frame in places:
+                return up[: places[frame]], down[:place]
+        raise TransformError(
+            f"the frames {source} and {target} are not connected: one is below {above[-1]}, the other below"
+            f" {down[-1].parent if down else target}.",
+            True,
+        )
+
+
+def _chain(links: Mapping[str, Link], frame: str) -> list[Link]:
+    """The links from a frame up to the root of its tree."""
+    chain: list[Link] = []
+    seen = {frame}
+    while (link := links.get(frame)) is not None:
+        chain.append(link)
+        frame = link.parent
+        if frame in seen:
+            raise TransformError(f"the transforms go round in a loop at the frame {frame}: mend one.", False)
+        seen.add(frame)
+    return chain
+
+
+def _chained(links: list[Link], stamp_ns: int) -> Array:
+    """The first link's child in the last one's parent."""
+    pose: Array = np.eye(4)
+    for link in links:
+        pose = link.at(stamp_ns) @ pose
+    return pose
+
+
+def _name(frame: str) -> str:
+    """Old drivers write `/camera`, which ROS 2 does not have: it is the same as `camera`."""
+    return frame.removeprefix("/")
+
+
+def matrix_of(transform: Any) -> Array:
+    """(4, 4), of a geometry_msgs/Transform."""
+    pose = _pose(transform)
+    if pose is None:
+        raise TransformError("the transform has numbers that are not finite, or no rotation: who sends it?")
+    return _matrix(pose)
+
+
+def _pose(transform: Any) -> Pose | None:
+    place, turn = transform.translation, transform.rotation
+    position_m = np.array([place.x, place.y, place.z], float)
+    xyzw = np.array([turn.x, turn.y, turn.z, turn.w], float)
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(xyzw))
+    if not (np.isfinite(position_m).all() and 1e-3 < length < np.inf):  # NaN fails too
+        return None
+    return Pose(position_m, xyzw / length)
+
+
+def _between(a: Pose, b: Pose, share: float) -> Pose:
+    """Straight on in position, and along the shorter arc in rotation."""
+    cosine = float(a.xyzw @ b.xyzw)
+    end = -b.xyzw if cosine < 0 else b.xyzw
+    angle = np.arccos(min(abs(cosine), 1.0))
+    if angle < 1e-6:
+        xyzw = (1 - share) * a.xyzw + share * end
+    else:
+        xyzw = np.sin((1 - share) * angle) * a.xyzw + np.sin(share * angle) * end
+    return Pose(a.position_m + share * (b.position_m - a.position_m), xyzw / np.linalg.norm(xyzw))
+
+
+def _matrix(pose: Pose) -> Array:
+    x, y, z, w = pose.xyzw
+    matrix = np.eye(4)
+    matrix[:3, :3] = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    matrix[:3, 3] = pose.position_m
+    return matrix
+
+
+def _inverse(pose: Array) -> Array:
+    inverse = np.eye(4)
+    inverse[:3, :3] = pose[:3, :3].T
+    inverse[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
+    return inverse
