@@ -1,11 +1,13 @@
 # The commands of a day's work; each one sets up first what it needs. `make help` lists them.
 
-.PHONY: help setup test bench reliability clean
+.PHONY: help setup test demo demo-live bench reliability clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
 enter := . ./env.sh &&
 SHELL := bash
+with_ros := python -c 'import rclpy, mujoco' 2>/dev/null || \
+	{ echo 'make: the demo needs ROS and the simulation: run `make setup ROS=jazzy EXTRAS=ros,train,eval,sim,dev`.' >&2; exit 2; };
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -23,8 +25,15 @@ test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
 	@$(enter) mypy
 	@$(enter) pytest $(ARGS)
 
+demo: setup ## a simulated camera, the node, and what it answers: a table, and pictures in out/demo
+	@$(enter) $(with_ros) python -m kosmos2_ros.demo
+
+demo-live: setup ## the same, running on until Ctrl-C, to be looked at
+	@$(enter) $(with_ros) python -m kosmos2_ros.demo --live
+
 bench: setup ## the full-size model against the peer, in one run; writes docs/benchmarks.md
 	@$(enter) python test/bench/core.py
+	@$(enter) if python -c 'import rclpy' 2>/dev/null; then python test/bench/node.py; fi
 
 reliability: setup ## the reliability scoreboard, with all examples; writes docs/reliability.md
 	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability

@@ -43,6 +43,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "verify": Subcommand(
         "prove on your images that this is what transformers computes", "kosmos2_cli.verify"
     ),
+    "node": Subcommand("the ROS 2 node: camera and command in, boxes out", "kosmos2_cli.node"),
     "sim": Subcommand("a simulated tabletop: scenes to look at, data sets", "kosmos2_cli.sim"),
     "data": Subcommand("data to train with: checked, shown", "kosmos2_cli.data"),
     "train": Subcommand("learn from data: a model from scratch, or a checkpoint on", "kosmos2_cli.train"),

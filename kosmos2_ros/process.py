@@ -1,0 +1,109 @@
+"""A process with one node that ends at once, and with exit status 0, when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import rclpy
+from rclpy.action import ActionServer
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+    TimeoutException,
+)
+from rclpy.service import Service
+from rclpy.signals import SignalHandlerOptions
+
+THREADS = 80  # started when needed: each call of a service that waits holds one
+END_S = 1.5
+
+
+class Executor(SingleThreadedExecutor):
+    """Topics and timers in the thread that spins; services and actions, which may wait long, in others.
+
+    rclpy's executor of many threads hands over every image too, which takes longer than to store it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = ThreadPoolExecutor(THREADS, "kosmos2-call")
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        with suppress(ExternalShutdownException, ShutdownException, TimeoutException):
+            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, lambda: False)
+            if entity is None or isinstance(entity, Service | ActionServer):  # None: an action's own work
+                self._pool.submit(task)
+            else:
+                task()
+                task.result()  # raises what the callback raised
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return bool(super().shutdown(timeout_sec))
+
+
+def run(
+    make: Callable[[], Any], started: Callable[[Any], None], args: Sequence[str] | None = None
+) -> NoReturn:
+    """Make the node and serve it until SIGINT or SIGTERM. started: called when it is served; may take long.
+
+    The main thread only waits, so that a signal is heard while anything is imported, loaded or computed.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    served = _Served(make, started, ended)
+    served.start()
+    ended.wait()
+    if served.error:
+        raise served.error
+    closing = threading.Thread(target=served.close, daemon=True)
+    closing.start()
+    closing.join(END_S)
+    # A model that loads or computes cannot be interrupted, and threads of torch outlive Python badly.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+class _Served:
+    def __init__(
+        self, make: Callable[[], Any], started: Callable[[Any], None], ended: threading.Event
+    ) -> None:
+        self.error: Exception | None = None
+        self._make, self._started, self._ended = make, started, ended
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._node: Any = None
+        self._executor: Executor | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self._node, self._executor = self._make(), Executor()
+            self._executor.add_node(self._node)
+            threading.Thread(target=self._started, args=(self._node,), daemon=True).start()
+            self._executor.spin()
+        except Exception as error:  # the main thread raises it
+            self.error = error
+        finally:
+            self._ended.set()
+
+    def close(self) -> None:
+        if self._executor is None:
+            return
+        self._node.close()
+        self._executor.shutdown(timeout_sec=END_S)
+        self._thread.join()
+        self._node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,87 @@
+"""Fixtures: a node `grounding` in this process, a stand-in model behind it, and a robot that talks to it.
+
+A conftest.py imports them where rclpy is.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+
+import pytest
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
+from robot import Robot
+from stand_in import StandIn
+
+from kosmos2_ros.node import GroundingNode
+from kosmos2_ros.process import Executor
+
+
+@contextmanager
+def served(load, **parameters):
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = GroundingNode(load, parameter_overrides=overrides)
+    executor = Executor()
+    executor.add_node(node)
+
+    def spin():
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        node.close()
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+
+
+@pytest.fixture(scope="module")
+def ros():
+    """One for all tests of a file: Fast DDS on one machine finds no more than some dozens of participants,
+    and those of contexts that ended count on for a while."""
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def model():
+    """Let go at the end, whatever a test left it at."""
+    model = StandIn()
+    yield model
+    model.open = True
+    model.let.release(1000)
+
+
+@pytest.fixture
+def serve(ros, model):
+    """A node with these parameters, active unless said otherwise."""
+    opened = []
+
+    def make(active=True, load=None, **parameters):
+        one = served(load or (lambda options: model), **parameters)
+        node = one.__enter__()
+        opened.append(one)
+        if active:
+            node.trigger_configure()
+            node.trigger_activate()
+        return node
+
+    yield make
+    model.open = True
+    model.let.release(1000)
+    for one in opened:
+        one.__exit__(None, None, None)
+
+
+@pytest.fixture
+def robot(ros):
+    one = Robot()
+    yield one
+    one.close()
