@@ -1,7 +1,8 @@
 # Enter the kosmos2 environment: `source env.sh`, in bash or zsh, from anywhere.
 #
-# The Python environment .venv, the built interfaces, the command `kosmos2`, and discovery of ROS nodes
-# on this machine only (to reach other machines: export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET before).
+# The Python environment .venv, the built interfaces, the command `kosmos2`, large images through shared
+# memory (config/fastdds.xml, unless you have a profile of your own), and discovery of ROS nodes on this
+# machine only (to reach other machines: export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET before).
 
 _kosmos2_enter() {
     local root="$1" shell="$2" origin ros
@@ -33,6 +34,12 @@ _kosmos2_enter() {
     if [ "$ros" != none ]; then
         . "$root/install/setup.$shell"
         export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
+        if [ -z "${FASTRTPS_DEFAULT_PROFILES_FILE-}${FASTDDS_DEFAULT_PROFILES_FILE-}" ]; then
+            case "$ros" in # Kilted warns of the old name, Jazzy does not know the new one
+                jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="$root/config/fastdds.xml" ;;
+                *) export FASTDDS_DEFAULT_PROFILES_FILE="$root/config/fastdds.xml" ;;
+            esac
+        fi
     fi
     . "$root/.venv/bin/activate"
     export KOSMOS2_ROOT="$root"

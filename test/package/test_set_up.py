@@ -252,6 +252,21 @@ def test_env_sh_lets_a_wider_discovery_range_be(tmp_path):
     assert in_shell("bash", code, tmp_path, ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET").stdout == "SUBNET\n"
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_gives_fast_dds_the_profile_by_the_name_this_one_reads(shell, tmp_path):
+    code = f"source {ROOT}/env.sh; source {ROOT}/env.sh; env | grep _DEFAULT_PROFILES_FILE"
+    name = "FASTRTPS" if os.environ["ROS_DISTRO"] == "jazzy" else "FASTDDS"
+    said = in_shell(shell, code, tmp_path).stdout
+    assert said == f"{name}_DEFAULT_PROFILES_FILE={ROOT}/config/fastdds.xml\n"
+
+
+@pytest.mark.parametrize("name", ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"])
+def test_env_sh_lets_the_user_s_own_profile_be(name, tmp_path):
+    code = f"source {ROOT}/env.sh; env | grep _DEFAULT_PROFILES_FILE"
+    assert in_shell("bash", code, tmp_path, **{name: "/mine.xml"}).stdout == f"{name}=/mine.xml\n"
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_env_sh_says_what_to_do_when_set_up_has_not_run(shell, tmp_path):
     shutil.copy(ROOT / "env.sh", tmp_path)

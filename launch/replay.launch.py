@@ -1,0 +1,64 @@
+"""A bag into the node, by the bag's clock. It is played when the node is active. Needs rosbag2.
+
+    ros2 launch kosmos2 replay.launch.py bag:=runs/first command:="the red mug"
+
+Takes the arguments of grounding.launch.py too; its topics are those of the bag.
+"""
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    RegisterEventHandler,
+)
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
+from launch_ros.event_handlers import OnStateTransition
+
+TOPICS = {
+    "image": "/camera/image",
+    "camera_info": "/camera/camera_info",
+    "depth": "/camera/depth/image",
+    "depth_camera_info": "/camera/depth/camera_info",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("bag", description="the bag's folder"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="how fast, 1.0: as recorded"),
+            DeclareLaunchArgument("loop", default_value="false", description="again and again"),
+            *(
+                DeclareLaunchArgument(name, default_value=topic, description="its topic in the bag")
+                for name, topic in TOPICS.items()
+            ),
+            RegisterEventHandler(
+                OnStateTransition(
+                    goal_state="active",
+                    entities=[
+                        _play(condition=UnlessCondition(LaunchConfiguration("loop"))),
+                        _play("--loop", condition=IfCondition(LaunchConfiguration("loop"))),
+                    ],
+                    handle_once=True,  # not again after a respawn
+                )
+            ),
+            IncludeLaunchDescription(
+                [ThisLaunchFileDir(), "/grounding.launch.py"],
+                launch_arguments={
+                    **{name: LaunchConfiguration(name) for name in TOPICS},
+                    "use_sim_time": "true",
+                }.items(),
+            ),
+        ]
+    )
+
+
+def _play(*options: str, condition: IfCondition | UnlessCondition) -> ExecuteProcess:
+    bag, rate = LaunchConfiguration("bag"), LaunchConfiguration("rate")
+    return ExecuteProcess(
+        cmd=["ros2", "bag", "play", bag, "--clock", "--rate", rate, *options],
+        condition=condition,
+        output="screen",
+    )

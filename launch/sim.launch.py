@@ -1,0 +1,74 @@
+"""A simulated camera over a tabletop, and the node that grounds its images.
+
+    ros2 launch kosmos2 sim.launch.py seed:=7 command:="the red mug; the bowl"
+
+Takes the arguments of grounding.launch.py too.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+CAMERA = {  # the simulated camera's parameters that are arguments
+    "seed": int,
+    "split": str,
+    "width": int,
+    "height": int,
+    "rate_hz": float,
+    "loop_s": float,
+    "still": bool,
+}
+TOPICS = {
+    "image": "camera/image",
+    "camera_info": "camera/camera_info",
+    "depth": "camera/depth/image",
+    "depth_camera_info": "camera/depth/camera_info",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "model",
+                default_value=PathJoinSubstitution([FindPackageShare("kosmos2"), "models", "tabletop-tiny"]),
+                description="a checkpoint that knows the tabletop",
+            ),
+            DeclareLaunchArgument("target_frame", default_value="world", description="the frame of 3D boxes"),
+            DeclareLaunchArgument("seed", default_value="0", description="of the scene"),
+            DeclareLaunchArgument(
+                "split", default_value="standard", description="train, standard, cluttered, occluded or far"
+            ),
+            DeclareLaunchArgument("width", default_value="640", description="of the images, in pixels"),
+            DeclareLaunchArgument("height", default_value="480", description="of the images, in pixels"),
+            DeclareLaunchArgument("rate_hz", default_value="10.0", description="images a second"),
+            DeclareLaunchArgument(
+                "loop_s", default_value="5.0", description="length of the film shown in a loop; 0: no loop"
+            ),
+            DeclareLaunchArgument("still", default_value="false", description="the camera does not move"),
+            # First: the middleware's profile it sets is the camera's too.
+            IncludeLaunchDescription(
+                [ThisLaunchFileDir(), "/grounding.launch.py"],
+                launch_arguments={
+                    **TOPICS,
+                    "model": LaunchConfiguration("model"),
+                    "target_frame": LaunchConfiguration("target_frame"),
+                }.items(),
+            ),
+            Node(
+                package="kosmos2",
+                executable="sim_camera",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    {
+                        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+                        for name, kind in CAMERA.items()
+                    }
+                ],
+                output="screen",
+            ),
+        ]
+    )
