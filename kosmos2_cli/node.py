@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import NoReturn
 
 from kosmos2_core.errors import InputError
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, metavar=kind, help=about, action="append", default=[])
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> NoReturn:
     try:
         from kosmos2_ros.grounding import main
     except ModuleNotFoundError as error:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         for value in values[option.lstrip("-").replace("-", "_")]
         for word in (option, quoted(value) if option == "-p" else value)
     ]
-    return main(["--ros-args", *given] if given else [])
+    main(["--ros-args", *given] if given else [])
 
 
 def quoted(parameter: str) -> str:

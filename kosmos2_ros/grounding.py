@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from kosmos2_core.errors import InputError
 from kosmos2_ros.process import run
 
 
@@ -25,13 +22,9 @@ def started(node: Any) -> None:
         node.trigger_activate()
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    try:
-        run(make, started, args)
-    except (InputError, ParameterException) as error:
-        print(f"grounding: {error}", file=sys.stderr)
-        return 2
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    run("grounding", make, started, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import rclpy
 from rclpy.action import ActionServer
+from rclpy.exceptions import ParameterException
 from rclpy.executors import (
     ExternalShutdownException,
     ShutdownException,
@@ -21,6 +23,8 @@ from rclpy.executors import (
 )
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
+
+from kosmos2_core.errors import Kosmos2Error
 
 THREADS = 80  # started when needed: each call of a service that waits holds one
 END_S = 1.5
@@ -51,9 +55,13 @@ class Executor(SingleThreadedExecutor):
 
 
 def run(
-    make: Callable[[], Any], started: Callable[[Any], None], args: Sequence[str] | None = None
+    name: str,
+    make: Callable[[], Any],
+    started: Callable[[Any], None],
+    args: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Make the node and serve it until SIGINT or SIGTERM. started: called when it is served; may take long.
+    """Make the node and serve it until SIGINT or SIGTERM: exit status 0. started: called when it is served;
+    may take long. A node that cannot be made is a sentence and exit status 2.
 
     The main thread only waits, so that a signal is heard while anything is imported, loaded or computed.
     """
@@ -61,29 +69,34 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    served = _Served(make, started, ended)
+    served = _Served(name, make, started, ended)
     served.start()
     ended.wait()
-    if served.error:
-        raise served.error
+    if served.status:
+        _end(served.status)
     closing = threading.Thread(target=served.close, daemon=True)
     closing.start()
     closing.join(END_S)
-    # A model that loads or computes cannot be interrupted, and threads of torch outlive Python badly.
+    _end(0)
+
+
+def _end(status: int) -> NoReturn:
+    """At once: a model that loads or computes cannot be interrupted, and threads of torch and of ROS outlive
+    Python badly."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 class _Served:
     def __init__(
-        self, make: Callable[[], Any], started: Callable[[Any], None], ended: threading.Event
+        self, name: str, make: Callable[[], Any], started: Callable[[Any], None], ended: threading.Event
     ) -> None:
-        self.error: Exception | None = None
-        self._make, self._started, self._ended = make, started, ended
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.status = 0
+        self._name, self._make, self._started, self._ended = name, make, started, ended
         self._node: Any = None
         self._executor: Executor | None = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -94,8 +107,12 @@ class _Served:
             self._executor.add_node(self._node)
             threading.Thread(target=self._started, args=(self._node,), daemon=True).start()
             self._executor.spin()
-        except Exception as error:  # the main thread raises it
-            self.error = error
+        except (Kosmos2Error, ParameterException) as error:
+            print(f"{self._name}: {error}", file=sys.stderr)
+            self.status = 2
+        except Exception:  # a mistake of ours: whoever started the node is told
+            traceback.print_exc()
+            self.status = 1
         finally:
             self._ended.set()
 

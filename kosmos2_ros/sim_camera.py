@@ -7,21 +7,19 @@ A thread of its own renders and publishes; the executor only serves parameters.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from kosmos2_core.errors import InputError, Kosmos2Error
+from kosmos2_core.errors import Kosmos2Error
 from kosmos2_ros.process import run
 from kosmos2_ros.ros_messages import ROS
 from kosmos2_sim.depth_camera import DepthCamera
@@ -170,13 +168,9 @@ def shots(film: Film, rate_hz: float, frames: int) -> Iterator[Shot]:
         yield from kept
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    try:
-        return run(SimCamera, SimCamera.film, args)
-    except (InputError, ParameterException) as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return 2
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    run(NAME, SimCamera, SimCamera.film, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

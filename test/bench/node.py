@@ -43,7 +43,7 @@ def serve() -> None:
     from kosmos2_ros.process import run
 
     command = [Parameter("command", value="the mug")]
-    run(lambda: GroundingNode(lambda options: Sleeper(), parameter_overrides=command), started)
+    run("grounding", lambda: GroundingNode(lambda options: Sleeper(), parameter_overrides=command), started)
 
 
 def send() -> None:
