@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kosmos2_core.image import Pixels
 
 JPEG_QUALITY = 95
+LONGEST_NS = (2**31 - 1) * 1_000_000_000
 DEPTH_ENCODINGS = ("32FC1", "16UC1")  # REP-118: metres; millimetres, 0 where unknown
 
 
@@ -37,7 +38,8 @@ class Messages:
         return self.new("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
 
     def duration(self, duration_ns: int) -> Any:
-        sec, nanosec = divmod(duration_ns, 1_000_000_000)
+        """Of 68 years at most: a longer one does not fit into ROS's."""
+        sec, nanosec = divmod(min(duration_ns, LONGEST_NS), 1_000_000_000)
         return self.new("builtin_interfaces/msg/Duration", sec=sec, nanosec=nanosec)
 
     def string(self, text: str) -> Any:

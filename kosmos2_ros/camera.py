@@ -49,6 +49,9 @@ class Camera:
             None  # a topic, and the policy by which a publisher does not fit
         )
         self._subscriptions: list[Any] = []
+        self._publishers: list[Any] = []
+
+    def advertise(self) -> None:
         self.grounding = self._publisher(GroundedFrame, "grounding")
         self.detections = self._publisher(Detection2DArray, "detections")
         self.detections_3d = self._publisher(Detection3DArray, "detections_3d")
@@ -56,12 +59,14 @@ class Camera:
         self.markers = self._publisher(MarkerArray, "markers")
 
     def _publisher(self, kind: Any, topic: str) -> Any:
-        return self.node.create_publisher(
+        publisher = self.node.create_publisher(
             kind,
             f"~/{self.prefix}{topic}",
             RESULTS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._publishers.append(publisher)
+        return publisher
 
     def listen(self, put: Callable[[Frame], None]) -> None:
         """put: takes each frame that may be an image."""
@@ -113,16 +118,17 @@ class Camera:
 
     def silence(self) -> None:
         """Listen no more, and forget what was heard."""
-        for subscription in self._subscriptions:
-            self.node.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        while self._subscriptions:
+            self.node.destroy_subscription(self._subscriptions[-1])
+            self._subscriptions.pop()  # only now: what failed to end is tried again
         self.depths.clear()
         self.mailbox.clear()
 
     def destroy(self) -> None:
         self.silence()
-        for publisher in (self.grounding, self.detections, self.detections_3d, self.annotated, self.markers):
-            self.node.destroy_publisher(publisher)
+        while self._publishers:
+            self.node.destroy_publisher(self._publishers[-1])
+            self._publishers.pop()  # only now: what failed to end is tried again
 
     @property
     def publishers(self) -> int:

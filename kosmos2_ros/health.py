@@ -17,7 +17,7 @@ from kosmos2_ros.camera import Camera
 from kosmos2_ros.worker import Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-STALE_S = 2.0  # without a frame
+STALE_S = 1.4  # without a frame: known within two seconds
 Values = dict[str, Any]
 
 

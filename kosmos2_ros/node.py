@@ -50,6 +50,7 @@ from kosmos2_ros.worker import Command, Limits, Model, Result, Worker
 
 NAME = "grounding"
 STOP_S = 1.0  # for the worker to end
+DIAGNOSED_S = 0.5
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 Load = Callable[[Options], Model]
@@ -116,7 +117,7 @@ class GroundingNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time can stand still
         self.create_timer(
-            1.0,
+            DIAGNOSED_S,
             lambda: guarded(self.get_logger(), self._diagnose)(None),
             MutuallyExclusiveCallbackGroup(),
             steady,
@@ -129,16 +130,16 @@ class GroundingNode(LifecycleNode):
     # Transitions. An exception in one would vanish: each is logged, and the transition fails.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self._configure, "inactive")
+        return self._transition(self._configure, "inactive", self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self._activate, "active")
+        return self._transition(self._activate, "active", self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition(self._deactivate, "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self._clean_up, "unconfigured")
+        return self._transition(self._free, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition(self.close, "finalized")
@@ -146,12 +147,16 @@ class GroundingNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition(self.close, "unconfigured")
 
-    def _transition(self, change: Callable[[], None], state: str) -> TransitionCallbackReturn:
+    def _transition(
+        self, change: Callable[[], None], state: str, back: Callable[[], None] = lambda: None
+    ) -> TransitionCallbackReturn:
+        """back: undoes a change that failed half-way."""
         with self._changing:
             try:
                 change()
             except Exception as error:  # the border of the node
                 report(self.get_logger(), error)
+                back()
                 return FAILURE
             self._state = state
             self.get_logger().info(f"{state}")
@@ -165,7 +170,10 @@ class GroundingNode(LifecycleNode):
         model.run([([blank], LocateRequest("the object"))])
         self._model = model
         self._transforms = transforms_of(self)
-        self._cameras = {name: Camera(self, name, options, self._read) for name in options.cameras}
+        self._transforms.listen()
+        for name in options.cameras:
+            camera = self._cameras[name] = Camera(self, name, options, self._read)
+            camera.advertise()
 
     def _activate(self) -> None:
         assert self._model is not None
@@ -191,10 +199,10 @@ class GroundingNode(LifecycleNode):
 
     def _deactivate(self) -> None:
         session, self._session = self._session, None
-        for camera in self._cameras.values():
-            camera.silence()
         if session and not session.worker.stop(STOP_S):
             self.get_logger().warning("the model is still at work: its last answer is dropped")
+        for camera in self._cameras.values():
+            camera.silence()
 
     def _clean_up(self) -> None:
         for camera in self._cameras.values():
@@ -203,6 +211,10 @@ class GroundingNode(LifecycleNode):
         if self._transforms:
             self._transforms.destroy()
         self._transforms = self._model = None
+
+    def _free(self) -> None:
+        """Clean up, and give the memory back, which takes a while."""
+        self._clean_up()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -220,7 +232,7 @@ class GroundingNode(LifecycleNode):
         except (InputError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         fixed = [one.name for one in parameters if one.name in FIXED]
-        if fixed and self._model is not None:
+        if fixed and (self._state != "unconfigured" or self._changing.locked()):
             reason = f"{', '.join(fixed)}: read when the node is configured, so clean it up first."
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import rclpy
 from rclpy.action import ActionServer
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import (
     ExternalShutdownException,
     ShutdownException,
@@ -41,7 +41,8 @@ class Executor(SingleThreadedExecutor):
         self._pool = ThreadPoolExecutor(THREADS, "kosmos2-call")
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
-        with suppress(ExternalShutdownException, ShutdownException, TimeoutException):
+        # InvalidHandle: a subscription that another thread, deactivating the node, has just destroyed.
+        with suppress(ExternalShutdownException, ShutdownException, TimeoutException, InvalidHandle):
             task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, lambda: False)
             if entity is None or isinstance(entity, Service | ActionServer):  # None: an action's own work
                 self._pool.submit(task)

@@ -26,6 +26,8 @@ STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Transforms(Protocol):
+    def listen(self) -> None: ...
+
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> NDArray[np.float64]:
         """(4, 4), the source's frame in the target's. TransformError: why there is none."""
 
@@ -42,13 +44,15 @@ def transforms_of(node: Node) -> Transforms:
 class OwnTransforms:
     def __init__(self, node: Node) -> None:
         self._node, self._buffer = node, TransformBuffer()
+        self._subscriptions: list[Any] = []
+
+    def listen(self) -> None:
         group = ReentrantCallbackGroup()
-        self._subscriptions = [
-            node.create_subscription(
-                TFMessage, topic, guarded(node.get_logger(), take), qos, callback_group=group
+        for topic, take, qos in (("/tf", self._moving, DYNAMIC), ("/tf_static", self._fixed, STATIC)):
+            heard = guarded(self._node.get_logger(), take)
+            self._subscriptions.append(
+                self._node.create_subscription(TFMessage, topic, heard, qos, callback_group=group)
             )
-            for topic, take, qos in (("/tf", self._moving, DYNAMIC), ("/tf_static", self._fixed, STATIC))
-        ]
 
     def _moving(self, message: Any) -> None:
         self._buffer.add(message, static=False)
@@ -63,14 +67,18 @@ class OwnTransforms:
         self._buffer.clear()
 
     def destroy(self) -> None:
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions[-1])
+            self._subscriptions.pop()  # only now: what failed to end is tried again
 
 
 class Tf2Transforms:
     def __init__(self, node: Node) -> None:
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._node, self._buffer = node, tf2_ros.Buffer()
+        self._listener: Any = None
+
+    def listen(self) -> None:
+        self._listener = tf2_ros.TransformListener(self._buffer, self._node)
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> NDArray[np.float64]:
         wait = Duration(nanoseconds=int(timeout_s * 1e9))
@@ -84,4 +92,5 @@ class Tf2Transforms:
         self._buffer.clear()
 
     def destroy(self) -> None:
-        self._listener.unregister()
+        if self._listener:
+            self._listener.unregister()

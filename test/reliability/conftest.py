@@ -8,6 +8,7 @@ all, prints the scoreboard and writes docs/reliability.md.
 import os
 import platform
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ import pytest
 from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core.engine import Engine
+
+if find_spec("rclpy"):
+    from serving import model, robot, ros, serve  # noqa: F401
 
 FULL = os.environ.get("KOSMOS2_RELIABILITY") == "full"
 PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"

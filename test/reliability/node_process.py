@@ -1,0 +1,42 @@
+"""The node in a process of its own, its model only sleeps. Says where it is: loading, active, running.
+
+python node_process.py LOAD_S RUN_S --ros-args ...
+"""
+
+import sys
+import time
+
+from stand_in import answer
+
+from kosmos2_ros.grounding import started
+from kosmos2_ros.node import GroundingNode
+from kosmos2_ros.process import run
+
+LOAD_S, RUN_S = map(float, sys.argv[1:3])
+
+
+class Sleeper:
+    """Warmed up at once; then it takes its time."""
+
+    warm = False
+
+    def run(self, jobs, decoding=None):
+        if self.warm:
+            print("running", flush=True)
+            time.sleep(RUN_S)
+        self.warm = True
+        return [answer("the mug") for _ in jobs]
+
+
+def load(options):
+    print("loading", flush=True)
+    time.sleep(LOAD_S)
+    return Sleeper()
+
+
+def start(node):
+    started(node)
+    print("active", flush=True)
+
+
+run("grounding", lambda: GroundingNode(load), start, sys.argv[3:])

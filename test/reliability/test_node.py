@@ -1,0 +1,254 @@
+"""The node under stress: where each frame goes, faults and hangs of the model, stamps of all kinds."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+import time
+from collections import Counter
+
+import pytest
+import torch
+
+rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="minutes: with `make reliability`"
+)
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
+from robot import PATIENCE_S  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+from traffic import books_of, meet, settled, stamp_ns, traffic, until  # noqa: E402
+
+from kosmos2_core.boxes import Box  # noqa: E402
+from kosmos2_ros.codes import Code  # noqa: E402
+
+SECOND_NS = 10**9
+
+
+# Row 1.
+
+INFERENCE_S, RATE_HZ = 0.1, 30
+FIFO = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def watch(mailbox):
+    """Each frame that is taken, and whether it was the newest: none later had come when the taking began."""
+    taken, take = [], mailbox.take
+
+    def watched():
+        before = mailbox.newest
+        frame = take()
+        if frame:
+            taken.append((frame.stamp_ns, before is None or frame.stamp_ns >= before.stamp_ns))
+        return frame
+
+    mailbox.take = watched
+    return taken
+
+
+@pytest.mark.row(
+    *(1, "books of 30 Hz into a model of 100 ms; best-effort and reliable, depth 1 and 5"),
+    "3,000 frames; residual 0 in every snapshot; the newest frame each time",
+)
+@pytest.mark.parametrize("depth", [1, 5])
+@pytest.mark.parametrize("qos", [qos_profile_sensor_data, FIFO], ids=["best-effort", "reliable"])
+def test_books_balance_and_the_newest_frame_is_next(serve, robot, model, qos, depth, count, record_property):
+    frames = count(750, 30)
+    node = serve(command="the mug", **{"qos_overrides./image.subscription.depth": depth})
+    model.pass_ = lambda jobs: time.sleep(INFERENCE_S)
+    meet(node, robot)
+    taken, snapshots = watch(node._cameras[""].mailbox), 0
+    first = books_of(node).snapshot().received
+    with traffic(robot, RATE_HZ, frames, qos) as sent:
+        while not (sent.wait(0.001) and settled(node)):
+            books, snapshots = books_of(node).snapshot(), snapshots + 1
+            assert books.residual == 0
+            assert 0 <= books.in_flight <= 3  # with the model, waiting, and just being replaced
+        until(lambda: robot.heard["grounding"] and stamp_ns(robot.heard["grounding"][-1]) == taken[-1][0])
+    books = books_of(node).snapshot()
+    answered = [stamp_ns(one) for one in robot.heard["grounding"]]
+    assert books.outcomes["processed"] == len(answered)
+    assert books.received == len(answered) + books.outcomes["replaced"]
+    assert books.outcomes["replaced"] > 0
+    assert answered == sorted(set(answered))
+    assert answered[-len(taken) :] == [stamp for stamp, _ in taken]
+    assert all(newest for _, newest in taken)
+    record_property(
+        "figure",
+        f"{books.received - first} frames, {len(taken)} answered, residual 0 in {snapshots:,} snapshots",
+    )
+
+
+# Row 13.
+
+SHORT_S = 0.1  # the shortest deadline there is
+ERRORS = (RuntimeError, torch.OutOfMemoryError, MemoryError)
+FAULTS = (
+    *(one.__name__ for one in ERRORS),
+    "ModelError",
+    "hang",
+)  # as the books name them; NaN is the fourth
+
+
+@pytest.mark.row(
+    *(13, "the model fails, p = 0.2: RuntimeError, out of memory (GPU's, Python's), NaN, a hang"),
+    "1,000 frames; books balance; each frame after is answered",
+)
+def test_a_fault_costs_its_own_frame_only(serve, robot, model, count, record_property):
+    rng, number = random.Random(0), count(1000, 100)
+    plan = [rng.choice(FAULTS) if rng.random() < 0.2 else "" for _ in range(number)]
+    node = serve(command="the mug", query_timeout_s=SHORT_S)
+    meet(node, robot)
+    answered = until_settled(node, books_of(node).snapshot().received)
+    for fault in plan:
+        before = books_of(node).snapshot().received
+        cause(fault, model)
+        sent = robot.show()
+        books = until_settled(node, before + 1)
+        model.boxes, model.pass_ = (Box(0.25, 0.5, 0.75, 1.0, 0.9),), type(model).pass_.__get__(model)
+        failed = fault not in ("", "hang")
+        assert books.outcomes["processed"] == answered.outcomes["processed"] + (not failed), fault
+        if not failed:
+            robot.wait("grounding", lambda one, head=sent.header: one.header == head)
+        answered = books
+    causes = {f"failed: {one}": number for one, number in Counter(plan).items() if one not in ("", "hang")}
+    assert answered.reasons == causes
+    assert answered.residual == 0
+    faults = ", ".join(f"{number} {one}" for one, number in sorted(Counter(plan).items()) if one)
+    record_property("figure", f"{number:,} frames, {faults}; {answered.outcomes['processed']} answered")
+
+
+def cause(fault, model):
+    if fault == "ModelError":
+        model.boxes = (Box(0.25, 0.5, 0.75, 1.0, math.nan),)
+    elif fault == "hang":
+        model.pass_ = lambda jobs: time.sleep(1.5 * SHORT_S)
+    elif fault:
+        kind = {"OutOfMemoryError": torch.OutOfMemoryError, "MemoryError": MemoryError}.get(
+            fault, RuntimeError
+        )
+        model.error = kind("at 0x7f00dead in /root/model.py")
+
+
+def until_settled(node, received):
+    until(lambda: settled(node) == received)
+    return books_of(node).snapshot()
+
+
+# Row 14.
+
+
+@pytest.mark.row(
+    *(14, "the model hangs: who says so, and when"),
+    "ERROR on /diagnostics by the deadline + 1 s; services answer BUSY within 200 ms",
+)
+def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, record_property):
+    deadline_s, hang_s = count(10.0, 0.5), count(30.0, 1.0)
+    node = serve(command="the mug", query_timeout_s=deadline_s)
+    meet(node, robot)
+    model.arrived, model.open = threading.Semaphore(0), False
+    robot.show()
+    model.wait()
+    began_s = time.monotonic()
+    hung = robot.status("model", lambda one: one.level == b"\2")
+    told_s = time.monotonic() - began_s
+    assert "not answered" in hung.message
+    slowest_s = max(busy_s(robot, kind) for kind in ("locate", "describe", "ask"))
+    while time.monotonic() - began_s < hang_s:
+        slowest_s = max(slowest_s, busy_s(robot, "locate"))
+    model.open = True
+    model.let.release()
+    robot.status("model", lambda one: one.level == b"\0")
+    assert robot.call("locate", text="the mug").error == Code.OK
+    last = robot.show()
+    robot.wait("grounding", lambda one: one.header == last.header)
+    record_property(
+        "figure",
+        f"ERROR {told_s - deadline_s:.2f} s after a deadline of {deadline_s:g} s;"
+        f" BUSY after {1000 * slowest_s:.0f} ms at most",
+    )
+    assert told_s > deadline_s
+    assert told_s <= deadline_s + count(1, PATIENCE_S)
+    assert slowest_s <= count(0.2, PATIENCE_S)
+
+
+def busy_s(robot, kind):
+    """How long that service takes to say that the model is busy."""
+    began_s = time.monotonic()
+    text = {"locate": {"text": "the mug"}, "ask": {"question": "what?"}}.get(kind, {})
+    assert robot.call(kind, **text).error == Code.BUSY
+    return time.monotonic() - began_s
+
+
+# Row 22.
+
+TIMES = pytest.mark.row(
+    *(22, "stamps: zero, future, backwards, equal, of no sense; simulated time that jumps"),
+    "header copied exactly; no negative age",
+)
+NEVER = [Time(sec=-(2**31)), Time(sec=-1, nanosec=5), Time(nanosec=2**32 - 1), Time(sec=2**31 - 1)]
+
+
+def ask(robot, stamp, frame="camera/optical ünter"):
+    """An image of that stamp; its answer's age in seconds."""
+    since = len(robot.heard["grounding"])
+    sent = robot.show(head=Header(stamp=stamp, frame_id=frame))
+    got = robot.wait("grounding", since=since)
+    assert got.header == sent.header
+    assert robot.wait("detections", since=since).header == sent.header
+    return got.frame_age.sec + got.frame_age.nanosec / 1e9
+
+
+def at(seconds):
+    sec, nanosec = divmod(round(seconds * SECOND_NS), SECOND_NS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+@TIMES
+def test_any_stamp_comes_back_as_it_was(serve, robot, record_property):
+    node = serve(command="the mug", max_frame_age_s=0.0)
+    meet(node, robot)
+    now_s = robot.node.get_clock().now().nanoseconds // SECOND_NS
+    steps = [at(0), at(0), at(now_s + 3600), *(at(now_s - back) for back in (0, 1, 1, 2, 60, 10**6))]
+    ages_s = [ask(robot, stamp) for stamp in steps]
+    assert min(ages_s) >= 0
+    assert ages_s[0] < PATIENCE_S, "no stamp is no age"
+    books = books_of(node).snapshot()
+    assert (books.outcomes["processed"], books.residual) == (books.received, 0)
+    record_property("figure", f"{len(steps)} stamps, all copied, ages from {min(ages_s):.4f} s")
+
+
+@TIMES
+def test_a_stamp_of_no_sense_comes_back_as_it_was(serve, robot, record_property):
+    node = serve(command="the mug", max_frame_age_s=0.0)
+    meet(node, robot)
+    assert min(ask(robot, stamp) for stamp in NEVER) >= 0
+    record_property("figure", f"{len(NEVER)} stamps of no sense, all copied")
+
+
+@TIMES
+def test_simulated_time_may_jump(serve, robot, record_property):
+    node = serve(command="the mug", use_sim_time=True, max_frame_age_s=5.0)
+    clock = robot.publisher(Clock, "/clock")
+    until(lambda: settled(node) or robot.show(head=Header(stamp=at(1))) is None)
+    ages_s = []
+    for now_s in (100, 100, 10, 2000, 0.5):  # a bag's begin, its loop, a pause
+        clock.publish(Clock(clock=at(now_s)))
+        until(lambda now_s=now_s: node.get_clock().now().nanoseconds == round(now_s * SECOND_NS))
+        ages_s += [ask(robot, at(now_s)), ask(robot, at(now_s + 50)), ask(robot, at(max(now_s - 1, 0)))]
+    assert min(ages_s) >= 0
+    assert max(ages_s) <= 1 + 1e-6
+    assert books_of(node).snapshot().residual == 0
+    clock.publish(Clock(clock=at(3000)))
+    until(lambda: node.get_clock().now().nanoseconds == 3000 * SECOND_NS)
+    robot.show(head=Header(stamp=at(2000)))
+    until(lambda: books_of(node).snapshot().outcomes["expired"])
+    record_property(
+        "figure", f"{len(ages_s)} frames around 4 jumps, ages of {min(ages_s):g} s to {max(ages_s):g} s"
+    )

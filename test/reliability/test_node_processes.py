@@ -1,0 +1,153 @@
+"""The node and the camera as processes that are ended and killed, whatever they are at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="minutes: with `make reliability`"
+)
+
+from traffic import stamp_ns, traffic
+
+HERE, SHARED = Path(__file__).parent, Path("/dev/shm")
+PATIENCE_S = 120.0
+LONG_S = 600.0
+MUG = ("--ros-args", "-p", "command:=the mug")
+
+
+class Process:
+    def __init__(self, script, *arguments):
+        environ = os.environ | {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
+        self._before = set(SHARED.iterdir())
+        self.popen = subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self._patience = threading.Timer(PATIENCE_S, self.popen.kill)
+        self._patience.start()
+
+    def wait(self, word):
+        """Until it says that; when that was."""
+        assert any(line.strip() == word for line in self.popen.stdout), f"it ended and never said {word}"
+        return time.monotonic()
+
+    def send(self, number):
+        """Its exit status, and the seconds until it was gone."""
+        began_s = time.monotonic()
+        self.popen.send_signal(number)
+        status = self.popen.wait()
+        return status, time.monotonic() - began_s
+
+    def kill(self):
+        """As a crash; when that was. What it leaves in the shared memory is taken away."""
+        held = self._shared() - self._before
+        self.popen.kill()
+        self.popen.wait()
+        killed_s = time.monotonic()
+        self._patience.cancel()
+        self.popen.stdout.close()
+        for file in held:
+            file.unlink(missing_ok=True)
+        return killed_s
+
+    def _shared(self):
+        """Files in memory that it holds now: mapped or locked. None, once it has ended."""
+        about = Path("/proc", str(self.popen.pid))
+        with suppress(OSError):
+            files = [os.readlink(one) for one in (about / "fd").iterdir()]
+            files += [line.split()[-1] for line in (about / "maps").read_text().splitlines() if "/" in line]
+            return {Path(one) for one in files if one.startswith(f"{SHARED}/")}
+        return set()
+
+
+@contextmanager
+def process(script, *arguments):
+    one = Process(script, *arguments)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+# Row 16.
+
+
+@pytest.mark.row(
+    *(16, "the node killed (`kill -9`) and started again, under 10 Hz of images"),
+    "20 kills; the first answer within the load time + 5 s",
+)
+def test_a_node_that_was_killed_answers_again(robot, count, record_property):
+    kills, waits_s = count(20, 1), []
+    with traffic(robot, 10):
+        for _ in range(kills + 1):
+            began_ns = robot.node.get_clock().now().nanoseconds
+            with process("node_process.py", 0, 0.02, *MUG) as node:
+                active_s = node.wait("active")
+                robot.wait("grounding", lambda one, since=began_ns: stamp_ns(one) > since)
+                waits_s.append(time.monotonic() - active_s)
+    slowest_s = max(waits_s[1:])
+    record_property("figure", f"{kills} kills, the first answer {slowest_s:.2f} s after loading at most")
+    assert slowest_s <= count(5, PATIENCE_S)
+
+
+# Row 17.
+
+
+@pytest.mark.row(
+    *(17, "the camera killed (`kill -9`) and started again"),
+    "20 kills; STALE on /diagnostics within 2 s; answers again within 4 s",
+)
+def test_a_camera_that_was_killed_is_told_of_and_heard_again(serve, robot, count, record_property):
+    serve(command="the mug")
+    kills, stale_s, again_s = count(20, 1), [], []
+    for number in range(kills + 1):
+        since = len(robot.heard["grounding"])
+        with process("camera_process.py") as camera:
+            sending_s = camera.wait("sending")
+            robot.wait("grounding", since=since)
+            again_s.append(time.monotonic() - sending_s)
+            robot.status("camera", lambda one: "arrive" in one.message)
+            if number == kills:
+                break
+            killed_s = camera.kill()
+            robot.status("camera", lambda one: "stale" in one.message)
+            stale_s.append(time.monotonic() - killed_s)
+    slowest = max(stale_s), max(again_s[1:])
+    record_property(
+        "figure", f"{kills} kills, stale after {slowest[0]:.2f} s, answers after {slowest[1]:.2f} s at most"
+    )
+    assert slowest[0] <= count(2, PATIENCE_S)
+    assert slowest[1] <= count(4, PATIENCE_S)
+
+
+# Row 18.
+
+ARGUMENTS = {"idle": (0, 0), "in inference": (0, LONG_S, *MUG), "in loading": (LONG_S, 0)}
+WORDS = {"idle": "active", "in inference": "running", "in loading": "loading"}
+
+
+@pytest.mark.row(18, "SIGINT and SIGTERM: idle, in inference, in loading", "60 runs; exit 0 within 2 s")
+@pytest.mark.parametrize("state", ARGUMENTS)
+def test_a_node_ends_when_it_is_told_to(robot, state, count, record_property):
+    runs, slowest_s = count(20, 1), 0.0
+    first = list(ARGUMENTS).index(state)
+    for number in range(first, first + runs):
+        with traffic(robot, 10), process("node_process.py", *ARGUMENTS[state]) as node:
+            node.wait(WORDS[state])
+            status, ended_s = node.send((signal.SIGINT, signal.SIGTERM)[number % 2])
+            assert status == 0
+            slowest_s = max(slowest_s, ended_s)
+    record_property("figure", f"{runs} runs {state}, {slowest_s:.2f} s at most")
+    assert slowest_s <= count(2, PATIENCE_S)
