@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Duration
 from kosmos2.action import Converse
 from kosmos2.msg import GroundedFrame
 from kosmos2.srv import Ask, Describe, Locate
@@ -33,10 +34,14 @@ from vision_msgs.msg import Detection3DArray
 from kosmos2_core.errors import InputError
 from kosmos2_io.encodings import to_rgb
 
-SEED = 3
-ABSENT = "the banana"  # of this scene
-COMMANDS = ("put [the mug] on [the plate]", "the white cone; the orange plate", f"find [{ABSENT}]")
-QUESTION, TALK = "what is on the left?", "what do you see?"
+SEED = 18
+ABSENT = "the red mug"  # of this scene
+COMMANDS = (
+    "pick up [the orange egg]",
+    "the purple cone; the blue ring; the orange egg",
+    f"find [{ABSENT}]",
+)
+QUESTION = "what is on the left?"
 PATIENCE_S = 40.0  # for any one answer; the first needs the model loaded and the scene rendered
 END_S = 5.0
 
@@ -99,10 +104,13 @@ class Robot:
         said: list[str] = []
         self._converse.wait_for_server(PATIENCE_S)
         goal = self._converse.send_goal_async(
-            Converse.Goal(text=text, ground=True),
+            Converse.Goal(text=text, ground=True, timeout=Duration(sec=int(PATIENCE_S))),
             feedback_callback=lambda one: said.append(one.feedback.text),
         )
-        return self._answer(self._answer(goal).get_result_async()).result, said
+        result = self._answer(self._answer(goal).get_result_async()).result
+        if result.error:
+            raise InputError(f"the dialogue was not answered: {result.message}")
+        return result, said
 
     def picture(self) -> Any:
         """The newest annotated image, if there is one."""
@@ -166,8 +174,8 @@ def show(robot: Robot, out: Path) -> None:
     began_s = time.monotonic()
     print(row(f"ask: {QUESTION}", robot.call(Ask, question=QUESTION).frame.text, took=_since(began_s)))
     began_s = time.monotonic()
-    answer, said = robot.converse(TALK)
-    print(row(f"converse: {TALK}", f"{len(said)} pieces:", took=_since(began_s)))
+    answer, said = robot.converse(QUESTION)
+    print(row(f"converse: {QUESTION}", f"{len(said)} pieces:", took=_since(began_s)))
     print(f"  {answer.frame.markdown}")
 
 

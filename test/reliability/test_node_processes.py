@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="minutes: with `make reliability`"
 )
 
-from traffic import stamp_ns, traffic
+from traffic import stamp_ns, traffic  # noqa: E402
 
 HERE, SHARED = Path(__file__).parent, Path("/dev/shm")
 PATIENCE_S = 120.0
