@@ -154,7 +154,7 @@ def _seen_by_depth(around: BoxPx, depth: DepthView, range_m: tuple[float, float]
     known = depth.depth_m[(depth.depth_m >= range_m[0]) & (depth.depth_m <= range_m[1])]
     if not known.size:
         return 0, 0, 0, 0
-    into = np.linalg.inv(depth.pose)
+    into = np.asarray(np.linalg.inv(depth.pose), np.float64)
     corners = [_moved(rays * float(far_m), into) for far_m in (known.min(), known.max())]
     pixels = depth.camera.project(np.concatenate(corners))
     if np.isnan(pixels).any():

@@ -39,8 +39,7 @@ def plane_of(points_m: Array) -> Array | None:
     flat_all = np.abs(_heights(points_m, best)) < _off_plane(points_m)
     if np.count_nonzero(flat_all) < FLAT_SHARE * len(points_m):
         return None
-    fitted: Array = np.linalg.lstsq(rays[flat_all], inverse[flat_all], rcond=None)[0]
-    return fitted
+    return np.asarray(np.linalg.lstsq(rays[flat_all], inverse[flat_all], rcond=None)[0], np.float64)
 
 
 def _heights(points_m: Array, plane: Array) -> Array:
