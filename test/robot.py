@@ -25,7 +25,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from kosmos2_ros.ros_messages import ROS
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 KINDS = {"locate": Locate, "describe": Describe, "ask": Ask}
 IMAGES = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
