@@ -272,4 +272,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     code = main()
     rclpy.try_shutdown()
-    os._exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the thread that spins outlives Python badly
