@@ -1,6 +1,8 @@
-"""Parameters, topics and services: docs/node.md. Example:
+"""Example:
 
-kosmos2 node -p model:=models/tabletop-tiny -p command:="the red mug" -r image:=/camera/image
+  kosmos2 node -p model:=models/tabletop-tiny -p command:="the red mug" -r image:=/camera/image
+
+docs/node.md says which parameters, topics and services there are.
 """
 
 from __future__ import annotations
