@@ -129,6 +129,7 @@ class Worker:
         """Whether the thread ended in time; it cannot be ended while the model hangs."""
         with self._news:
             self._stopping = True
+            self._command = None  # what a hung model answers later is for nobody
             self._news.notify()
         self._thread.join(timeout_s)
         self._give_up(QueryError(Code.INACTIVE, "the node was deactivated: activate it and ask again."))

@@ -133,7 +133,7 @@ def cause(fault, model):
         kind = {"OutOfMemoryError": torch.OutOfMemoryError, "MemoryError": MemoryError}.get(
             fault, RuntimeError
         )
-        model.error = kind("at 0x7f00dead in /root/model.py")
+        model.error = kind("at 0x7f00dead in /home/someone/model.py")
 
 
 def until_settled(node, received):

@@ -409,6 +409,17 @@ def test_a_hung_model_is_known_and_queries_are_told_at_once():
         assert caught.value.code == Code.BUSY
 
 
+def test_what_a_hung_model_answers_after_the_end_is_not_published():
+    with Desk(Gate(open_=False)) as desk:
+        desk.worker.command = MUG
+        desk.frame(0)
+        desk.model.wait()
+        assert not desk.worker.stop(0)
+        desk.model.let.release()
+        assert desk.settled().outcomes["expired"] == 1
+    assert desk.published == []
+
+
 def talk(hear, **fields):
     return Query(
         lambda width, height: Chat("what is it?"), time.monotonic() + PATIENCE_S, "left", hear=hear, **fields
