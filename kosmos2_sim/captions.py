@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from kosmos2_io.records import Item
 from kosmos2_sim import relations
-from kosmos2_sim.descriptions import Description, Things, article, noun_of, plain_name, shuffled
+from kosmos2_sim.descriptions import Description, Things, article, full_description, plain_name, shuffled
 from kosmos2_sim.marked import Marked, marked
 from kosmos2_sim.truth import Thing
 
@@ -38,7 +38,7 @@ def detailed(things: Things) -> Iterator[Item]:
     if things.all_clear:
         is_are, plural = ("is", "") if len(row) == 1 else ("are", "s")
         parts.append(f"There {is_are} {NUMBERS[len(row)]} object{plural} on a table. ")
-    kinds = [_marked(article(f"{thing.material} {thing.colour} {thing.shape}"), thing) for thing in row]
+    kinds = [_marked(article(full_description(thing).words), thing) for thing in row]
     parts += ["From left to right: ", *_listed(kinds), "."]
     depths = [_sentence(things, thing, following) for thing, following in pairwise(row)]
     parts += chain.from_iterable(list(filter(None, depths))[:SENTENCES])
@@ -65,9 +65,10 @@ def _depth(thing: Thing, other: Thing) -> str:
 
 
 def describe(things: Things, rng: Generator) -> Iterator[Item]:
-    """`[a small shiny red mug](..)`: as much as tells the thing from all others, and its material."""
+    """`[a small shiny red mug](..)`: as much as tells the thing from all others, and its material where
+    that shows."""
     for thing in shuffled(things.referents, rng):
-        description = Description(noun_of(thing.shape), thing.colour, thing.material)
+        description = full_description(thing)
         if things.one(description) is thing:
             words = article(_sized(things, thing, description))
             yield Item("describe", marked(_marked(words, thing)), kind="describe")

@@ -33,6 +33,7 @@ from kosmos2_sim.layout import SPLITS, check
 from kosmos2_sim.scene import Tabletop
 from kosmos2_sim.sentences import items
 from kosmos2_sim.shapes import SHAPES
+from kosmos2_sim.truth import Thing
 
 RECORDS, MADE = "records.jsonl", "made.json"
 QUALITY = 95
@@ -154,10 +155,13 @@ def make_example(tabletop: Tabletop, plan: Plan, seed: int) -> Example:
         _encoded(shot.image, "JPEG", quality=QUALITY, subsampling=0),
         _encoded(shot.mask, "PNG"),
         items(shot, rng, plan.items_per_image, plan.shapes),
-        tuple(
-            Truth(thing.mark, (thing.colour, thing.shape), thing.box) for thing in shot.things if thing.box
-        ),
+        tuple(Truth(thing.mark, _names(thing), thing.box) for thing in shot.things if thing.box),
     )
+
+
+def _names(thing: Thing) -> tuple[str, ...]:
+    """The material last: it is left out where it cannot be seen."""
+    return thing.colour, thing.shape, *((thing.material,) if thing.material_shows else ())
 
 
 def _encoded(pixels: NDArray[np.uint8], form: str, **options: int) -> bytes:

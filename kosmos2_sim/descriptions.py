@@ -1,7 +1,7 @@
 """Noun phrases, and which things of an image they fit.
 
-Whether words fit a thing has three answers: True, False, and None where people would not agree (is a
-metallic mug a shiny one?). What is said of an image must be beyond doubt, so None counts as neither.
+Whether words fit a thing has three answers: True, False, and None where people would not agree (is a mug
+shiny that reflects no light?). What is said of an image must be beyond doubt, so None counts as neither.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class Description:
         return all_hold((self.noun.fits(thing), colour, self._material_fits(thing)))
 
     def _material_fits(self, thing: Thing) -> Answer:
-        if self.material in ("", thing.material):
+        if not self.material:
             return True
-        return False if "matte" in (self.material, thing.material) else None
+        return self.material == thing.material if thing.material_shows else None
 
 
 def all_hold(answers: Iterable[Answer]) -> Answer:
@@ -146,9 +146,10 @@ def descriptions(thing: Thing, rng: Generator) -> list[Description]:
     """All ways to name a thing by what it is alone, shortest first."""
     own = some_noun(thing.shape, rng)
     generic = (OBJECT, THING)[int(rng.random() < 0.25)]
+    materials = ("", thing.material) if thing.material_shows else ("",)
     named = [
         Description(noun, colour, material)
-        for noun, colour, material in product((own, generic), ("", thing.colour), ("", thing.material))
+        for noun, colour, material in product((own, generic), ("", thing.colour), materials)
     ]
     return sorted(named, key=lambda one: one.words.count(" "))
 
@@ -156,6 +157,11 @@ def descriptions(thing: Thing, rng: Generator) -> list[Description]:
 def unique_descriptions(things: Things, thing: Thing, rng: Generator) -> list[Description]:
     """Those that fit this thing alone, shortest first."""
     return [one for one in descriptions(thing, rng) if things.one(one) is thing]
+
+
+def full_description(thing: Thing) -> Description:
+    """All that can be seen of it."""
+    return Description(noun_of(thing.shape), thing.colour, thing.material if thing.material_shows else "")
 
 
 def plain_name(things: Things, thing: Thing) -> Description | None:

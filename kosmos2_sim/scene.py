@@ -32,6 +32,9 @@ Window = tuple[int, int, int, int]  # u_min, v_min, u_max, v_max, whole pixels o
 NEAR_M, FAR_M = 0.02, 20.0
 FINER = 2  # rendered with as many pixels along each side, for smooth edges
 SMALLEST_PX, LARGEST_PX = 32, 2048
+HIGHLIGHTS_PX = 224  # of the larger side of the images in which highlights are sought
+HIGHLIGHT = 25  # of 255, how much brighter
+HIGHLIGHT_SHARE = (0.02, 0.3)  # of an object's pixels
 
 
 class Tabletop:
@@ -83,6 +86,7 @@ class Tabletop:
         # Shadows on all of the table; at the very edge of where they are drawn they have gaps.
         self._context.shadowClip = 1.3 * np.hypot(*layout.scenery.table.half_m)
         image = self._colours(layout.view)
+        highlights = self._highlights(layout.view)
         mask, depth_m = self._marks(layout.view, (0, 0, self.width, self.height))
         wholes = self._wholes(layout, mask)
         return Shot(
@@ -94,7 +98,7 @@ class Tabletop:
             camera=layout.view.camera,
             pose=layout.view.pose,
             things=tuple(
-                _thing(one, mark, mask, whole, layout.view)
+                _thing(one, mark, mask, whole, layout.view, _shows(highlights, mask == mark))
                 for mark, (one, whole) in enumerate(zip(layout.objects, wholes, strict=True), 1)
             ),
         )
@@ -104,6 +108,20 @@ class Tabletop:
         self._render(view, (0, 0, self.width, self.height), FINER, False, image, None)
         size = self.width, self.height
         return cv2.resize(image[::-1], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+    def _highlights(self, view: View) -> NDArray[np.bool_]:
+        """Where it would be seen if what is matte were shiny, or what is shiny matte. Materials are swapped
+        when it returns."""
+        finer = min(1.0, HIGHLIGHTS_PX / max(self.width, self.height))
+        whole = 0, 0, self.width, self.height
+        width, height = _pixels(whole, finer)
+        seen, other = (np.empty((height, width, 3), np.uint8) for _ in range(2))
+        self._render(view, whole, finer, False, seen, None)
+        self._stage.swap_materials()
+        self._render(view, whole, finer, False, other, None)
+        clear = (cv2.absdiff(seen, other).max(2) >= HIGHLIGHT).astype(np.uint8)[::-1]
+        size = self.width, self.height
+        return cv2.resize(clear, size, interpolation=cv2.INTER_NEAREST).astype(bool)
 
     def _marks(self, view: View, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Each pixel's mark, and its depth."""
@@ -119,7 +137,7 @@ class Tabletop:
         self,
         view: View,
         window: Window,
-        finer: int,
+        finer: float,
         marks: bool,
         colours: NDArray[np.uint8],
         inverse: NDArray[np.float32] | None,
@@ -132,7 +150,7 @@ class Tabletop:
         scene.flags[flag.mjRND_CULL_FACE] = 1
         for camera in scene.camera:  # of the left and the right eye
             _aim(camera, view, window)
-        rectangle = mujoco.MjrRect(0, 0, finer * (window[2] - window[0]), finer * (window[3] - window[1]))
+        rectangle = mujoco.MjrRect(0, 0, *_pixels(window, finer))
         mujoco.mjr_render(rectangle, scene, self._context)
         mujoco.mjr_readPixels(colours, inverse, rectangle, self._context)
 
@@ -153,6 +171,20 @@ class Tabletop:
         """To what can be rendered: larger is only what fills an image and is mostly outside."""
         u_min, v_min, u_max, v_max = window
         return u_min, v_min, min(u_max, u_min + FINER * self.width), min(v_max, v_min + FINER * self.height)
+
+
+def _pixels(window: Window, finer: float) -> tuple[int, int]:
+    """A window's width and height, rendered so much finer."""
+    u_min, v_min, u_max, v_max = window
+    return round(finer * (u_max - u_min)), round(finer * (v_max - v_min))
+
+
+def _shows(highlights: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
+    """Whether an object's material can be told: a highlight is a part of it. A flat side that is brighter
+    all over may as well be of a lighter colour."""
+    low, high = HIGHLIGHT_SHARE
+    pixels = np.count_nonzero(own)
+    return bool(pixels) and low * pixels <= np.count_nonzero(highlights & own) <= high * pixels
 
 
 def _aim(camera: mujoco.MjvGLCamera, view: View, window: Window) -> None:
@@ -182,7 +214,9 @@ def _overlap(a: Window, b: Window) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _thing(one: Placed, mark: int, mask: NDArray[np.uint8], whole: int, view: View) -> Thing:
+def _thing(
+    one: Placed, mark: int, mask: NDArray[np.uint8], whole: int, view: View, material_shows: bool
+) -> Thing:
     """whole: its pixels, if nothing were hidden."""
     own = (mask == mark).astype(np.uint8)
     pixels = cv2.countNonZero(own)
@@ -198,6 +232,7 @@ def _thing(one: Placed, mark: int, mask: NDArray[np.uint8], whole: int, view: Vi
         shape=one.shape,
         colour=one.colour,
         material=one.material,
+        material_shows=material_shows,
         size=one.size,
         mark=mark,
         box=box_of_pixels(u, v, u + wide, v + high, view.width, view.height) if pixels else None,

@@ -26,6 +26,8 @@ GEOMS = 100  # room for more than any scene has
 FLOOR_M, BOARD_M, LEG_M = -0.72, 0.015, 0.02  # height of the floor; half thickness of the table and its legs
 NOTHING = 0  # the mark of all that is no object
 UPRIGHT = np.eye(3)
+# Specular and shininess. A sharper highlight falls between the points at which OpenGL computes it.
+FINISH = {"matte": (0.04, 0.1), "shiny": (0.9, 0.4)}
 CASTS_SHADOW = mujoco.mjtCatBit.mjCAT_DYNAMIC
 
 
@@ -79,6 +81,14 @@ class Stage:
         self.scene.ngeom = 0
         self._object(one, mark)
 
+    def swap_materials(self) -> None:
+        """What is matte becomes shiny, and what is shiny matte."""
+        other = {FINISH["matte"]: FINISH["shiny"], FINISH["shiny"]: FINISH["matte"]}
+        for geom in self.scene.geoms[: self.scene.ngeom]:
+            if geom.segid != NOTHING:
+                now = round(geom.specular, 3), round(geom.shininess, 3)
+                geom.specular, geom.shininess = other[now]
+
     def _room(self, scenery: Scenery) -> None:
         self._surface(scenery.floor, FLOOR_M)
         for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -126,7 +136,7 @@ class Stage:
                 mark,
             )
             geom.dataid = 2 * mesh  # 2 * mesh + 1 is its convex hull
-            geom.specular, geom.shininess = (0.9, 0.85) if one.material == "shiny" else (0.04, 0.1)
+            geom.specular, geom.shininess = FINISH[one.material]
 
     def _add(
         self,

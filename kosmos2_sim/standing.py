@@ -70,9 +70,14 @@ class Standing:
 def stand(command_id: str, first: Shot, last: Shot, rng: Generator, said: Collection[str]) -> Standing:
     """A new command, about what is seen in the first and the last image of its time. said: texts of earlier
     ones, which it avoids where it can."""
-    seen_then = _marks(things_of(last).referents)
-    referents = tuple(thing for thing in things_of(first).referents if thing.mark in seen_then)
-    things = Things(referents, seen=first.things, glimpsed=first.things)
+    then = {thing.mark: thing for thing in last.things}
+    both = tuple(
+        replace(thing, material_shows=thing.material_shows and then[thing.mark].material_shows)
+        for thing in first.things
+    )
+    meant = _marks(things_of(first).referents) & _marks(things_of(last).referents)
+    referents = tuple(thing for thing in both if thing.mark in meant)
+    things = Things(referents, seen=both, glimpsed=both)
     drawn = [item.text for item in command(things, rng, FROM_ANYWHERE)]
     if not drawn:
         raise InputError(

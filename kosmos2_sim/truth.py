@@ -17,6 +17,7 @@ class Thing:
     shape: str  # "mug"
     colour: str  # "red"
     material: str  # "shiny"
+    material_shows: bool  # whether that can be seen: by a highlight, or by its absence where one would be
     size: str  # "small", "medium" or "large", for its shape
     mark: int  # its value in the instance mask, from 1
     box: Box | None  # around its visible part; None: nothing of it is in the image

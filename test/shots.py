@@ -15,7 +15,9 @@ CAMERA_M = 1.2  # the distance of what is at the upper edge of the image
 SIDE_M = {"plate": (0.16, 0.16, 0.03), "bottle": (0.06, 0.06, 0.2), "banana": (0.14, 0.05, 0.04)}
 
 
-def thing(shape, colour="red", x=0.5, y=0.5, material="matte", size="medium", visible=1.0, mark=1):
+def thing(
+    shape, colour="red", x=0.5, y=0.5, material="matte", size="medium", visible=1.0, mark=1, shows=True
+):
     """A thing with the middle of its box at (x, y) of the image, on a table that is 0.8 m wide and deep."""
     scale = SIZES[size]
     sides = tuple(scale * side for side in SIDE_M.get(shape, (0.07, 0.07, 0.08)))
@@ -25,6 +27,7 @@ def thing(shape, colour="red", x=0.5, y=0.5, material="matte", size="medium", vi
         shape=shape,
         colour=colour,
         material=material,
+        material_shows=shows,
         size=size,
         mark=mark,
         box=box if visible else None,
@@ -64,5 +67,6 @@ def shots(draw):
         colour = draw(st.sampled_from(ONLY.get(shape, colours)))
         look = draw(st.sampled_from(MATERIALS)), draw(st.sampled_from(sorted(SIZES)))
         visible = draw(st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.2, 0.02, 0.0]))
-        things.append(thing(shape, colour, draw(place), draw(place), *look, visible))
+        shows = draw(st.booleans())
+        things.append(thing(shape, colour, draw(place), draw(place), *look, visible, shows=shows))
     return shot(*things)

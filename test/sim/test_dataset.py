@@ -11,6 +11,7 @@ from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
 from kosmos2_io.record_source import RecordSource
 from kosmos2_sim.dataset import make_dataset
+from kosmos2_sim.shapes import COLOURS, SHAPES
 
 COUNT = 6
 
@@ -49,7 +50,10 @@ def test_records_images_and_masks_belong_together(made):
             rows, columns = np.nonzero(mask == truth.mark)
             box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             assert truth.box.pixels(112, 112) == pytest.approx(box)
-            assert len(truth.names) == 2
+            colour, shape, *material = truth.names
+            assert colour in COLOURS
+            assert shape in SHAPES
+            assert material in ([], ["matte"], ["shiny"])
 
 
 def test_boxes_in_sentences_are_those_of_truths(made):

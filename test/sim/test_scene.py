@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import mujoco
@@ -244,3 +245,24 @@ def test_a_closed_tabletop_says_so():
     tabletop.close()  # twice is no harm
     with pytest.raises(InputError, match="closed"):
         tabletop.shoot(0)
+
+
+def test_where_a_material_shows_the_other_one_would_look_different(tabletop):
+    other = {"matte": "shiny", "shiny": "matte"}
+    shown = Counter()
+    for seed in range(8):
+        layout = draw(seed, "standard", ("ball", "egg", "cube", "cone"))
+        swapped = tuple(replace(one, material=other[one.material]) for one in layout.objects)
+        shot = tabletop.shoot_layout(layout, seed, "standard")
+        again = tabletop.shoot_layout(replace(layout, objects=swapped), seed, "standard")
+        brighter = np.abs(shot.image.astype(int) - again.image).max(2) >= 15
+        for thing, its_other in zip(shot.things, again.things, strict=True):
+            assert (its_other.material, its_other.material_shows) == (
+                other[thing.material],
+                thing.material_shows,
+            )
+            if thing.material_shows:
+                assert 0.01 < brighter[shot.mask == thing.mark].mean() < 0.5
+            shown[thing.shape, thing.material_shows] += 1
+    assert shown["ball", True] + shown["egg", True] > 5 * (shown["ball", False] + shown["egg", False])
+    assert shown["cube", False] + shown["cone", False] > 3 * (shown["cube", True] + shown["cone", True])
