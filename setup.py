@@ -49,8 +49,16 @@ EXTRAS = {
     ],
     "kilted": ["ros-ament-cmake-ros-core"],
     "train": ["accelerate>=1.10", "matplotlib>=3.8", "tensorboard>=2.16", "transformers>=5.0"],
-    "eval": ["accelerate>=1.10", "matplotlib>=3.8", "mcap>=1.2", "pycocoevalcap>=1.2", "rosbags>=0.10"],
-    "sim": ["mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10"],
+    "eval": [
+        "accelerate>=1.10",
+        "lz4>=4.3",
+        "matplotlib>=3.8",
+        "mcap>=1.2",
+        "pycocoevalcap>=1.2",
+        "rosbags>=0.10",
+        "zstandard>=0.22",
+    ],
+    "sim": ["lz4>=4.3", "mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10", "zstandard>=0.22"],
     "dev": [
         "catkin_pkg",
         "hypothesis>=6.100",

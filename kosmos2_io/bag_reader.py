@@ -4,7 +4,8 @@
         for one in bag.messages(["/camera/image"]):
             pixels = encodings.to_rgb(one.message())
 
-Several bags, and the files of one that was split, are one recording.
+rosbag2's MCAP files and databases, compressed in whichever way, with metadata.yaml or without. Several bags,
+and the files of one that was split, are one recording. Of a damaged one all is read that can be.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.message_types import typestore  # first: it says what to install where rosbags is missing
+from kosmos2_io.bag_types import decode  # first: it says what to install where rosbags is missing
 
-from rosbags.interfaces import MessageDefinitionFormat  # isort: skip
-from rosbags.rosbag2 import Reader, ReaderError  # isort: skip
+from kosmos2_io.bag_file import LATEST_NS, MAX_MESSAGE, ZSTD, BagFile, Channel, Part, Rows, unpacked  # isort: skip
+from kosmos2_io.bag_paths import files_of, open_file  # isort: skip
+
+MAX_OPEN: Final = 1 << 27  # bytes of rows of parts that overlap in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Topic:
     type: str
     count: int  # of messages
     defined: bool  # whether the bag has the definition of its type
+    qos: str  # what its publishers offered, as YAML; empty: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +45,32 @@ class Recorded:
     type: str
     stamp_ns: int  # the log time: when it was recorded
     data: bytes = field(repr=False)
+    channel: Channel = field(repr=False)
 
     def message(self) -> Any:
-        """What it says, decoded."""
-        return typestore().deserialize_cdr(self.data, self.type)
+        """What it says, decoded with the definitions in the bag."""
+        try:
+            return decode(self.data, self.type, self.channel.encoding, self.channel.definition)
+        except InputError as error:
+            raise InputError(f"{self.topic}, at {self.stamp_ns / 1e9:.3f} s: {error}") from None
 
 
 class BagReader:
-    topics: Mapping[str, Topic]
-    start_ns: int  # the first log time
-    end_ns: int  # the last
+    """missing: what could not be read, in sentences; reading may add to it."""
 
     def __init__(self, bags: Sequence[Path]) -> None:
-        """bags: folders, or files of storage. What cannot be read is an InputError of one sentence."""
+        """bags: folders, or files of storage. One of which nothing can be read is an InputError."""
+        self._missing: list[str] = []
         self._open = ExitStack()
         try:
-            self._readers = [self._open.enter_context(Reader(bag)) for bag in bags]
-        except (ReaderError, OSError) as error:
+            self._files = self._opened(bags)
+        except BaseException:
             self._open.close()
-            raise InputError(f"the bag cannot be read: {error}") from None
-        self.topics = {
-            one.topic: Topic(
-                one.topic, one.msgtype, one.msgcount, one.msgdef.format is not MessageDefinitionFormat.NONE
-            )
-            for reader in self._readers
-            for one in reader.connections
-        }
-        self.start_ns = min(reader.start_time for reader in self._readers)
-        self.end_ns = max(reader.end_time - 1 for reader in self._readers)
+            raise
+        self.topics: Mapping[str, Topic] = self._topics()
+        parts = [part for file in self._files for part in file.parts]
+        self.start_ns = min((part.start_ns for part in parts), default=0)  # the first log time
+        self.end_ns = max((part.end_ns for part in parts), default=0)  # the last
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +78,114 @@ class BagReader:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    @property
+    def missing(self) -> list[str]:
+        return [*self._missing, *(said for file in self._files for said in file.missing)]
+
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None, end_ns: int | None = None
     ) -> Iterator[Recorded]:
         """topics: None, all. start_ns, end_ns: log times, both included; None, without end."""
-        parts = [self._of(reader, topics, start_ns, end_ns) for reader in self._readers]
-        return heapq.merge(*parts, key=lambda one: one.stamp_ns)
+        wanted = [
+            {number for number, one in file.channels.items() if topics is None or one.topic in topics}
+            for file in self._files
+        ]
+        span = 0 if start_ns is None else start_ns, LATEST_NS if end_ns is None else end_ns
+        for file, part, row in self._in_order(wanted, *span):
+            channel = file.channels[int(row["channel"])]
+            data = self._plain(file.data(part, row), channel)
+            if data is not None:
+                yield Recorded(channel.topic, channel.type, int(row["stamp_ns"]), data, channel)
 
-    def _of(
-        self, reader: Reader, topics: Collection[str] | None, start_ns: int | None, end_ns: int | None
-    ) -> Iterator[Recorded]:
-        chosen = [one for one in reader.connections if topics is None or one.topic in topics]
-        if not chosen:
-            return
-        stop = None if end_ns is None else end_ns + 1
-        for one, stamp_ns, data in reader.messages(chosen, start_ns, stop):
-            yield Recorded(one.topic, one.msgtype, stamp_ns, bytes(data))
+    def _plain(self, data: bytes | None, channel: Channel) -> bytes | None:
+        """Of a message that was compressed by itself, what it was."""
+        if data is None or not data.startswith(ZSTD):
+            return data
+        try:
+            return unpacked("zstd", data, MAX_MESSAGE)
+        except InputError as error:
+            if (said := f"some messages of {channel.topic} are not read: {error}.") not in self._missing:
+                self._missing.append(said)
+            return None
+
+    def _in_order(
+        self, wanted: Sequence[set[int]], start_ns: int, end_ns: int
+    ) -> Iterator[tuple[BagFile, Part, Any]]:
+        """A part is opened when its time has come, and closed after its last message."""
+        waiting = sorted(
+            (
+                (part.start_ns, number, k)
+                for number, file in enumerate(self._files)
+                for k, part in enumerate(file.parts)
+                if part.start_ns <= end_ns and part.end_ns >= start_ns
+                if wanted[number] & part.channels
+            ),
+            reverse=True,
+        )
+        opened: list[_Next] = []  # a heap
+        while waiting or opened:
+            while waiting and (not opened or waiting[-1][0] <= opened[0].stamp_ns):
+                _, number, k = waiting.pop()
+                rows = self._files[number].rows(self._files[number].parts[k])
+                stamps, chosen = rows["stamp_ns"], np.isin(rows["channel"], list(wanted[number]))
+                rows = rows[chosen & (stamps >= start_ns) & (stamps <= end_ns)]
+                if len(rows):
+                    heapq.heappush(opened, _Next(int(rows[0]["stamp_ns"]), number, k, 0, rows))
+                    _check(opened)
+            if opened:
+                _, number, k, at, rows = opened[0]
+                yield self._files[number], self._files[number].parts[k], rows[at]
+                if at + 1 < len(rows):
+                    heapq.heapreplace(opened, _Next(int(rows[at + 1]["stamp_ns"]), number, k, at + 1, rows))
+                else:
+                    heapq.heappop(opened)
+
+    def _opened(self, bags: Sequence[Path]) -> list[BagFile]:
+        found: dict[Path, BagFile] = {}
+        for bag in bags:
+            files, errors = files_of(bag, self._missing), list[InputError]()
+            for path in files:
+                try:
+                    if path.resolve() not in found:
+                        found[path.resolve()] = open_file(path, self._open)
+                except InputError as error:
+                    errors.append(error)
+            if len(errors) == len(files):
+                raise errors[0]
+            self._missing += map(str, errors)
+        lost = [*self._missing, *(said for file in found.values() for said in file.missing)]
+        if lost and not any(file.parts for file in found.values()):
+            raise InputError(lost[0])
+        return list(found.values())
+
+    def _topics(self) -> dict[str, Topic]:
+        found: dict[str, Topic] = {}
+        for file in self._files:
+            for number, one in file.channels.items():
+                before = found.get(one.topic, Topic(one.topic, one.type, 0, False, one.qos))
+                found[one.topic] = replace(
+                    before,
+                    count=before.count + file.counts.get(number, 0),
+                    defined=before.defined or one.definition is not None,
+                    qos=before.qos or one.qos,
+                )
+        return found
+
+
+class _Next(NamedTuple):
+    """The next message of an open part."""
+
+    stamp_ns: int
+    file: int
+    part: int
+    at: int
+    rows: Rows  # never compared: what is before it differs
+
+
+def _check(opened: Sequence[_Next]) -> None:
+    sizes = [one.rows.nbytes for one in opened]
+    if sum(sizes) - max(sizes) > MAX_OPEN:
+        raise InputError(
+            "the bag's chunks overlap so much in time that it cannot be read in order: sort it with `mcap"
+            " sort`."
+        )

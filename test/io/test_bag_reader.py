@@ -1,0 +1,292 @@
+"""Bags: whatever wrote them, all of it is read, in order of time, with the robot's own message versions."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcap.writer import CompressionType
+from recordings import (
+    FORMS,
+    MCAP,
+    SQLITE,
+    START_NS,
+    Said,
+    in_order,
+    messages,
+    recorded,
+    write_foxy,
+    write_mcap,
+    write_rosbag2,
+)
+from rosbags.rosbag2 import Reader
+
+from kosmos2_core.errors import InputError
+from kosmos2_io.bag_reader import BagReader
+from kosmos2_io.encodings import to_rgb
+from kosmos2_sim.bag import Plan, make_bag
+
+SAID = recorded()
+STEP_NS = 100_000_000
+
+
+def read(*bags, **choice):
+    with BagReader(bags) as bag:
+        return [(one.topic, one.stamp_ns, one.data) for one in bag.messages(**choice)]
+
+
+def plain(said):
+    return [(one.topic, one.stamp_ns, one.data) for one in said]
+
+
+ALL = plain(in_order(SAID))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_bag_is_read_whole_and_by_time(tmp_path, form):
+    bag = FORMS[form](tmp_path, SAID)
+    assert read(bag) == ALL
+    with BagReader([bag]) as reader:
+        assert reader.missing == []
+        assert (reader.start_ns, reader.end_ns) == (ALL[0][1], ALL[-1][1])
+        found = {one.name: (one.type, one.count) for one in reader.topics.values()}
+        assert found == {
+            "/image": ("sensor_msgs/msg/Image", 40),
+            "/said": ("std_msgs/msg/String", 40),
+            "/tf": ("tf2_msgs/msg/TFMessage", 14),
+        }
+        [first, *_] = reader.messages(["/image"])
+        assert np.array_equal(to_rgb(first.message()), to_rgb(SAID[0].message))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_topics_and_a_stretch_of_time_are_chosen(tmp_path, form):
+    bag = FORMS[form](tmp_path, SAID)
+    start_ns, end_ns = START_NS + 10 * STEP_NS, START_NS + 20 * STEP_NS
+    wanted = [one for one in ALL if one[0] != "/image" and start_ns <= one[1] <= end_ns]
+    assert read(bag, topics=["/said", "/tf"], start_ns=start_ns, end_ns=end_ns) == wanted
+    assert read(bag, topics=["/nothing"]) == []
+
+
+def test_it_reads_what_rosbags_reads(tmp_path):
+    bag = make_bag(tmp_path / "run", Plan(seconds=1, rate_hz=5, width=64, height=48))
+    with Reader(bag) as peer:
+        theirs = [(one.topic, stamp_ns, bytes(data)) for one, stamp_ns, data in peer.messages()]
+    assert sorted(read(bag)) == sorted(theirs)
+
+
+def test_split_files_and_several_bags_are_one_recording(tmp_path):
+    """Cut at a time inside the recording, and one topic in a bag of its own."""
+    seen = [one for one in SAID if one.topic != "/tf"]
+    first, second = seen[:50], seen[50:]
+    folder = write_rosbag2(tmp_path / "run", first, MCAP)
+    write_mcap(folder / "run_1.mcap", second)
+    metadata = folder / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("- run.mcap", "- run.mcap\n  - run_1.mcap", 1))
+    other = write_rosbag2(tmp_path / "other", [one for one in SAID if one.topic == "/tf"], SQLITE)
+    assert sorted(read(folder, other)) == sorted(ALL)
+    assert [stamp_ns for _, stamp_ns, _ in read(folder, other)] == [stamp_ns for _, stamp_ns, _ in ALL]
+    assert read(folder, folder / "run.mcap") == read(folder)  # not twice
+
+
+@pytest.mark.parametrize(
+    "change", ["", "not: a bag", "- [", "rosbag2_bagfile_information: {relative_file_paths: 7}"]
+)
+def test_metadata_is_not_needed(tmp_path, change):
+    folder = write_rosbag2(tmp_path / "run", SAID, MCAP)
+    (folder / "metadata.yaml").write_text(change)
+    assert read(folder) == ALL
+    with BagReader([folder]) as bag:
+        assert ["metadata.yaml cannot be read" in said for said in bag.missing] == [True]
+    (folder / "metadata.yaml").unlink()
+    assert read(folder) == ALL
+
+
+def test_files_outside_of_the_folder_are_not_read(tmp_path):
+    write_mcap(tmp_path / "secret.mcap", SAID)
+    folder = write_rosbag2(tmp_path / "run", SAID[:3], MCAP)
+    metadata = folder / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("run.mcap", "../secret.mcap"))
+    assert sorted(read(folder)) == sorted(plain(SAID[:3]))
+
+
+@pytest.mark.parametrize("name", ["run_10", "run_9"])
+def test_what_is_of_the_same_time_comes_in_the_order_of_the_files(tmp_path, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for number in (9, 10):
+        write_mcap(folder / f"run_{number}.mcap", [Said("/said", START_NS, messages.string(f"run_{number}"))])
+    with BagReader([folder]) as bag:
+        assert [one.message().data for one in bag.messages()] == ["run_9", "run_10"]
+
+
+def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
+    """It has a field more than the type of that name here."""
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    store = get_typestore(Stores.EMPTY)
+    text = "string data\nfloat64 certainty\n"
+    store.register(get_types_from_msg(text, "std_msgs/msg/String"))
+    message = store.types["std_msgs/msg/String"](data="the mug", certainty=0.5)
+    data = bytes(store.serialize_cdr(message, "std_msgs/msg/String"))
+    path = tmp_path / "run.mcap"
+    from mcap.writer import Writer
+
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", text.encode())
+        writer.add_message(writer.register_channel("/said", "cdr", schema), 1, data, 1)
+        writer.finish()
+    with BagReader(
+        [path, write_foxy(tmp_path / "old.db3", [Said("/said", 2, messages.string("a bowl"))])]
+    ) as bag:
+        ours, plain = (one.message() for one in bag.messages())
+    assert (ours.data, ours.certainty, plain.data) == ("the mug", 0.5, "a bowl")
+    assert not hasattr(plain, "certainty")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("uint8[999999999] data", "a/msg/B"),
+        ("B data", "a/msg/B"),
+        ("string data", "a/msg/B:\n  pass\nprint('oh')\nclass C"),
+        ("\0" * 99, "a/msg/B"),
+        ("c/D data", "a/msg/B"),
+    ],
+)
+def test_a_definition_that_nobody_should_use_is_not_used(tmp_path, text, kind, capsys):
+    from mcap.writer import Writer
+
+    path = tmp_path / "run.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        schema = writer.register_schema(kind, "ros2msg", text.encode())
+        writer.add_message(writer.register_channel("/said", "cdr", schema), 1, b"\0\1\0\0" + bytes(99), 1)
+        writer.finish()
+    with BagReader([path]) as bag:
+        [one] = bag.messages()
+        with pytest.raises(InputError, match=r"/said, at 0.000 s: the type .* is not known"):
+            one.message()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_damaged_message_is_a_sentence(tmp_path):
+    bag = write_mcap(tmp_path / "run.mcap", SAID[:1])
+    with BagReader([bag]) as reader:
+        [one] = reader.messages()
+    from dataclasses import replace
+
+    with pytest.raises(
+        InputError, match=r"/image, at 1000000000.000 s: a sensor_msgs/msg/Image cannot be decoded"
+    ):
+        replace(one, data=one.data[:99]).message()
+
+
+# What is damaged.
+
+
+@pytest.mark.parametrize("form", ["mcap", "mcap zstd", "mcap lz4", "mcap fastwrite", "mcap without index"])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_of_a_file_that_is_cut_off_the_beginning_is_read(tmp_path, form, part):
+    bag = FORMS[form](tmp_path, SAID)
+    whole = bag.read_bytes()
+    bag.write_bytes(whole[: int(len(whole) * part)])
+    found = read(bag)
+    assert found == [one for one in ALL if one in found]
+    assert set(found) <= set(ALL)
+    assert len(found) >= part * len(ALL) - 12  # a message more is in the index
+    with BagReader([bag]) as reader:
+        if len(found) < len(ALL):
+            [said] = reader.missing
+            assert f"{len(found)} messages before that are read" in said
+
+
+@pytest.mark.parametrize("form", ["rosbag2 sqlite3", "foxy"])
+def test_of_a_database_that_is_cut_off_something_is_read(tmp_path, form):
+    bag = FORMS[form](tmp_path, SAID)
+    file = next(bag.glob("*.db3")) if bag.is_dir() else bag
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) * 2 // 3])
+    with BagReader([bag]) as reader:
+        found = [(one.topic, one.stamp_ns, one.data) for one in reader.messages()]
+        assert reader.missing
+    assert set(found) <= set(ALL)
+    assert len(found) > len(ALL) / 3
+
+
+@pytest.mark.parametrize("compression", [CompressionType.NONE, CompressionType.ZSTD, CompressionType.LZ4])
+def test_a_chunk_that_is_damaged_is_said_and_the_others_are_read(tmp_path, compression):
+    bag = write_mcap(tmp_path / "run.mcap", SAID, compression=compression, chunk_size=4000)
+    whole = bytearray(bag.read_bytes())
+    whole[len(whole) // 2] ^= 0x10
+    bag.write_bytes(whole)
+    with BagReader([bag]) as reader:
+        found = [(one.topic, one.stamp_ns, one.data) for one in reader.messages()]
+        [said] = reader.missing
+    assert "run.mcap: what is at byte" in said
+    assert "checksum" in said or "damaged" in said
+    assert found == [one for one in ALL if one in found]
+    assert len(ALL) - 8 <= len(found) < len(ALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "run.mcap is no bag: it is empty"),
+        (b"hello, world", "run.mcap is no bag: it does not begin as an MCAP file"),
+        (b"#ROSBAG V2.0\n", "is a bag of ROS 1: convert it with `rosbags-convert --src run.mcap"),
+        (b"\x89MCAP0\r\n", "run.mcap is cut off or damaged at byte 8: the 0 messages"),
+        (b"SQLite format 3\0", "run.mcap is damaged, or no bag: it has no tables"),
+    ],
+)
+def test_what_is_no_bag_is_a_sentence(tmp_path, content, sentence):
+    path = tmp_path / "run.mcap"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        BagReader([path])
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="run is not there: name a bag's folder"):
+        BagReader([tmp_path / "run"])
+    with pytest.raises(InputError, match=r"is no bag: no .mcap and no .db3 file is in it"):
+        BagReader([tmp_path])
+    folder = write_rosbag2(tmp_path / "run", SAID, MCAP)
+    (folder / "run.mcap").rename(folder / "other.mcap")
+    assert sorted(read(folder)) == sorted(ALL)  # renamed by hand
+    shutil.copy(folder / "other.mcap", folder / "run.mcap")
+    with BagReader([folder]) as bag:
+        assert "other.mcap is not read: metadata.yaml does not say" in bag.missing[0]
+
+
+def test_what_a_crash_left_in_the_journal_is_read(tmp_path):
+    """A recorder that wrote ahead and was killed: the rows are beside the database."""
+    import sqlite3
+
+    path = tmp_path / "here.db3"
+    write_foxy(path, SAID[:2])
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute(
+        "INSERT INTO messages(topic_id, timestamp, data) VALUES(1, ?, ?)", (START_NS, SAID[0].data)
+    )
+    database.commit()
+    for file in tmp_path.glob("here.db3*"):
+        shutil.copy(file, file.with_name(file.name.replace("here", "run")))
+    database.close()
+    assert len(read(tmp_path / "run.db3")) == 3
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=40), st.integers(50, 2000)
+)
+def test_any_order_of_times_in_any_chunks_comes_out_sorted(tmp_path_factory, stamped, chunk_size):
+    said = [Said(f"/t{topic}", stamp, messages.string(str(k))) for k, (stamp, topic) in enumerate(stamped)]
+    path = write_mcap(tmp_path_factory.mktemp("bag") / "run.mcap", said, chunk_size=chunk_size)
+    assert read(path) == plain(in_order(said))
