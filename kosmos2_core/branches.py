@@ -17,7 +17,7 @@ from torch import Tensor
 from kosmos2_core.batch import MAX_ROWS, Row, Starter, shared_length
 from kosmos2_core.cache import StaticCache
 from kosmos2_core.decoding import check_length
-from kosmos2_core.model import Kosmos2
+from kosmos2_core.model import Kosmos2, slots_within
 
 LAST = 2  # tokens of each branch whose logits are wanted
 SHARED, PADDING = -1, -2  # whose a token is, besides a branch's
@@ -40,21 +40,17 @@ class Branches:
         tokens are not kept, and do not see each other."""
         device = ids.device
         sequences = self.sequences[branches]
-        order = sequences.argsort(stable=True)
-        counts = torch.bincount(sequences, minlength=len(self.owners))
-        begins = (counts.cumsum(0) - counts)[sequences[order]]
-        slots = torch.empty_like(order)
-        slots[order] = torch.arange(len(order), device=device) - begins  # places within the sequence
-        width = int(counts.max())
+        slots = slots_within(sequences, len(self.owners))
+        width = int(slots.max()) + 1
 
         def spread(values: Tensor, empty: int) -> Tensor:  # (n,) -> (B, width)
-            out = torch.full((len(counts), width), empty, device=device)
+            out = torch.full((len(self.owners), width), empty, device=device)
             out[sequences, slots] = values
             return out
 
         owners = spread(branches, PADDING)
         seen = (self.owners[:, None] == SHARED) | (self.owners[:, None] == owners[:, :, None])
-        itself = torch.eye(width, dtype=torch.bool, device=device).expand(len(counts), -1, -1)
+        itself = torch.eye(width, dtype=torch.bool, device=device).expand(len(self.owners), -1, -1)
         mask = torch.cat([seen, itself], dim=2)[:, None]
         x = self.model.embed(spread(ids, 0))
         hidden = self.model.decoder(x, spread(self.lengths[branches], 0), mask, False, self.cache)
@@ -99,10 +95,13 @@ def _take_in(starter: Starter, places: list[int], rows: Sequence[Row], more: int
     room = longest + min(more * max(map(len, groups.values())), at_once)
     cache = StaticCache(starter.model.config.text_config, len(trunks), room, device, x.dtype)
     seen = (owners[:, None] == SHARED) | (owners[:, None] == owners[:, :, None])
-    hidden = starter.model.decoder(x, positions, seen.tril()[:, None], False, cache)
-    cache.advance(longest)
     last = ends[:, None] + torch.arange(-LAST, 0, device=device)
-    logits = starter.model.decoder.logits(hidden[sequences[:, None], last])
+    owner = sequences[:, None].expand_as(last)
+    hidden = starter.model.decoder.at(
+        x, positions, seen.tril()[:, None], cache, owner.flatten(), last.flatten()
+    )
+    cache.advance(longest)
+    logits = starter.model.decoder.logits(hidden.view(*last.shape, -1))
     return Branches(places, starter.model, cache, owners, sequences, lengths, logits)
 
 

@@ -32,13 +32,18 @@ def check_length(model: Kosmos2, length: int) -> None:
         )
 
 
-def extend(model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None) -> Tensor:
-    """Take embeddings x (B, T, D), padded on the left where real (B, T) is false; hidden states (B, T, D)."""
+def extend(
+    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
+) -> Tensor:
+    """Take embeddings x (B, T, D), padded on the left where real (B, T) is false; hidden states
+    (B, last, D) of the last ones."""
     if real is None:
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     positions, mask, causal = cache.place(real)
-    hidden: Tensor = model.decoder(x, positions, mask, causal, cache)
-    cache.advance(x.shape[1])
+    new = x.shape[1]
+    wanted = torch.arange(new - last, new, device=x.device).expand(len(x), -1) if last < new else None
+    hidden: Tensor = model.decoder(x, positions, mask, causal, cache, wanted)
+    cache.advance(new)
     return hidden
 
 
@@ -46,9 +51,7 @@ def prefill(
     model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
 ) -> Tensor:
     """Take embeddings, as `extend`; logits (B, last, V) after each of the last ones."""
-    hidden = extend(model, cache, x, real)[:, -last:]
-    # Contiguous, or the product with the large output layer becomes one product a row.
-    return model.decoder.logits(hidden.contiguous())
+    return model.decoder.logits(extend(model, cache, x, real, last))
 
 
 def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:

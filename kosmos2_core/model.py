@@ -152,9 +152,19 @@ class DecoderBlock(nn.Module):
         self.activation = ACTIVATIONS[config.activation_function]
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, causal: bool, cache: Cache | None, layer: int
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        cache: Cache | None,
+        layer: int,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        attended = self.attention(self.attention_norm(x), None, mask, causal, cache, layer)
+        """wanted (B, W): places whose states alone are computed; the mask is of their rows (B, 1, W, S)."""
+        source = asking = self.attention_norm(x)
+        if wanted is not None:
+            x, asking = take(x, wanted), take(source, wanted)
+        attended = self.attention(asking, source, mask, causal, cache, layer)
         x = x + F.dropout(attended, self.dropout, self.training)
         y = self.activation(self.fc1(self.ffn_norm(x)))
         y = self.fc2(self.inner_norm(F.dropout(y, self.activation_dropout, self.training)))
@@ -177,18 +187,38 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
 
     def forward(
-        self, x: Tensor, positions: Tensor, mask: Tensor | None, causal: bool, cache: Cache | None
+        self,
+        x: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        cache: Cache | None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, D) of unscaled embeddings x (B, T, D).
+        """Hidden states (B, T, D) of unscaled embeddings x (B, T, D); or (B, W, D), at the wanted (B, W)
+        places: the last block computes no others.
 
         positions (B, T) count a sequence's tokens from 0, padding not counted.
         """
         x = x * self.scale + self.position_table[positions + self.pad_id + 1]
         x = F.dropout(x, self.dropout, self.training)
-        for layer, block in enumerate(self.blocks):
+        *blocks, ending = self.blocks
+        for layer, block in enumerate(blocks):
             x = block(x, mask, causal, cache, layer)
-        out: Tensor = self.norm(x)
+        if wanted is not None:
+            mask, causal = rows_of(mask, x, wanted), False
+        out: Tensor = self.norm(ending(x, mask, causal, cache, len(blocks), wanted))
         return out
+
+    def at(
+        self, x: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, rows: Tensor, places: Tensor
+    ) -> Tensor:
+        """Hidden states (M, D) at places (M,) in rows (M,), any number of them in each."""
+        slots = slots_within(rows, len(x))
+        wanted = torch.zeros(len(x), int(slots.max()) + 1, dtype=torch.long, device=x.device)
+        wanted[rows, slots] = places
+        hidden: Tensor = self(x, positions, mask, False, cache, wanted)[rows, slots]
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         return linear(hidden, self.embedding.weight)
@@ -244,6 +274,29 @@ def layout(ids: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
     # A padding row sees itself: a row that sees nothing is undefined, and its NaN would spread.
     mask = mask | torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)
     return positions, mask
+
+
+def take(x: Tensor, places: Tensor) -> Tensor:
+    """(B, W, D) of x (B, T, D) at places (B, W)."""
+    return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def rows_of(mask: Tensor | None, x: Tensor, places: Tensor) -> Tensor:
+    """What places (B, W) see: of a mask (B, 1, T, S), or what is up to each of them."""
+    if mask is None:
+        return (torch.arange(x.shape[1], device=x.device) <= places[:, :, None])[:, None]
+    mask = mask.expand(len(x), -1, -1, -1)
+    return mask.gather(2, places[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def slots_within(rows: Tensor, count: int) -> Tensor:
+    """Each one's number among those in the same one of `count` rows, in their order."""
+    order = rows.argsort(stable=True)
+    counts = torch.bincount(rows, minlength=count)
+    slots = torch.empty_like(order)
+    begins = (counts.cumsum(0) - counts)[rows[order]]
+    slots[order] = torch.arange(len(order), device=rows.device) - begins
+    return slots
 
 
 def sinusoids(length: int, width: int) -> Tensor:

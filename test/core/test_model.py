@@ -96,3 +96,17 @@ def test_bfloat16_decides_as_the_peer_where_float32_is_sure(pair, tmp_path):
     assert ours.dtype == torch.bfloat16
     agree = ours.argmax(-1) == sure.argmax(-1)
     assert agree[margin].float().mean() == 1.0
+
+
+@torch.no_grad()
+def test_states_at_places_are_those_of_the_whole(pair):
+    """In any order, any of them twice, and in a row none."""
+    peer, model = pair
+    ids, _, _ = prompts(peer, 3, 12, 0)
+    x, positions = model.embed(ids), torch.arange(12).expand(3, -1)
+    mask = torch.ones(12, 12, dtype=torch.bool).tril()[None, None]
+    whole = model.decoder(x, positions, mask, False, None)
+    rows, places = torch.tensor([2, 0, 2, 0, 2]), torch.tensor([3, 11, 3, 0, 7])
+    torch.testing.assert_close(
+        model.decoder.at(x, positions, mask, None, rows, places), whole[rows, places], atol=1e-5, rtol=1e-5
+    )

@@ -195,8 +195,8 @@ class Trainer:
         features = model.vision(batch.pixels)
         tokens = model.connector(features)
         x = model.embed(batch.ids, tokens, batch.slots)
-        hidden = model.decoder(x, batch.positions, batch.mask, False, None)
-        return features, tokens, model.decoder.logits(hidden[batch.rows, batch.places])
+        hidden = model.decoder.at(x, batch.positions, batch.mask, None, batch.rows, batch.places)
+        return features, tokens, model.decoder.logits(hidden)
 
     # Keeping.
 
