@@ -110,7 +110,11 @@ if __name__ == "__main__":
             *find_packages("training"),
         ],
         package_dir={"kosmos2_training": "training/kosmos2_training"},
-        package_data={"kosmos2_core": ["py.typed"], "kosmos2_io": ["py.typed"]},
+        package_data={
+            "kosmos2_core": ["py.typed"],
+            "kosmos2_eval.bag": ["page.css", "page.js"],
+            "kosmos2_io": ["py.typed"],
+        },
         # Bags are written without ROS, by the definitions themselves.
         data_files=[
             (f"share/{name}/msg", [str(file) for file in sorted(Path(folder).glob("*.msg"))])

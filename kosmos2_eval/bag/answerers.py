@@ -1,0 +1,163 @@
+"""Who answers: a model that is run now, or the node whose answers were recorded."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from kosmos2_core.boxes import Box, box_of_pixels
+from kosmos2_core.engine import Engine
+from kosmos2_core.errors import InputError
+from kosmos2_core.image import Pixels
+from kosmos2_core.results import Entity
+from kosmos2_core.tasks import Locate
+from kosmos2_eval.bag.asking import Asked, asked_again
+from kosmos2_eval.bag.frames import Frame
+from kosmos2_eval.bag.labels import stamp_of
+from kosmos2_eval.bag.topics import GROUNDED, TRUE, Topics, listed, named, of_types
+from kosmos2_eval.detection import MOST
+from kosmos2_io.bag_reader import BagReader
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An image, and what is asked of it."""
+
+    frame: Frame
+    pixels: Pixels
+    asked: Sequence[Asked]
+
+
+Answers = list[list[Sequence[Entity]]]  # for each image, for each thing asked, its phrases
+
+
+class Answerer(Protocol):
+    name: str
+
+    def answer(self, batch: Sequence[Seen]) -> Answers: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    name: str
+    engine: Engine
+    zoom: bool = False
+
+    def answer(self, batch: Sequence[Seen]) -> Answers:
+        views = self.engine.look_at([[one.pixels] for one in batch])
+        jobs = [
+            (view, Locate(asked.text, max_boxes=MOST, zoom=self.zoom))
+            for view, one in zip(views, batch, strict=True)
+            for asked in one.asked
+        ]
+        answers = iter(self.engine.run(jobs))
+        return [[next(answers).phrases for _ in one.asked] for one in batch]
+
+
+# Recorded answers.
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the node said of an image, and when."""
+
+    asked: Asked
+    phrases: tuple[Entity, ...]
+    log_ns: int
+    stamp_ns: int
+    inference_ns: int
+    age_ns: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """As an answerer, and as who says what is asked."""
+
+    name: str
+    answers: Mapping[str, Mapping[int, Recorded]]  # by camera's frame (one camera: all of them), by stamp
+    several: bool
+
+    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
+        one = self.of(frame_id, stamp_ns)
+        return (one.asked,) if one else ()
+
+    def of(self, frame_id: str, stamp_ns: int) -> Recorded | None:
+        return self.answers.get(frame_id if self.several else "", {}).get(stamp_ns)
+
+    def answer(self, batch: Sequence[Seen]) -> Answers:
+        found = [self.of(one.frame.frame_id, one.frame.stamp_ns) for one in batch]
+        return [[one.phrases] if one else [] for one in found]
+
+    def every(self) -> list[Recorded]:
+        every = (one for own in self.answers.values() for one in own.values())
+        return sorted(every, key=lambda one: one.log_ns)
+
+
+def read_answers(bag: BagReader, topics: Topics, topic: str | None = None) -> Node:
+    """The last answer to each image. InputError: there is no topic of answers, or several."""
+    chosen = [named(bag, topic, (GROUNDED,), "--answers-topic")] if topic else _topics(bag, topics)
+    several = len(topics.cameras) > 1
+    answers: defaultdict[str, dict[int, Recorded]] = defaultdict(dict)
+    models: set[str] = set()
+    said, standing = "", -1
+    for one in bag.messages(chosen):
+        message = one.message()
+        if str(message.command_id) != said:
+            said, standing = str(message.command_id), standing + 1
+        models.add(str(message.model))
+        whose = message.header.frame_id if several else ""
+        answers[whose][stamp_of(message.header)] = _recorded(message, one.stamp_ns, standing)
+    in_order = {whose: dict(sorted(own.items())) for whose, own in answers.items()}
+    return Node(", ".join(sorted(_last(name) for name in models)) or "the node", in_order, several)
+
+
+def _topics(bag: BagReader, topics: Topics) -> list[str]:
+    found = [one for one in of_types(bag, GROUNDED) if not TRUE.search(one)]
+    if not found:
+        raise InputError(
+            "the bag of answers has no kosmos2/GroundedFrame of the node: record its topic"
+            " /grounding/grounding."
+        )
+    if len(found) > 1 and len(topics.cameras) == 1:
+        raise InputError(f"the bag has answers on {listed(found)}: choose with --answers-topic TOPIC.")
+    return found
+
+
+def _recorded(message: Any, log_ns: int, standing: int) -> Recorded:
+    spans = [(int(one.span_start), int(one.span_end)) for one in message.phrases]
+    size = int(message.image_width), int(message.image_height)
+    phrases = tuple(
+        Entity(str(one.phrase), *span, _boxes(one.boxes, size), _known(one.presence))
+        for one, span in zip(message.phrases, spans, strict=True)
+    )
+    return Recorded(
+        asked_again(str(message.text), spans, standing),
+        phrases,
+        log_ns,
+        stamp_of(message.header),
+        _duration(message.inference_time),
+        _duration(message.frame_age),
+    )
+
+
+def _boxes(boxes: Sequence[Any], size: tuple[int, int]) -> tuple[Box, ...]:
+    return tuple(
+        replace(box_of_pixels(one.x_min, one.y_min, one.x_max, one.y_max, *size), score=_known(one.score))
+        for one in boxes
+    )
+
+
+def _known(probability: float) -> float | None:
+    return None if math.isnan(probability) else float(probability)
+
+
+def _duration(message: Any) -> int:
+    return int(message.sec) * 10**9 + int(message.nanosec)
+
+
+def _last(path: str) -> str:
+    """The name of a checkpoint, wherever its folder is."""
+    return path.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,124 @@
+"""A recording, and what is to be evaluated of it: which images, what is asked of them, what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kosmos2_core.errors import InputError
+from kosmos2_eval.bag.answerers import Node, read_answers
+from kosmos2_eval.bag.asking import Asking, Commands, Fixed, fixed, read_commands, read_phrases
+from kosmos2_eval.bag.frames import Part
+from kosmos2_eval.bag.labels import Labels, Point, as_labelled, read_centres, read_label_file, read_labels
+from kosmos2_eval.bag.space import Models, read_models
+from kosmos2_eval.bag.topics import Topics, Wanted, choose
+from kosmos2_eval.metrics import normalised
+from kosmos2_io.bag_reader import BagReader
+
+# By stamp: the frame that the truth in space is in, and where in it the thing of each phrase is.
+Centres = Mapping[int, tuple[str, Mapping[str, Point]]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a user wants to be evaluated."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    phrases: tuple[str, ...] = ()
+    phrase_file: Path | None = None
+    label_file: Path | None = None
+    as_labelled: bool = False  # ask what the labels name, whatever was commanded
+    from_s: float = 0.0  # from the recording's start
+    to_s: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"--every {self.every}: it is 1, for each image, or more.")
+        if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
+            raise InputError("--from and --to are seconds from the bag's start, the first of them before.")
+        if sum((bool(self.phrases), self.phrase_file is not None, self.as_labelled)) > 1:
+            raise InputError("--phrase, --phrases and --as-labelled each say what is asked: give one.")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    bag: BagReader
+    topics: Topics
+    part: Part
+    asking: Asking
+    labels: Labels | None
+    centres: Centres
+    models: Models  # of cameras
+
+    @property
+    def targets(self) -> dict[int, str]:
+        """By stamp, the frame in which the truth in space is."""
+        return {stamp_ns: frame for stamp_ns, (frame, _) in self.centres.items()}
+
+    @property
+    def images(self) -> int:
+        """How many there are on its topics."""
+        return sum(self.bag.topics[topic].count for topic in self.topics.images)
+
+
+def open_recording(
+    bag: BagReader, question: Question, answers: BagReader | None = None, topic: str | None = None
+) -> Recording:
+    """answers: of the node, recorded on that topic; then they say what was asked."""
+    topics = choose(bag, question.wanted)
+    several = len(topics.cameras) > 1
+    if question.label_file:
+        labels: Labels | None = read_label_file(question.label_file, several)
+    else:
+        labels = read_labels(bag, topics.labels, several) if topics.labels else None
+    asking = _asking(bag, topics, question, labels, read_answers(answers, topics, topic) if answers else None)
+    if labels:
+        _check_names(asking, labels)
+    centres = read_centres(bag, topics.labels_3d) if topics.labels_3d else {}
+    return Recording(bag, topics, _part(bag, question), asking, labels, centres, read_models(bag, topics))
+
+
+def _part(bag: BagReader, question: Question) -> Part:
+    start_ns = bag.start_ns + round(question.from_s * 1e9)
+    end_ns = bag.end_ns if question.to_s is None else bag.start_ns + round(question.to_s * 1e9)
+    if start_ns > bag.end_ns:
+        seconds = (bag.end_ns - bag.start_ns) / 1e9
+        raise InputError(f"--from {question.from_s:g} is behind the bag's end: it has {seconds:g} seconds.")
+    return Part(start_ns, min(end_ns, bag.end_ns), question.every)
+
+
+def _asking(
+    bag: BagReader, topics: Topics, question: Question, labels: Labels | None, node: Node | None
+) -> Asking:
+    if node:
+        return node
+    if question.phrases or question.phrase_file:
+        return fixed(read_phrases(question.phrase_file) if question.phrase_file else question.phrases)
+    if question.as_labelled and labels is None:
+        raise InputError("--as-labelled asks what labels name: give them with --labels TOPIC or FILE.")
+    if topics.commands and not question.as_labelled:
+        return read_commands(bag, topics.commands)
+    if labels:
+        return as_labelled(labels)
+    raise InputError(
+        "nothing says what to look for, the bag has no command topic and no labels: give --phrase TEXT."
+    )
+
+
+def _check_names(asking: Asking, labels: Labels) -> None:
+    """Labels that name nothing that is asked would make every answer wrong."""
+    if isinstance(asking, Commands):
+        every = [one for one in asking.asked if one]
+    elif isinstance(asking, Fixed):
+        every = list(asking.asked)
+    else:
+        return
+    asked = {normalised(one.grounded.of(phrase)) for one in every for phrase in one.grounded.phrases}
+    if labels.words and not asked & labels.words:
+        some = "; ".join(sorted(labels.words)[:5])
+        raise InputError(
+            f"no label names what is asked ({'; '.join(sorted(asked)[:5])}): labels name {some}. Ask for"
+            " those with --as-labelled, or label the phrases that are asked."
+        )

@@ -1,0 +1,127 @@
+"""What an evaluation comes to, as files for programs: results.json, timings.json, queries.csv.
+
+results.json and queries.csv say nothing of time, of paths or of how the bag is stored: the same evaluation
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kosmos2_eval.bag.answerers import Node, Recorded
+from kosmos2_eval.bag.evaluation import Evaluation
+from kosmos2_eval.bag.figures import comparison, figures
+from kosmos2_eval.bag.queries import DIGITS, rounded
+from kosmos2_eval.bag.recording import Recording
+
+
+def results_of(recording: Recording, names: Sequence[str], evaluation: Evaluation) -> dict[str, Any]:
+    topics, part = recording.topics, recording.part
+    results = {
+        "models": list(names),
+        "topics": {
+            "images": list(topics.images),
+            "commands": topics.commands,
+            "labels": topics.labels,
+            "labels_3d": topics.labels_3d,
+        },
+        "every": part.every,
+        "images": {
+            "recorded": recording.images,
+            "chosen": evaluation.images,
+            "evaluated": evaluation.evaluated,
+            "nothing_asked": len(evaluation.silent_ns),
+            "rejected": dict(sorted(evaluation.rejected.items())),
+        },
+        "figures": figures(evaluation.judged[0]),
+    }
+    if isinstance(recording.asking, Node):
+        results["answers"] = answered(recording.asking, evaluation)
+    if len(names) > 1:
+        results["compared"] = {
+            "figures": figures(evaluation.judged[1]),
+            "difference": comparison(*evaluation.judged),
+        }
+    return results
+
+
+def timings_of(names: Sequence[str], evaluation: Evaluation, load_s: Sequence[float]) -> dict[str, Any]:
+    images = evaluation.evaluated
+    queries = len(evaluation.judged[0])
+    return {
+        "images": images,
+        "queries": queries,
+        "read_s": rounded(evaluation.read_s),
+        "models": [
+            {
+                "name": name,
+                "load_s": rounded(loading),
+                "answer_s": rounded(seconds),
+                "images_per_s": rounded(images / seconds) if seconds else None,
+                "queries_per_s": rounded(queries / seconds) if seconds else None,
+                "one_image_ms": spread([one * 1000 for one in alone]),
+            }
+            for name, loading, seconds, alone in zip(
+                names, load_s, evaluation.model_s, evaluation.alone_s, strict=True
+            )
+        ],
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    quantiles = [float(one) for one in np.quantile(values, [0.5, 0.95, 1.0])] if len(values) else [None] * 3
+    return {"count": len(values), **dict(zip(("median", "p95", "max"), quantiles, strict=True))}
+
+
+# Of the node whose answers were recorded.
+
+
+def answered(node: Node, evaluation: Evaluation) -> dict[str, int]:
+    """Dropped: images between the first and the last answered one that have no answer."""
+    stamps_ns = [one.stamp_ns for one in node.every()]
+    first, last = min(stamps_ns, default=0), max(stamps_ns, default=0)
+    return {
+        "recorded": len(stamps_ns),
+        "matched": evaluation.evaluated,
+        "dropped": sum(first <= one <= last for one in evaluation.silent_ns),
+    }
+
+
+def node_timings(node: Node) -> dict[str, Any]:
+    """End to end: from an image's stamp until its answer was recorded."""
+    every = node.every()
+    return {
+        "end_to_end_ms": _ms(every, lambda one: one.log_ns - one.stamp_ns),
+        "frame_age_ms": _ms(every, lambda one: one.age_ns),
+        "inference_ms": _ms(every, lambda one: one.inference_ns),
+    }
+
+
+def _ms(answers: Sequence[Recorded], of: Any) -> dict[str, Any]:
+    return spread([of(one) / 1e6 for one in answers])
+
+
+# Files.
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(_rounded(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return rounded(value, DIGITS)
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def write_json(file: Path, value: Any) -> None:
+    file.write_text(json_text(value), encoding="utf-8")
