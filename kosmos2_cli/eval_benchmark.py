@@ -98,10 +98,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Before anything is read."""
+    from kosmos2_eval.benchmarks.shards import world_size
+
     for name in ("limit", "batch"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} {value} asks for nothing: it is at least 1.")
+    if world_size() > 1 and not arguments.out:
+        raise InputError("several processes meet in a folder: name one with --out that all of them have.")
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed} is negative: it is 0 or more.")
     if arguments.split.startswith("test") and arguments.benchmark == "vqav2" and not arguments.out:
@@ -130,8 +134,6 @@ def folder(out: Path | None, shard: Shard) -> Iterator[Path]:
     from kosmos2_eval.scene_report import writable
 
     if out is None:
-        if shard.world > 1:
-            raise InputError("several processes meet in a folder: name one with --out that all of them have.")
         with tempfile.TemporaryDirectory(prefix="kosmos2-") as name:
             yield Path(name)
     else:

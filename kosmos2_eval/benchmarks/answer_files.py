@@ -29,7 +29,7 @@ class Answers:
     @classmethod
     def read(cls, folder: Path, about: dict[str, Any]) -> Answers:
         """All that is there already, of whatever process."""
-        answers = cls(folder, json.loads(json.dumps(about)))
+        answers = cls(folder, about)
         for file in answers.files():
             answers._take(file)
         return answers
@@ -41,18 +41,25 @@ class Answers:
         head, *lines = file.read_text(encoding="utf-8").split("\n")
         if not lines:  # cut off in its first line
             return
-        if json.loads(head) != self.about:
+        if head != json.dumps(self.about):
             raise InputError(
                 f"{file} holds answers to something else, {head}: name another folder, or remove it."
             )
-        for line in lines[:-1]:  # what follows the last line's end is nothing, or was cut off
-            fields = json.loads(line)
-            name = fields.pop("id")
-            if "failed" in fields:
-                self.failed[name] = fields["failed"]
-            else:
-                self.said[name] = {way: Said.of_json(one) for way, one in fields.items()}
-                self.failed.pop(name, None)
+        for number, line in enumerate(
+            lines[:-1], 2
+        ):  # behind the last line's end: nothing, or a line cut off
+            try:
+                self._add(json.loads(line))
+            except (LookupError, TypeError, ValueError, AttributeError):
+                raise InputError(f"{file}, line {number} is no answer: remove that line.") from None
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        name = fields.pop("id")
+        if "failed" in fields:
+            self.failed[name] = fields["failed"]
+        else:
+            self.said[name] = {way: Said.of_json(one) for way, one in fields.items()}
+            self.failed.pop(name, None)
 
     def merge(self, questions: Sequence[Question]) -> None:
         """One file, in the order of the questions; those not asked this time follow."""

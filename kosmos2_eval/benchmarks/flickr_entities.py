@@ -18,8 +18,7 @@ from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share
 from kosmos2_eval.benchmarks.official_files import as_published, box_of_xywh, find, json_of
 from kosmos2_eval.benchmarks.question import Question, Said
-from kosmos2_eval.benchmarks.refcoco import ANNOTATIONS, LONGEST, annotated, best_iou, marked
-from kosmos2_eval.metrics import RIGHT
+from kosmos2_eval.benchmarks.refcoco import ANNOTATIONS, HALF, LONGEST, annotated, best_iou, marked
 
 IMAGES = "Flickr30k's flickr30k-images.tar.gz (its form: shannon.cs.illinois.edu/DenotationGraph)"
 RANKS = (1, 5, 10)
@@ -67,7 +66,7 @@ def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:
             f"R@{rank}",
             questions,
             [
-                float(best_iou(one.boxes[:rank], question.truth) >= RIGHT)
+                float(best_iou(one.boxes[:rank], question.truth) >= HALF)
                 for question, one in zip(questions, said, strict=True)
             ],
         )

@@ -33,9 +33,14 @@ class Shard:
             PartialState().wait_for_everyone()
 
 
+def world_size() -> int:
+    """How many processes a launcher has started; one where there is none."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def this_shard() -> Shard:
-    """What this process is among those that a launcher has started; alone where there is none."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    """What this process is among them."""
+    if world_size() == 1:
         return Shard()
     try:
         from accelerate import PartialState

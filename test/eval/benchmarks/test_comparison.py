@@ -1,0 +1,81 @@
+"""Our figures beside the paper's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.errors import InputError
+from kosmos2_core.tasks import Locate
+from kosmos2_eval.benchmarks.answer_files import Answers
+from kosmos2_eval.benchmarks.benchmark import Choice, share
+from kosmos2_eval.benchmarks.comparison import check_complete, results_of, table
+from kosmos2_eval.benchmarks.question import Question, Said
+from kosmos2_eval.benchmarks.refcoco import REFCOCO
+
+HERE, THERE = Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 1)
+ABOUT = {"benchmark": "refcoco", "split": "val", "model": "mine"}
+
+
+@pytest.fixture
+def questions():
+    return [Question(str(at), (Path(f"{at // 2}"),), (), (HERE,), ours=Locate("it")) for at in range(4)]
+
+
+@pytest.fixture
+def answers(questions):
+    said = {
+        one.id: {"released": Said(boxes=(HERE if one.id in "01" else THERE,)), "ours": Said(boxes=(HERE,))}
+        for one in questions
+    }
+    return Answers(Path("out"), ABOUT, said)
+
+
+def test_the_table_has_the_paper_s_figures_and_both_of_ours(questions, answers):
+    results = results_of(REFCOCO, Choice("val"), questions, answers, [])
+    rows = [line.split() for line in table("RefCOCO", results).splitlines()]
+    assert rows[0] == ["RefCOCO,", "4", "of", "4", "questions,", "mine"]
+    assert rows[2] == ["paper", "released", "decoding", "box", "search"]
+    assert rows[3] == ["accuracy", "52.32", "50.00", "±", "50.00", "100.00", "±", "0.00"]
+    assert rows[4][:4] == ["mean", "IoU", "-", "50.00"]
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_the_error_takes_questions_about_one_image_to_go_wrong_together(questions):
+    """Two images, one right in both its questions: as if there were two questions, not four."""
+    assert share("it", questions, [1, 1, 0, 0]).error == pytest.approx(50)
+    alone = [Question(str(at), (), (), None) for at in range(4)]
+    assert share("it", alone, [1, 1, 0, 0]).error == pytest.approx(100 * (0.25 / 3) ** 0.5)
+    assert share("it", questions[:2], [1, 1]).error is None
+
+
+def test_what_is_left_out_is_counted_and_named(questions, answers):
+    del answers.said["3"], answers.said["2"]
+    answers.failed["3"] = "a.png is damaged."
+    results = results_of(REFCOCO, Choice("val"), questions, answers, [Path("gone.jpg")])
+    assert results["answered"] == 2
+    assert results["remarks"] == [
+        "1 image is missing, and questions with them left out: gone.jpg.",
+        "1 question is left out, not to be asked: 3: a.png is damaged.",
+    ]
+    assert results["figures"][0]["released"]["value"] == 100
+
+
+def test_without_any_answer_there_is_a_table_still(questions):
+    results = results_of(REFCOCO, Choice("val"), questions, Answers(Path("out"), ABOUT), [])
+    assert "0 of 4 questions" in table("RefCOCO", results)
+    assert results["figures"][0] == {
+        "name": "accuracy",
+        "paper": 52.32,
+        "released": {"value": None, "error": None, "count": 0},
+    }
+
+
+def test_an_answer_that_a_process_kept_to_itself_is_missed(questions, answers):
+    check_complete(questions, answers)
+    del answers.said["2"]
+    with pytest.raises(InputError, match="1 question is not answered in out, 2 first"):
+        check_complete(questions, answers)
+    answers.failed["2"] = "it is too long."
+    check_complete(questions, answers)
