@@ -22,10 +22,12 @@ from kosmos2_io.bag_sqlite import SqliteFile
 
 METADATA: Final = "metadata.yaml"
 ENDINGS: Final = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
-MAX_METADATA: Final = 1 << 24  # bytes
+MAX_METADATA: Final = 1 << 22  # bytes
 ROS_1: Final = b"#ROSBAG"
 PIECE: Final = 1 << 20
-ROOM: Final = 1 << 29  # bytes that stay free where compressed files are unpacked
+ROOM: Final = 1 << 29  # bytes that stay free where files are unpacked
+MOST = 1 << 30  # bytes that are unpacked, or LARGER times those of the file: no recording becomes more
+LARGER: Final = 200
 
 
 def files_of(bag: Path, missing: list[str]) -> list[Path]:
@@ -86,11 +88,13 @@ def _beginning(path: Path) -> bytes:
 def _copied(path: Path, cleared: ExitStack, pieces: Callable[[BinaryIO], Iterator[bytes]]) -> Path:
     """A file of our own, made of those pieces of another."""
     folder = Path(cleared.enter_context(tempfile.TemporaryDirectory(prefix="kosmos2-bag-")))
+    most = max(MOST, LARGER * path.stat().st_size)
     with path.open("rb") as source, Path(folder, "bag").open("wb") as copy:
         for piece in pieces(source):
-            if shutil.disk_usage(folder).free < ROOM:
+            if shutil.disk_usage(folder).free < ROOM or copy.tell() > most:
                 raise InputError(
-                    f"{path} is too large to be unpacked in {folder.parent}: name a larger place with TMPDIR."
+                    f"{path} becomes too large in {folder.parent}: unpack it with `zstd -d`, or name a larger"
+                    " place with TMPDIR."
                 )
             copy.write(piece)
     return Path(folder, "bag")
@@ -121,8 +125,8 @@ def _listed(metadata: Path, missing: list[str]) -> set[str]:
     try:
         if metadata.stat().st_size > MAX_METADATA:
             raise ValueError("it is too large")
-        # Everything is a text to this loader: nothing is made of what a stranger wrote.
-        said = yaml.load(metadata.read_text("utf-8"), Loader=yaml.CBaseLoader)
+        # All is a text to this loader, nothing is made of it. The faster one, in C, dies of deep nesting.
+        said = yaml.load(metadata.read_text("utf-8"), Loader=yaml.BaseLoader)
         paths = said["rosbag2_bagfile_information"]["relative_file_paths"]
         if not isinstance(paths, list):
             raise TypeError("it has no list of files")

@@ -62,7 +62,17 @@ def _store(kind: str, definition: Definition) -> Typestore | None:
         store.get_msgdef(kind)
     except UNREADABLE:
         return None
+    for form in store.types.values():
+        form.__getattr__ = _no_field  # type: ignore[attr-defined]  # called where there is none of the name
     return store
+
+
+class NoFieldError(InputError, AttributeError):
+    """A robot's version of a message may lack what another has: whoever needs it gets a sentence."""
+
+
+def _no_field(message: Any, name: str) -> Any:
+    raise NoFieldError(f"a {message.__msgtype__} has no field {name[:40]}, by the definition in the bag.")
 
 
 def _small(fields: Any) -> bool:

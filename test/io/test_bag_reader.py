@@ -147,6 +147,8 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
         ours, plain = (one.message() for one in bag.messages())
     assert (ours.data, ours.certainty, plain.data) == ("the mug", 0.5, "a bowl")
     assert not hasattr(plain, "certainty")
+    with pytest.raises(InputError, match="a std_msgs/msg/String has no field sound, by the def"):
+        print(ours.sound)
 
 
 @pytest.mark.parametrize(
