@@ -80,6 +80,7 @@ def _add_part(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.bag.recording import open_recording
+    from kosmos2_eval.bag.results import write_files
     from kosmos2_eval.scene_report import writable
     from kosmos2_io.bag_reader import BagReader
 
@@ -91,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
         writable(arguments.out)  # before the work
         answerers, load_s = answerers_of(arguments, recording)
         evaluation, journal = evaluated(arguments, recording, answerers)
-        results = write_all(arguments, recording, answerers, evaluation, load_s)
+        title = ", ".join(path.resolve().name for path in arguments.bags)
+        results = write_files(arguments.out, title, recording, answerers, evaluation, load_s)
         journal.close(finished=True)
         for sentence in bag.missing:
             print(f"kosmos2: {sentence}", file=sys.stderr)
@@ -176,39 +178,6 @@ def state_of(place: Path) -> list[Any]:
     """What changes when a file or a folder's files do."""
     files = sorted(place.iterdir()) if place.is_dir() else [place]
     return [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def write_all(
-    arguments: argparse.Namespace,
-    recording: Recording,
-    answerers: Sequence[Answerer],
-    evaluation: Evaluation,
-    load_s: Sequence[float],
-) -> dict[str, Any]:
-    from kosmos2_eval.bag.answerers import Node
-    from kosmos2_eval.bag.overlay import write_overlay
-    from kosmos2_eval.bag.queries import write_queries
-    from kosmos2_eval.bag.report import Content, write_report
-    from kosmos2_eval.bag.results import node_timings, results_of, timings_of, write_json
-
-    names = [one.name for one in answerers]
-    if not evaluation.judged[0]:
-        raise InputError(
-            f"nothing was asked of any of the {evaluation.images} images: no command stands at their stamps;"
-            " give --phrase TEXT."
-        )
-    results, timings = results_of(recording, names, evaluation), timings_of(names, evaluation, load_s)
-    if isinstance(recording.asking, Node):
-        timings["node"] = node_timings(recording.asking)
-    models = dict(zip(names, evaluation.judged, strict=True))
-    write_json(arguments.out / "results.json", results)
-    write_json(arguments.out / "timings.json", timings)
-    write_queries(arguments.out / "queries.csv", models)
-    write_overlay(arguments.out / "overlay.mcap", models)
-    title = ", ".join(bag.resolve().name for bag in arguments.bags)
-    content = Content(title, names, results, timings, evaluation.judged)
-    write_report(arguments.out / "report.html", content, recording.bag)
-    return results
 
 
 def show(arguments: argparse.Namespace, results: dict[str, Any]) -> None:

@@ -183,12 +183,12 @@ def read_label_file(file: Path, several: bool) -> Labels:
 
 
 def _line(line: str) -> tuple[str, int, Label]:
-    stamp, _, rest = line.partition(" ")
+    stamp, rest = [*line.split(maxsplit=1), ""][:2]
     try:
         stamp_ns = int(Decimal(stamp) * 10**9)
     except (InvalidOperation, OverflowError, ValueError):
         raise InputError(f"{stamp[:40]!r} is no stamp in seconds, as 1767225600.100 is.") from None
-    whose, rest = rest.strip().split(maxsplit=1) if rest.strip().startswith("/") else ("", rest.strip())
+    whose, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
     grounded = parse(rest)
     named = tuple(
         Named(grounded.of(one), (one.start, one.end), tuple(box.pixels(1, 1) for box in one.boxes))

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from kosmos2_core.errors import InputError
+from kosmos2_eval.bag.labels import stamp_of
 from kosmos2_eval.bag.queries import Judged, Query
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
@@ -67,11 +68,11 @@ def pictures(bag: BagReader, queries: Iterable[Query]) -> dict[int, str]:
 def _url(bag: BagReader, query: Query) -> str:
     for one in bag.messages([query.camera], query.log_ns, query.log_ns):
         try:
-            picture = Image.fromarray(to_rgb(one.message()))
+            message = one.message()
+            if (stamp_of(message.header) or one.stamp_ns) == query.stamp_ns:
+                return _jpeg(Image.fromarray(to_rgb(message)))
         except InputError:  # another one, recorded at the same time
             continue
-        if picture.size == (query.width, query.height):
-            return _jpeg(picture)
     return ""
 
 

@@ -92,7 +92,7 @@ class Judged:
         return Ranked(self.query.truth or (), self.found.boxes, self.query.width * self.query.height)
 
     def ranked_apart(self) -> Ranked:
-        """Without boxes that meet a surer one at 0.5: they claim the same thing, and would be false alarms."""
+        """Without boxes that meet a surer one at 0.5: they claim the same thing, and would be alarms."""
         return replace(self.ranked(), boxes=tuple(suppress(self.found.boxes, RIGHT)))
 
 
@@ -141,9 +141,9 @@ def row_of(model: str, one: Judged) -> dict[str, Any]:
         "camera": query.camera,
         "stamp": stamp_text(query.stamp_ns),
         "standing": query.standing,
-        "text": query.text,
+        "text": " ".join(query.text.split()),  # on one line
         "index": query.index,
-        "phrase": query.phrase,
+        "phrase": " ".join(query.phrase.split()),
         "kind": query.kind,
         "size": query.size,
         "truth": ("present" if query.truth else "absent") if known else "",

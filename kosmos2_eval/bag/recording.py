@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kosmos2_core.errors import InputError
@@ -70,6 +70,7 @@ def open_recording(
     topics = choose(bag, question.wanted)
     several = len(topics.cameras) > 1
     if question.label_file:
+        topics = replace(topics, labels=None)
         labels: Labels | None = read_label_file(question.label_file, several)
     else:
         labels = read_labels(bag, topics.labels, several) if topics.labels else None

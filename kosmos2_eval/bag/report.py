@@ -68,7 +68,7 @@ def write_report(file: Path, content: Content, bag: BagReader) -> None:
 def _head(content: Content) -> str:
     images = content.results["images"]
     models = " against ".join(f"<b>{escape(name)}</b>" for name in content.names)
-    labels = content.results["topics"]["labels"] or ("a file" if _labelled(content) else "none: rates only")
+    labels = content.results["topics"]["labels"] or "none, so rates and scores alone"
     facts = [
         f"{images['evaluated']} of {images['recorded']} images",
         f"{content.results['figures']['all']['queries']} queries",

@@ -1,4 +1,4 @@
-"""What an evaluation comes to, as files for programs: results.json, timings.json, queries.csv.
+"""What an evaluation comes to, as files: results.json, timings.json, queries.csv, overlay.mcap, report.html.
 
 results.json and queries.csv say nothing of time, of paths or of how the bag is stored: the same evaluation
 gives the same bytes.
@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from kosmos2_eval.bag.answerers import Node, Recorded
+from kosmos2_core.errors import InputError
+from kosmos2_eval.bag.answerers import Answerer, Node, Recorded
 from kosmos2_eval.bag.evaluation import Evaluation
 from kosmos2_eval.bag.figures import comparison, figures
-from kosmos2_eval.bag.queries import DIGITS, rounded
+from kosmos2_eval.bag.overlay import write_overlay
+from kosmos2_eval.bag.queries import DIGITS, rounded, write_queries
 from kosmos2_eval.bag.recording import Recording
+from kosmos2_eval.bag.report import Content, write_report
 
 
 def results_of(recording: Recording, names: Sequence[str], evaluation: Evaluation) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def results_of(recording: Recording, names: Sequence[str], evaluation: Evaluatio
         "topics": {
             "images": list(topics.images),
             "commands": topics.commands,
-            "labels": topics.labels,
+            "labels": topics.labels or ("file" if recording.labels else None),
             "labels_3d": topics.labels_3d,
         },
         "every": part.every,
@@ -107,6 +110,34 @@ def _ms(answers: Sequence[Recorded], of: Any) -> dict[str, Any]:
 
 
 # Files.
+
+
+def write_files(
+    folder: Path,
+    title: str,
+    recording: Recording,
+    answerers: Sequence[Answerer],
+    evaluation: Evaluation,
+    load_s: Sequence[float],
+) -> dict[str, Any]:
+    """All of them; the results. title: of what was recorded. load_s: how long each model took to load."""
+    if not evaluation.judged[0]:
+        raise InputError(
+            f"nothing was asked of any of the {evaluation.images} images: no command stands at their stamps;"
+            " give --phrase TEXT."
+        )
+    names = [one.name for one in answerers]
+    results, timings = results_of(recording, names, evaluation), timings_of(names, evaluation, load_s)
+    if isinstance(recording.asking, Node):
+        timings["node"] = node_timings(recording.asking)
+    models = dict(zip(names, evaluation.judged, strict=True))
+    write_json(folder / "results.json", results)
+    write_json(folder / "timings.json", timings)
+    write_queries(folder / "queries.csv", models)
+    write_overlay(folder / "overlay.mcap", models)
+    content = Content(title, names, results, timings, evaluation.judged)
+    write_report(folder / "report.html", content, recording.bag)
+    return results
 
 
 def json_text(value: Any) -> str:

@@ -137,6 +137,8 @@ def text_table(results: Mapping[str, Any]) -> str:
     rows.append(_row("queries (labelled, absent)", [_counts(model["all"]) for model in models]))
     images = results["images"]
     rows.append(f"{images['evaluated']} of {images['recorded']} images" + _left_out(images))
+    if results["topics"]["labels"] and not results["figures"]["all"]["labelled"]:
+        rows.append("no label fits what was asked: are their stamps those in the images' headers?")
     if "answers" in results:
         rows.append(f"{results['answers']['dropped']} images were dropped by the node")
     if "compared" in results:

@@ -1,0 +1,64 @@
+"""A short simulated recording, the shipped model, and bags made of what a test says."""
+
+from pathlib import Path
+
+import pytest
+from recordings import write_mcap
+
+from kosmos2_core.engine import Engine
+from kosmos2_eval.bag.answerers import Model
+from kosmos2_eval.bag.evaluation import evaluate
+from kosmos2_eval.bag.journal import Journal
+from kosmos2_eval.bag.recording import Question, open_recording
+from kosmos2_eval.bag.results import write_files
+from kosmos2_io.bag_reader import BagReader
+from kosmos2_sim.bag import Plan, make_bag
+
+
+@pytest.fixture(scope="session")
+def sim_bag(tmp_path_factory):
+    """6 s, 2 Hz, tiny images: 12 of them, two batches."""
+    folder = tmp_path_factory.mktemp("bags") / "run"
+    return make_bag(folder, Plan(seconds=6, rate_hz=2, seed=6, width=320, height=240))
+
+
+@pytest.fixture(scope="session")
+def model(root):
+    return Model("tabletop-tiny", Engine.load(root / "models" / "tabletop-tiny", device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def run(model):
+    """Evaluates a recording into a folder; what it came to."""
+
+    def evaluated(bag, folder, answers=None, topic=None, models=None, tick=lambda count: None, **question):
+        folder.mkdir(parents=True, exist_ok=True)
+        with BagReader([bag]) as reader, BagReader([answers or bag]) as other:
+            recording = open_recording(reader, Question(**question), other if answers else None, topic)
+            answerers = models or [recording.asking if answers else model]
+            journal = Journal(folder, str(question))
+            evaluation = evaluate(recording, answerers, journal, tick)
+            load_s = [0.0] * len(answerers)
+            results = write_files(folder, "run", recording, answerers, evaluation, load_s)
+            journal.close(finished=True)
+            return results, evaluation
+
+    return evaluated
+
+
+@pytest.fixture(scope="session")
+def evaluated(run, sim_bag, tmp_path_factory):
+    """The simulated recording with the shipped model: its folder, results, evaluation."""
+    folder = tmp_path_factory.mktemp("report")
+    return folder, *run(sim_bag, folder)
+
+
+@pytest.fixture
+def bag_of(tmp_path):
+    """A bag of topics: messages, each at its log time."""
+
+    def written(said, name="made.mcap") -> Path:
+        ordered = sorted(said, key=lambda one: one.stamp_ns)
+        return write_mcap(tmp_path / name, ordered)
+
+    return written
