@@ -16,13 +16,14 @@ from kosmos2.action import Converse
 from kosmos2.msg import GroundedFrame
 from kosmos2.srv import Ask, Describe, Locate
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
+from kosmos2_ros.process import Executor
 from kosmos2_ros.ros_messages import ROS
 
 PATIENCE_S = 60.0
@@ -44,7 +45,7 @@ class Robot:
         self.listen(GroundedFrame, f"/grounding/{self.prefix}grounding", "grounding")
         self.listen(Detection2DArray, f"/grounding/{self.prefix}detections", "detections")
         self.listen(DiagnosticArray, "/diagnostics", "diagnostics")
-        self._executor = MultiThreadedExecutor(4)
+        self._executor = Executor()
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()

@@ -51,10 +51,11 @@ def settled(node):
 
 
 def meet(node, robot):
-    """The first images after a subscription was made can be lost: until one arrived."""
-    while not settled(node):
+    """The first images after a subscription was made can be lost: until one arrived and is done with."""
+    while not books_of(node).snapshot().received:
         robot.show()
         time.sleep(0.02)
+    until(lambda: settled(node), "the end of the first images")
 
 
 def until(true, what="it"):

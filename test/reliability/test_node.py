@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="minutes: with `make reliability`"
-)
 
 from builtin_interfaces.msg import Time  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # noqa: E402
@@ -83,6 +80,55 @@ def test_books_balance_and_the_newest_frame_is_next(serve, robot, model, qos, de
         "figure",
         f"{books.received - first} frames, {len(taken)} answered, residual 0 in {snapshots:,} snapshots",
     )
+
+
+# Row 3.
+
+
+@pytest.mark.row(
+    *(3, "overload: 30 Hz into a model of 2 Hz, with a query in every third second"),
+    "60 s; the newest frame each time; 99 % of ages <= 2 inferences + 50 ms; 95 % of what the model can do;"
+    " memory + <= 5 MiB; a query answered within two inferences",
+)
+def test_overload(serve, robot, model, count, record_property):
+    seconds, inference_s = count(60, 4), count(0.5, 0.1)
+    node = serve(command="the mug")
+    model.pass_ = lambda jobs: time.sleep(inference_s)
+    meet(node, robot)
+    answered, waits_s = len(robot.heard["grounding"]), []
+    taken, rss_kib, began_s = watch(node._cameras[""].mailbox), resident_kib(), time.monotonic()
+    with traffic(robot, RATE_HZ, seconds * RATE_HZ) as sent:
+        while not sent.wait(6 * inference_s):
+            asked_s = time.monotonic()
+            assert robot.call("locate", text="the bowl").error == Code.OK
+            waits_s.append(time.monotonic() - asked_s)
+    lasted_s = time.monotonic() - began_s
+    until(lambda: settled(node))
+    grown_mib = (resident_kib() - rss_kib) / 1024
+    until(lambda: len(robot.heard["grounding"]) - answered >= len(taken))
+    ages_s = [seconds_of(one.frame_age) for one in robot.heard["grounding"][answered:]]
+    p99_s, done = float(np.quantile(ages_s, 0.99)), (len(taken) + len(waits_s)) * inference_s / lasted_s
+    record_property(
+        "figure",
+        f"{lasted_s:.0f} s, {len(taken)} frames answered, each the newest; p99 of ages {p99_s:.3f} s;"
+        f" {done:.0%} of what the model can do; {grown_mib:+.1f} MiB; {len(waits_s)} queries,"
+        f" {max(waits_s):.3f} s at most",
+    )
+    assert all(newest for _, newest in taken)
+    assert books_of(node).snapshot().residual == 0
+    assert p99_s <= count(2 * inference_s + 0.05, PATIENCE_S)
+    assert done >= count(0.95, 0)
+    assert grown_mib <= count(5, 50)
+    assert max(waits_s) <= count(2 * inference_s + 0.05, PATIENCE_S)
+
+
+def resident_kib():
+    about = Path("/proc/self/status").read_text()
+    return int(about.split("VmRSS:")[1].split()[0])
+
+
+def seconds_of(duration):
+    return duration.sec + duration.nanosec / SECOND_NS
 
 
 # Row 13.

@@ -15,11 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="minutes: with `make reliability`"
-)
-
-from traffic import stamp_ns, traffic  # noqa: E402
+from traffic import stamp_ns, traffic
 
 HERE, SHARED = Path(__file__).parent, Path("/dev/shm")
 PATIENCE_S = 120.0
@@ -81,9 +77,14 @@ def process(script, *arguments):
         one.kill()
 
 
-# Row 16.
+# Rows 16 and 17.
+
+FULL_ONLY = pytest.mark.skipif(
+    os.environ.get("KOSMOS2_RELIABILITY") != "full", reason="a minute: with `make reliability`"
+)
 
 
+@FULL_ONLY
 @pytest.mark.row(
     *(16, "the node killed (`kill -9`) and started again, under 10 Hz of images"),
     "20 kills; the first answer within the load time + 5 s",
@@ -102,9 +103,7 @@ def test_a_node_that_was_killed_answers_again(robot, count, record_property):
     assert slowest_s <= count(5, PATIENCE_S)
 
 
-# Row 17.
-
-
+@FULL_ONLY
 @pytest.mark.row(
     *(17, "the camera killed (`kill -9`) and started again"),
     "20 kills; STALE on /diagnostics within 2 s; answers again within 4 s",
