@@ -69,13 +69,20 @@ class BagWriter:
 
     def write(self, topic: str, message: Any, stamp_ns: int) -> None:
         kind = message.__msgtype__
+        self.write_bytes(topic, kind, typestore().serialize_cdr(message, kind), stamp_ns)
+
+    def write_bytes(self, topic: str, kind: str, data: bytes | memoryview, stamp_ns: int) -> None:
+        """A message as it was sent. kind: its type, as std_msgs/msg/String."""
         with _written(self._folder):
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic, kind, typestore=typestore(), offered_qos_profiles=[_qos(topic in self._latched)]
                 )
-            data = typestore().serialize_cdr(message, kind)
             self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def note(self, name: str, value: str) -> None:
+        """Into the metadata, as what is known at the end."""
+        self._writer.set_custom_data(name, value)
 
 
 def _open(folder: Path, storage: str, about: Mapping[str, str]) -> Writer:

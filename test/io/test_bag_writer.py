@@ -163,6 +163,16 @@ def test_a_place_that_cannot_be_written_gets_one_sentence(tmp_path):
         pass
 
 
+def test_what_is_serialized_already_is_written_as_it_is_and_notes_are_kept(tmp_path):
+    data = bytes(typestore().serialize_cdr(ALL["/said"], "std_msgs/msg/String"))
+    with open_bag(tmp_path / "run") as bag:
+        bag.write_bytes("/said", "std_msgs/msg/String", data, 7)
+        bag.note("answers", "1")
+    assert raw(tmp_path / "run") == [("/said", "std_msgs/msg/String", 7, data)]
+    with Reader(tmp_path / "run") as reader:
+        assert reader.storage.metadata.custom == {"answers": "1"}
+
+
 def test_an_unknown_storage_is_named(tmp_path):
     with (
         pytest.raises(InputError, match="no storage 'rosbag1' of bags"),
