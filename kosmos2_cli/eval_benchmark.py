@@ -79,7 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
     if not questions:
         raise InputError(f"{benchmark.title} {choice.split} has no questions in {arguments.data}.")
     missing = missing_images(questions)
-    there = [one for one in questions if not set(missing).intersection(one.images)]
+    gone = set(missing)
+    there = [one for one in questions if gone.isdisjoint(one.images)]
     about, shard = about_of(arguments, choice), this_shard()
     with folder(arguments.out, shard) as out:
         answers = Answers.read(out, about)
@@ -160,4 +161,5 @@ def report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[st
         write_results(arguments.out, results)
     for remark in results["remarks"]:
         print(f"kosmos2: {remark}", file=sys.stderr)
-    print(json.dumps(results, indent=2) if arguments.json else table(benchmark.title, results))
+    title = f"{benchmark.title} {arguments.split}"
+    print(json.dumps(results, indent=2) if arguments.json else table(title, results))

@@ -45,9 +45,7 @@ class Answers:
             raise InputError(
                 f"{file} holds answers to something else, {head}: name another folder, or remove it."
             )
-        for number, line in enumerate(
-            lines[:-1], 2
-        ):  # behind the last line's end: nothing, or a line cut off
+        for number, line in enumerate(lines[:-1], 2):  # the last one is empty, or was cut off
             try:
                 self._add(json.loads(line))
             except (LookupError, TypeError, ValueError, AttributeError):
@@ -55,11 +53,11 @@ class Answers:
 
     def _add(self, fields: dict[str, Any]) -> None:
         name = fields.pop("id")
-        if "failed" in fields:
-            self.failed[name] = fields["failed"]
-        else:
+        if "failed" not in fields:
             self.said[name] = {way: Said.of_json(one) for way, one in fields.items()}
             self.failed.pop(name, None)
+        elif name not in self.said:
+            self.failed[name] = fields["failed"]
 
     def merge(self, questions: Sequence[Question]) -> None:
         """One file, in the order of the questions; those not asked this time follow."""

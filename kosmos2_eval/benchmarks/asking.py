@@ -1,6 +1,8 @@
-"""The loop: images are looked at, and all that is asked of them in a few batches.
+"""The loop: images are looked at, and all there is to ask of them is asked in a few batches.
 
-for each few images: look once, ask as the paper does, ask as we would, write the answers down
+    for each few images: look once, ask as the paper does, ask as we would, write the answers down
+
+What has an answer already, from a run that was cut off, is not asked again.
 """
 
 from __future__ import annotations
@@ -93,8 +95,7 @@ def answers_to(
 
 
 def ask(engine: Engine, batch: Sequence[Question], decoding: Decoding) -> list[dict[str, Said]]:
-    images = list(dict.fromkeys(one.images for one in batch))
-    views: dict[object, View] = dict(zip(images, engine.look_at(images), strict=True))
+    views = look(engine, batch)
     jobs: list[Job] = [(views[one.images], request) for one in batch for request in one.requests]
     answers = iter(engine.run(jobs, decoding))
     said = [{RELEASED: said_of([next(answers) for _ in one.requests])} for one in batch]
@@ -103,3 +104,15 @@ def ask(engine: Engine, batch: Sequence[Question], decoding: Decoding) -> list[d
     for place, answer in zip(own, engine.run(ours, decoding), strict=True):
         said[place][OURS] = said_of([answer])
     return said
+
+
+def look(engine: Engine, batch: Sequence[Question]) -> dict[tuple[Path, ...], View]:
+    """The images of each question. Each file is looked at once, though it may be in several questions."""
+    files = list(dict.fromkeys(file for one in batch for file in one.images))
+    looked = dict(zip(files, engine.look_at([[file] for file in files]), strict=True))
+
+    def view(images: tuple[Path, ...]) -> View:
+        parts = [looked[file] for file in images]
+        return View(tuple(one.images[0] for one in parts), tuple(one.features[0] for one in parts), engine)
+
+    return {images: view(images) for images in dict.fromkeys(one.images for one in batch)}

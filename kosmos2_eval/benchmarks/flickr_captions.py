@@ -39,7 +39,7 @@ def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:
 
 
 CAPTION = Benchmark(
-    "Flickr30k, captioned",
+    "Captions, Flickr30k",
     ("test", "val"),
     read,
     score,

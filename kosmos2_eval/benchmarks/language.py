@@ -129,7 +129,7 @@ def read(data: Path, choice: Choice) -> list[Question]:
 
 
 LANGUAGE = Benchmark(
-    "language",
+    "Language",
     tuple(SOURCES),
     read,
     score,

@@ -79,7 +79,7 @@ def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:
 
 
 REG = Benchmark(
-    "RefCOCOg, described",
+    "REG, RefCOCOg",
     ("val", "test"),
     read,
     score,

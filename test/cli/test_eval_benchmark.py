@@ -99,7 +99,7 @@ def test_two_processes_of_accelerate_come_to_the_same(data, refcoco, tmp_path):
     process = start("refcoco", "--data", data, "--out", tmp_path, launcher=launcher)
     out, error = process.communicate()
     assert process.returncode == 0, error
-    assert out.count("RefCOCO, 16 of 17 questions") == 1
+    assert out.count("RefCOCO val, 16 of 17 questions") == 1
     assert {file.name for file in tmp_path.iterdir()} == {"answers.jsonl", "results.json"}
     ours, theirs = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, refcoco))
     assert ours["figures"][0] == theirs["figures"][0]
@@ -172,12 +172,13 @@ def test_answers_for_the_server(run, pictures, tmp_path):  # noqa: F811
     place(pictures[0], tmp_path / "test2015/COCO_test2015_000000000007.jpg")
     asked = [{"question_id": 70, "image_id": 7, "question": "What is on the table?"}]
     write(tmp_path / "vqa/v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": asked})
-    code, out, _ = run("vqav2", "--split", "test-dev", "--data", tmp_path, "--out", tmp_path / "out")
+    code, out, error = run("vqav2", "--split", "test-dev", "--data", tmp_path, "--out", tmp_path / "out")
     assert code == 0
     [answer] = json.loads((tmp_path / "out/submission.json").read_text())
     assert answer["question_id"] == 70
     assert answer["answer"]
     assert "45.60" in out
+    assert "hand submission.json to the evaluation server" in error
 
 
 def test_a_task_of_language_alone(run, tmp_path):

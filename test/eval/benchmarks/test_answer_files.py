@@ -76,3 +76,10 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(tmp_path):
     (tmp_path / "answers.jsonl").write_text(json.dumps(ABOUT) + "\nnonsense\n")
     with pytest.raises(InputError, match=r"answers\.jsonl, line 2.*remove"):
         Answers.read(tmp_path, ABOUT)
+
+
+def test_an_answer_stands_whatever_file_says_that_it_failed(tmp_path):
+    add(tmp_path, "a", failed="it is damaged.", rank=1)
+    add(tmp_path, "a", rank=0)
+    answers = Answers.read(tmp_path, ABOUT)
+    assert (list(answers.said), answers.failed) == (["a"], {})
