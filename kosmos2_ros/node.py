@@ -73,7 +73,8 @@ class GroundingNode(LifecycleNode):
         self._transforms: Transforms | None = None
         self._state = "unconfigured"
         self._commands = itertools.count(1)
-        self._changing = threading.Lock()
+        self._changing = threading.Lock()  # of the state
+        self._taking = threading.Lock()  # of parameters, which come by a service and with commands
         self._read = fallback()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._take_parameters)
@@ -178,11 +179,18 @@ class GroundingNode(LifecycleNode):
     def _activate(self) -> None:
         assert self._model is not None
         assert self._transforms is not None
+        with self._taking:  # or a change on the way is lost
+            worker = self._make_session(self._model, self._transforms)
+        worker.start()
+        for camera in self._cameras.values():
+            camera.listen(worker.put)
+
+    def _make_session(self, model: Model, transforms: Transforms) -> Worker:
         options = self.options
         revision = f"@{options.revision}" if options.revision else ""
-        spatial = Spatial(self._cameras, self._transforms, lambda: self.options)
+        spatial = Spatial(self._cameras, transforms, lambda: self.options)
         worker = Worker(
-            self._model,
+            model,
             {name: camera.mailbox for name, camera in self._cameras.items()},
             publish=self._publish,
             to_rgb=lambda message: to_rgb(message, self._read),
@@ -193,9 +201,7 @@ class GroundingNode(LifecycleNode):
         )
         self._session = Session(worker, Replies(options.model + revision, spatial, self._now_ns))
         self._take_command()
-        worker.start()
-        for camera in self._cameras.values():
-            camera.listen(worker.put)
+        return worker
 
     def _deactivate(self) -> None:
         session, self._session = self._session, None
@@ -238,12 +244,13 @@ class GroundingNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _take_parameters(self, parameters: list[Parameter]) -> None:
-        before = self.options
-        self.options = options_of(vars(before) | {one.name: one.value for one in parameters})
-        if session := self._session:
-            session.worker.limits = limits_of(self.options)
-        if self.options.request() != before.request() or any(one.name == "command" for one in parameters):
-            self._take_command()
+        with self._taking:
+            before = self.options
+            self.options = options_of(vars(before) | {one.name: one.value for one in parameters})
+            if session := self._session:
+                session.worker.limits = limits_of(self.options)
+            if self.options.request() != before.request() or any(one.name == "command" for one in parameters):
+                self._take_command()
 
     def _hear_command(self, message: String) -> None:
         """As the parameter, so that whoever asks sees what stands."""
