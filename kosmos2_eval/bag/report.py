@@ -14,7 +14,7 @@ from kosmos2_eval.bag.diagrams import diagrams
 from kosmos2_eval.bag.overlay import RIGHT, TRUE, UNKNOWN, WRONG, colour_of
 from kosmos2_eval.bag.pictures import Row, pictures, rows_of
 from kosmos2_eval.bag.queries import Judged, rounded
-from kosmos2_eval.bag.summary import Card, cards, group_tables
+from kosmos2_eval.bag.summary import Card, cards, group_tables, meanings
 from kosmos2_io.bag_reader import BagReader
 
 HERE = Path(__file__).parent
@@ -49,6 +49,7 @@ def write_report(file: Path, content: Content, bag: BagReader) -> None:
 {_head(content)}
 <main>
 <section class="cards">{"".join(map(_card, cards(content.results, content.timings)))}</section>
+{_meanings(content.results)}
 <section class="plots">{"".join(_plot(*one) for one in diagrams(content.results, content.judged))}</section>
 <section><h2>By kind, size and camera</h2>{group_tables(content.results)}</section>
 {_filters(content)}
@@ -93,6 +94,11 @@ def _card(card: Card) -> str:
     )
 
 
+def _meanings(results: Mapping[str, Any]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(about)}</dd>" for name, about in meanings(results))
+    return f"<details><summary>What the figures mean</summary><dl>{rows}</dl></details>"
+
+
 def _plot(title: str, about: str, svg: str) -> str:
     return f"<figure><figcaption><b>{escape(title)}</b> {escape(about)}</figcaption>{svg}</figure>"
 
@@ -114,7 +120,10 @@ def _filters(content: Content) -> str:
 
 def _choice(name: str, every: str, values: set[str]) -> str:
     options = "".join(f"<option>{escape(value)}</option>" for value in sorted(values))
-    return f'<select id="{name}" aria-label="{name}"><option value="">{every}</option>{options}</select>'
+    hidden = "" if len(values) > 1 else " hidden"
+    return (
+        f'<select id="{name}" aria-label="{name}"{hidden}><option value="">{every}</option>{options}</select>'
+    )
 
 
 def verdict(one: Judged) -> str:
@@ -164,12 +173,13 @@ def _tile(content: Content, place: int) -> str:
         boxes.append(_outline(one.box, query.width, query.height, colour_of(one), "found"))
     numbers = f"score {one.score:.2f}" + (f", IoU {one.iou:.2f}" if query.truth else "")
     numbers += ", it is not there" if query.truth == () else ""
+    camera = f", {query.camera}" if len(content.results["topics"]["images"]) > 1 else ""
     return (
         f'<figure class="tile" data-place="{place}">'
         f'<svg viewBox="0 0 {query.width} {query.height}"><image data-frame="{query.frame}" '
         f'width="{query.width}" height="{query.height}"/>{"".join(boxes)}</svg>'
         f"<figcaption><b>{escape(query.text)}</b><br>{numbers}<br>"
-        f"<small>image {query.frame}, {escape(query.camera)}</small></figcaption></figure>"
+        f"<small>image {query.frame}{escape(camera)}</small></figcaption></figure>"
     )
 
 

@@ -56,7 +56,7 @@ FIGURES = (
         _at("all", "average_precision", "mean"),
         "COCO's, of up to 10 boxes a phrase, over IoU 0.5 to 0.95",
     ),
-    Figure("average precision at 0.5", _at("all", "average_precision", "at_50"), "COCO's AP50"),
+    Figure("AP at 0.5", _at("all", "average_precision", "at_50"), "COCO's AP50"),
     Figure(
         "presence, AUROC",
         _at("all", "presence_auroc"),
@@ -80,9 +80,9 @@ FIGURES = (
         digits=0,
     ),
     Figure(
-        "error in space of right boxes, m",
+        "error in space, m",
         _at("space", "right", "median_m"),
-        "from the middle of what is seen of the object to the true middle; median",
+        "of right boxes, from the middle of what is seen of the object to the true one; median",
     ),
     Figure("mean score", _at("all", "score"), "of the surest box"),
     Figure("mean presence", _at("all", "presence"), "of all phrases"),
@@ -120,6 +120,11 @@ def cards(results: Mapping[str, Any], timings: Mapping[str, Any]) -> list[Card]:
 
 def _number(value: Any, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def meanings(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is shown, and what it is."""
+    return [(one.name, one.about) for one in _shown(results)]
 
 
 # The terminal.
@@ -188,7 +193,7 @@ def group_tables(results: Mapping[str, Any]) -> str:
     parts = []
     for name, title in (("kinds", "kind"), ("sizes", "size"), ("cameras", "camera")):
         rows = "".join(_group_row(group, models, name) for group in models[0][name])
-        if rows:
+        if rows and not (name == "cameras" and len(models[0][name]) == 1):  # then it is all of them
             heads = "".join(f"<th>{one}</th>" for one in _heads(results, len(models)))
             parts.append(
                 f"<table><thead><tr><th>{title}</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"

@@ -1,0 +1,92 @@
+"""`kosmos2 eval bag` and `kosmos2 eval diff`, as a person runs them."""
+
+import json
+
+import pytest
+
+from kosmos2_cli.main import main
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bags") / "run"
+    size = ["--seconds", "1", "--rate", "4", "--width", "96", "--height", "72"]
+    assert main(["sim", "bag", str(folder), *size, "--compressed"]) == 0
+    return folder
+
+
+def test_a_report_then_another_and_what_changed(bag, checkpoint, kosmos2, tmp_path, capsys):
+    code, out, error = kosmos2("eval", "bag", bag, "--out", tmp_path / "a")
+    assert code == 0, error
+    assert "accuracy at IoU 0.5" in out
+    assert "4 of 4 images" in out
+    assert out.splitlines()[-1] == str(tmp_path / "a/report.html")
+    files = sorted(file.name for file in (tmp_path / "a").iterdir())
+    assert files == ["overlay.mcap", "queries.csv", "report.html", "results.json", "timings.json"]
+    assert str(bag) not in (tmp_path / "a/results.json").read_text()
+
+    code, out, _ = kosmos2("eval", "bag", bag, "--out", tmp_path / "b", "--json", "--compare", checkpoint)
+    results = json.loads(out)
+    assert code == 0
+    assert results == json.loads((tmp_path / "b/results.json").read_text())
+    assert results["models"] == [checkpoint.name, f"{checkpoint.name} (compared)"]
+    assert results["compared"]["difference"]["mcnemar"]["p"] == 1.0
+
+    assert main(["eval", "diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    out = capsys.readouterr().out
+    assert "0 won, 0 lost, McNemar p = 1" in out
+    assert main(["eval", "diff", str(tmp_path / "a"), str(tmp_path / "b/results.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["queries"]["lost"] == []
+
+
+def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
+    arguments = ["eval", "bag", str(bag), "--answers", str(bag), "--answers-topic", "/truth/grounding"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy at IoU 0.5               1.000" in out
+    assert "0 images were dropped by the node" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--labels", "nothing.txt"], "--labels nothing.txt is neither a file nor a topic"),
+        (["--labels", "/nothing"], "--labels /nothing: the bag has no such topic; it has /camera/"),
+        (["--image", "/nothing"], "--image /nothing: the bag has no such topic"),
+        (["--every", "0"], "--every 0: it is 1, for each image, or more."),
+        (["--from", "3", "--to", "2"], "--from and --to are seconds from the bag's start"),
+        (["--phrase", "a", "--as-labelled"], "each say what is asked: give one."),
+        (["--phrase", "go home"], "`go home` names nothing to locate"),
+        (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--answers", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(bag, tmp_path, capsys, options, sentence):
+    out = tmp_path / "out"
+    code = main(["eval", "bag", str(bag), "--out", str(out), "--model", "models/tabletop-tiny", *options])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+def test_a_bag_that_is_not_there_or_is_none(tmp_path, capsys):
+    (tmp_path / "text.mcap").write_text("hello")
+    for bag in ("nothing", "text.mcap"):
+        code = main(["eval", "bag", str(tmp_path / bag), "--out", str(tmp_path / "out")])
+        error = capsys.readouterr().err
+        assert code == 2
+        assert bag in error
+        assert error.count("\n") == 1
+    assert main(["eval", "diff", str(tmp_path), str(tmp_path)]) == 2
+    assert "has no results.json" in capsys.readouterr().err
+
+
+def test_another_question_does_not_go_on_with_an_unfinished_one(bag, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".unfinished.jsonl").write_text('"something else"\n')
+    code = main(["eval", "bag", str(bag), "--out", str(out), "--model", "models/tabletop-tiny"])
+    assert code == 2
+    assert "unfinished evaluation of something else" in capsys.readouterr().err
