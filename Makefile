@@ -34,6 +34,7 @@ demo-live: setup ## the same, running on until Ctrl-C, to be looked at
 bench: setup ## the full-size model against the peer, in one run; writes docs/benchmarks.md
 	@$(enter) python test/bench/core.py
 	@$(enter) if python -c 'import rclpy' 2>/dev/null; then python test/bench/node.py; fi
+	@$(enter) python test/bench/bag.py
 
 reliability: setup ## the reliability scoreboard, with all examples; writes docs/reliability.md
 	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability

@@ -86,7 +86,7 @@ def in_order(rows: Rows) -> Rows:
     return rows[np.argsort(rows["stamp_ns"], kind="stable")]
 
 
-def unpacked(compression: str, data: bytes, size: int) -> bytes:
+def unpacked(compression: str, data: bytes | memoryview, size: int) -> bytes | memoryview:
     """Decompressed, at most `size` bytes of it: as many as there are where the data are cut off."""
     import lz4.frame
     import zstandard
@@ -97,7 +97,8 @@ def unpacked(compression: str, data: bytes, size: int) -> bytes:
         if compression == "zstd":
             return zstandard.ZstdDecompressor().stream_reader(data).read(size)
         if compression == "lz4":
-            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size))
+            plain: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size)
+            return plain
     except (zstandard.ZstdError, RuntimeError, EOFError, MemoryError) as error:
         raise InputError(f"its {compression} data are damaged ({error})") from None
     raise InputError(f"its compression {compression[:20]!r} is not known: it is zstd or lz4")

@@ -52,7 +52,7 @@ class McapFile:
     def data(self, part: Chunk, row: Any) -> bytes | None:
         at = int(row["at"])
         try:
-            return self._chunks.body(part)[at : at + int(row["size"])]
+            return bytes(self._chunks.body(part)[at : at + int(row["size"])])
         except DAMAGE as error:  # it was good when its rows were read
             self._contents.miss(part.at, error)
             return None

@@ -19,6 +19,7 @@ HEAD = struct.Struct("<BQ")  # of each record: what it is, its length
 MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 CHUNK_HEAD = struct.Struct("<QQQII")  # first and last log time, size, checksum, length of a name
 MAX_CHUNK: Final = MAX_MESSAGE + (1 << 16)  # bytes: one message, and what is around it
+KEPT: Final = 1 << 25  # bytes of chunks that are kept, more only if it is one
 MAX_RECORD: Final = 1 << 24  # bytes of what is neither
 
 
@@ -41,7 +42,7 @@ class Chunks:
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self.size = self._file.seek(0, 2)
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept: OrderedDict[int, bytes | memoryview] = OrderedDict()
 
     def close(self) -> None:
         self._file.close()
@@ -79,21 +80,20 @@ class Chunks:
         first_ns, last_ns, _, _, _ = CHUNK_HEAD.unpack(self.read(at + HEAD.size, CHUNK_HEAD.size))
         return first_ns, last_ns
 
-    def body(self, chunk: Chunk) -> bytes:
+    def body(self, chunk: Chunk) -> bytes | memoryview:
         """The records in it."""
         if chunk.at in self._kept:
             self._kept.move_to_end(chunk.at)
             return self._kept[chunk.at]
         if chunk.length > MAX_CHUNK:
             raise InputError(f"{chunk.length:,} bytes in one chunk are more than {MAX_CHUNK:,}")
+        self._make_room(chunk.length)
         stored = self.read(chunk.at, chunk.length)
-        if not chunk.loose:
-            stored = self._unpacked(stored, chunk.cut)
-        self._make_room(len(stored))
-        self._kept[chunk.at] = stored
-        return stored
+        body = stored if chunk.loose else self._unpacked(stored, chunk.cut)
+        self._kept[chunk.at] = body
+        return body
 
-    def _unpacked(self, stored: bytes, cut: bool) -> bytes:
+    def _unpacked(self, stored: bytes, cut: bool) -> bytes | memoryview:
         opcode, _ = HEAD.unpack_from(stored)
         _, _, size, crc, name = CHUNK_HEAD.unpack_from(stored, HEAD.size)
         begin = HEAD.size + CHUNK_HEAD.size + name + 8
@@ -103,17 +103,17 @@ class Chunks:
             raise InputError(f"{size:,} bytes in one chunk are more than {MAX_CHUNK:,}")
         self._make_room(size)
         compression = stored[begin - 8 - name : begin - 8].decode()
-        body = unpacked(compression, stored[begin:], size)
+        body = unpacked(compression, memoryview(stored)[begin:], size)
         if not cut and (len(body) != size or (crc and zlib.crc32(body) != crc)):
             raise InputError("its checksum or its size is wrong")
         return body
 
     def _make_room(self, size: int) -> None:
-        while self._kept and size + sum(map(len, self._kept.values())) > MAX_CHUNK:
+        while self._kept and size + sum(map(len, self._kept.values())) > KEPT:
             self._kept.popitem(last=False)
 
 
-def records_in(body: bytes, cut: bool) -> Iterator[tuple[int, int, int]]:
+def records_in(body: bytes | memoryview, cut: bool) -> Iterator[tuple[int, int, int]]:
     """Of each whole record: what it is, where what it says begins, and its length."""
     at = 0
     while at + HEAD.size <= len(body):
@@ -130,7 +130,7 @@ def records_in(body: bytes, cut: bool) -> Iterator[tuple[int, int, int]]:
         raise InputError("a record in it goes past its end")
 
 
-def message_head(data: bytes, at: int, size: int) -> tuple[int, int]:
+def message_head(data: bytes | memoryview, at: int, size: int) -> tuple[int, int]:
     """A message's channel and log time."""
     if size < MESSAGE_HEAD.size:
         raise InputError(f"a message of {size} bytes is too short")

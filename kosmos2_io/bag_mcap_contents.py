@@ -186,7 +186,7 @@ def _add_chunk(found: Contents, chunks: Chunks, at: int, size: int) -> None:
                 counts[channel] += 1
                 first_ns, last_ns = min(first_ns, stamp_ns), max(last_ns, stamp_ns)
             elif opcode in (SCHEMA, CHANNEL):
-                found.define(opcode, body[begin : begin + length])
+                found.define(opcode, bytes(body[begin : begin + length]))
     finally:
         if counts:
             found.counts.update(counts)

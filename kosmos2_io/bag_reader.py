@@ -105,7 +105,7 @@ class BagReader:
         if data is None or not data.startswith(ZSTD):
             return data
         try:
-            return unpacked("zstd", data, MAX_MESSAGE)
+            return bytes(unpacked("zstd", data, MAX_MESSAGE))
         except InputError as error:
             if (said := f"some messages of {channel.topic} are not read: {error}.") not in self._missing:
                 self._missing.append(said)

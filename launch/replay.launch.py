@@ -1,9 +1,12 @@
-"""A bag into the node, by the bag's clock. It is played when the node is active. Needs rosbag2.
+"""A bag into the node, by the bag's clock. It is played when the node is active: by rosbag2 where that is
+installed, else by this package's own player.
 
     ros2 launch kosmos2 replay.launch.py bag:=runs/first command:="the red mug"
 
 Takes the arguments of grounding.launch.py too; its topics are those of the bag.
 """
+
+import os
 
 from launch import LaunchDescription
 from launch.actions import (
@@ -14,6 +17,7 @@ from launch.actions import (
 )
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
+from launch_ros.actions import Node
 from launch_ros.event_handlers import OnStateTransition
 
 TOPICS = {
@@ -56,9 +60,22 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _play(*options: str, condition: IfCondition | UnlessCondition) -> ExecuteProcess:
-    bag, rate = LaunchConfiguration("bag"), LaunchConfiguration("rate")
-    return ExecuteProcess(
-        cmd=["ros2", "bag", "play", bag, "--clock", "--rate", rate, *options],
+    bag, rate, image = map(LaunchConfiguration, ("bag", "rate", "image"))
+    if _installed("ros2bag"):
+        return ExecuteProcess(
+            cmd=["ros2", "bag", "play", bag, "--clock", "--rate", rate, *options],
+            condition=condition,
+            output="screen",
+        )
+    return Node(
+        package="kosmos2",
+        executable="bag_player",
+        arguments=[bag, "--clock", "--rate", rate, *options, "--wait-for", image],
         condition=condition,
         output="screen",
     )
+
+
+def _installed(package: str) -> bool:
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return any(os.path.isdir(os.path.join(prefix, "share", package)) for prefix in prefixes if prefix)

@@ -75,7 +75,7 @@ def share(tmp_path, monkeypatch):
     marker = tmp_path / "share/ament_index/resource_index/packages/kosmos2"
     marker.parent.mkdir(parents=True)
     marker.touch()
-    for executable in ("grounding", "sim_camera"):
+    for executable in ("grounding", "sim_camera", "bag_player"):
         program = tmp_path / "lib/kosmos2" / executable
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text("#!/bin/sh\n")
@@ -210,10 +210,18 @@ def test_the_node_hears_the_simulated_camera_which_has_the_profile_too(started):
 
 @needs_launch
 @pytest.mark.parametrize(("loop", "more"), [("false", []), ("true", ["--loop"])])
-def test_a_bag_is_played_with_its_clock(started, loop, more):
+@pytest.mark.parametrize("rosbag2", [True, False])
+def test_a_bag_is_played_with_its_clock(started, share, monkeypatch, loop, more, rosbag2):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(share.parents[1]))
+    if rosbag2:
+        (share.parent / "ros2bag").mkdir()
     processes = started("replay", bag="runs/first", rate="0.5", loop=loop, image="/front/image")
-    line, _ = processes["ros2"]
-    assert line[1:] == ["bag", "play", "runs/first", "--clock", "--rate", "0.5", *more]
+    options = ["runs/first", "--clock", "--rate", "0.5", *more]
+    if rosbag2:
+        assert processes["ros2"][0][1:] == ["bag", "play", *options]
+    else:
+        line, _ = processes["bag_player"]
+        assert line[1 : line.index("--ros-args")] == [*options, "--wait-for", "/front/image"]
     line, _ = processes["grounding"]
     assert parameters(line)["use_sim_time"] is True
     assert remapped(line)["image"] == "/front/image"

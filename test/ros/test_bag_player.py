@@ -154,7 +154,7 @@ def test_what_cannot_be_played_is_a_sentence(tmp_path, arguments, sentence):
         (["--clock", "-1"], "bag_player: --clock -1: it is from 1 to 1000 times a second; --help shows how."),
         (
             ["--from", "nan"],
-            "bag_player: --from nan: it is in seconds from the bag's start; --help shows how.",
+            "bag_player: --from nan: it is in seconds from the bag's start; --help",
         ),
         (["--rte", "1"], "bag_player: unrecognized arguments: --rte 1; --help shows how."),
     ],
