@@ -75,7 +75,7 @@ class BagPlayer(Node):
         self._start_ns = self._first_ns()
         self.time = BagTime(options.rate, self._start_ns, options.paused)
         self._sending, self._ended, self._done = threading.Lock(), threading.Event(), threading.Event()
-        self._heard = {topic: threading.Event() for topic in options.wait_for}
+        self._heard = {self._sent_as(topic): threading.Event() for topic in options.wait_for}
         self._known: set[str] = set()  # topics whose messages this ROS understands
         self._strange: set[str] = set()  # and those it does not
         self._senders = {topic.name: one for topic in self._chosen() if (one := self._advertise(topic))}
@@ -171,14 +171,16 @@ class BagPlayer(Node):
             raise InputError(f"--from {self.options.from_s:g} is behind the bag's end: it has {seconds:g} s.")
         return first_ns
 
+    def _sent_as(self, topic: str) -> str:
+        """A topic of the bag. An image's may be there compressed, which whoever listens is told elsewhere."""
+        for name in (topic, f"{topic}/compressed"):
+            if name in self.bag.topics:
+                return name
+        raise InputError(f"the bag has no topic {topic}; it has {', '.join(sorted(self.bag.topics))}.")
+
     def _chosen(self) -> list[Topic]:
-        options = self.options
-        for topic in (*options.topics, *options.wait_for):
-            if topic not in self.bag.topics:
-                raise InputError(
-                    f"the bag has no topic {topic}; it has {', '.join(sorted(self.bag.topics))}."
-                )
-        return [self.bag.topics[name] for name in options.topics or sorted(self.bag.topics)]
+        names = map(self._sent_as, self.options.topics) if self.options.topics else sorted(self.bag.topics)
+        return [self.bag.topics[name] for name in names]
 
     def _advertise(self, topic: Topic) -> Publisher | None:
         try:

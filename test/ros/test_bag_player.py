@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
@@ -23,6 +24,7 @@ PATIENCE_S = 60.0
 KINDS = {"/image": Image, "/said": String, "/tf": TFMessage, "/clock": Clock}
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SAID = recorded(12)
+PIXELS = np.zeros((24, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,19 @@ def test_bad_usage_is_a_sentence(capsys, arguments, sentence):
         main(["run", *arguments, "--ros-args", "-r", "/a:=/b"])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(sentence)
+
+
+def test_it_waits_for_who_listens_to_the_compressed_image(tmp_path, ros):
+    compressed = Said(
+        "/eye/image/compressed", 1, messages.compressed_image(messages.header(1, "eye"), PIXELS)
+    )
+    bag = write_mcap(tmp_path / "run.mcap", [compressed])
+    player = BagPlayer(Options((bag,), wait_for=("/eye/image",)))
+    try:
+        assert list(player._heard) == ["/eye/image/compressed"]
+    finally:
+        player.bag.close()
+        player.destroy_node()
 
 
 def test_it_waits_while_it_is_paused(tmp_path, ros):
