@@ -1,0 +1,22 @@
+"""All benchmarks decode as the release does, and stand beside what was published."""
+
+import pytest
+
+from kosmos2_cli.eval import SUBCOMMANDS
+from kosmos2_eval.benchmarks.benchmark import Choice
+from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_decodes_as_the_release(name):
+    decoding = BENCHMARKS[name].decoding
+    assert decoding.released
+    assert (decoding.no_repeat, decoding.temperature) == (3, 0)
+    assert decoding.beams == (5 if name == "caption" else 1)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_has_a_command_and_a_published_figure(name):
+    benchmark = BENCHMARKS[name]
+    assert SUBCOMMANDS[name].module == "kosmos2_cli.eval_benchmark"
+    assert any(benchmark.paper(Choice(split)) for split in benchmark.splits)
