@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,12 @@ class Ranked:
     boxes: tuple[Box, ...]  # with scores
     pixels: float  # of the image
 
+    @cached_property
+    def overlaps(self) -> Array:
+        """(boxes, true boxes), IoU."""
+        lines = [[iou(box, true) for true in self.truth] for box in self.boxes]
+        return np.array(lines, float).reshape(len(self.boxes), len(self.truth))
+
 
 def size_of(box: Box, pixels: float) -> str:
     """COCO's small, medium or large."""
@@ -50,7 +57,7 @@ def recall(ranked: Sequence[Ranked], boxes: int, overlap: float = 0.5) -> float 
 
 
 def best_overlap(one: Ranked, boxes: int = 1) -> float:
-    return max((iou(a, b) for a in one.boxes[:boxes] for b in one.truth), default=0.0)
+    return float(one.overlaps[:boxes].max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,23 +73,26 @@ class Matches:
 def match(one: Ranked, sizes: Sizes = EVERY) -> Matches:
     """Each box takes the free true box that it meets best, the surest box first, as COCO does. Where only
     one size counts, a true box of another size does no harm: what meets it is left out."""
-    boxes = sorted(one.boxes, key=lambda box: -(box.score or 0))[:MOST]
-    areas = [box.area * one.pixels for box in one.truth]
-    outside = [not sizes[0] <= area <= sizes[1] for area in areas]
-    order = sorted(range(len(areas)), key=lambda place: outside[place])
-    truth, other = [one.truth[place] for place in order], [outside[place] for place in order]
-    overlaps = [[iou(box, true) for true in truth] for box in boxes]
-    right = np.zeros((len(THRESHOLDS), len(boxes)), bool)
+    scores = np.array([box.score or 0.0 for box in one.boxes], float)
+    surest = np.argsort(-scores, kind="mergesort")[:MOST]
+    other = ~_sized(one.truth, one.pixels, sizes)
+    order = np.argsort(other, kind="mergesort")  # true boxes of another size come last
+    overlaps, other = one.overlaps[np.ix_(surest, order)], other[order]
+    right = np.zeros((len(THRESHOLDS), len(surest)), bool)
     ignored = np.zeros_like(right)
     for row, threshold in enumerate(THRESHOLDS):
-        if not any(overlap >= threshold for line in overlaps for overlap in line):
-            continue
-        for place, met in enumerate(_met(overlaps, other, threshold)):
+        if overlaps.max(initial=0.0) < threshold - 1e-9:
+            break  # nor at a higher one
+        for place, met in enumerate(_met(overlaps.tolist(), other.tolist(), threshold)):
             right[row, place] = met is not None
             ignored[row, place] = met is not None and other[met]
-    sized = np.array([sizes[0] <= box.area * one.pixels <= sizes[1] for box in boxes], bool)
-    scores = np.array([box.score or 0.0 for box in boxes], float)
-    return Matches(scores, right, ignored | (~right & ~sized), other.count(False))
+    sized = _sized([one.boxes[place] for place in surest], one.pixels, sizes)
+    return Matches(scores[surest], right, ignored | (~right & ~sized), int(np.count_nonzero(~other)))
+
+
+def _sized(boxes: Sequence[Box], pixels: float, sizes: Sizes) -> NDArray[np.bool_]:
+    areas = np.array([box.area for box in boxes], float) * pixels
+    return np.asarray((areas >= sizes[0]) & (areas <= sizes[1]))
 
 
 def _met(overlaps: Sequence[Sequence[float]], other: Sequence[bool], least: float) -> list[int | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from kosmos2_eval.bag.plots import Plot, unit, up_to
 from kosmos2_eval.bag.queries import Judged
 from kosmos2_eval.bag.summary import models_of
-from kosmos2_eval.detection import RECALLS, match, precision_curves
+from kosmos2_eval.detection import RECALLS, precision_curves
 
 KINDS = ("a", "b")  # of lines: the first and the second model's
 Drawn = tuple[str, str, str]  # title, what it shows, SVG
@@ -49,10 +49,7 @@ def _reliability(models: Sequence[Mapping[str, Any]]) -> Drawn:
 
 def _precision(judged: Sequence[Sequence[Judged]]) -> Iterator[Drawn]:
     plot = Plot(unit("recall"), unit("precision"))
-    curves = [
-        precision_curves([match(one.ranked_apart()) for one in own if one.query.truth is not None])
-        for own in judged
-    ]
+    curves = [precision_curves([one.matches for one in own if one.query.truth is not None]) for own in judged]
     lines = [
         plot.line(list(zip(RECALLS.tolist(), curve[0].tolist(), strict=True)), kind)
         for kind, curve in zip(KINDS, curves, strict=False)

@@ -66,8 +66,8 @@ def group(judged: Sequence[Judged]) -> dict[str, Any]:
     known = _known(judged)
     present = [one for one in known if one.query.truth]
     absent = [one for one in known if not one.query.truth]
-    ranked = [one.ranked() for one in known]
-    precision = average_precision([match(one.ranked_apart()) for one in known])
+    ranked = [one.ranked for one in known]
+    precision = average_precision([one.matches for one in known])
     return {
         "queries": len(judged),
         "images": len({one.query.frame for one in judged}),
@@ -107,7 +107,7 @@ def _honest(known: Sequence[Judged]) -> dict[str, Any]:
 
 def _precision_by_size(judged: Sequence[Judged]) -> dict[str, Any]:
     """As COCO: of boxes of this size, not of images with one."""
-    ranked = [one.ranked_apart() for one in _known(judged)]
+    ranked = [one.ranked_apart for one in _known(judged)]
     of_size = {
         name: average_precision([match(one, sizes) for one in ranked]) for name, sizes in SIZES.items()
     }

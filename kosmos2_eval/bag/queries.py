@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from kosmos2_core.boxes import Box, suppress
 from kosmos2_core.errors import InputError
-from kosmos2_eval.detection import Ranked, best_overlap, size_of
+from kosmos2_eval.detection import Matches, Ranked, best_overlap, match, size_of
 from kosmos2_eval.metrics import RIGHT
 
 Point = tuple[float, float, float]
@@ -76,7 +76,7 @@ class Judged:
     @cached_property
     def iou(self) -> float:
         """Of the surest box; 0 where nothing was found, or is there."""
-        return best_overlap(self.ranked())
+        return best_overlap(self.ranked)
 
     @property
     def right(self) -> bool:
@@ -88,12 +88,18 @@ class Judged:
             return None
         return math.dist(self.found.centre_m, self.query.true_centre_m)
 
+    @cached_property
     def ranked(self) -> Ranked:
         return Ranked(self.query.truth or (), self.found.boxes, self.query.width * self.query.height)
 
+    @cached_property
     def ranked_apart(self) -> Ranked:
         """Without boxes that meet a surer one at 0.5: they claim the same thing, and would be alarms."""
-        return replace(self.ranked(), boxes=tuple(suppress(self.found.boxes, RIGHT)))
+        return replace(self.ranked, boxes=tuple(suppress(self.found.boxes, RIGHT)))
+
+    @cached_property
+    def matches(self) -> Matches:
+        return match(self.ranked_apart)
 
 
 # As JSON, for the journal: exact, to the last digit.
