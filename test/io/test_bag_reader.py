@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcap.writer import CompressionType
+from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 from recordings import (
     FORMS,
     MCAP,
@@ -23,6 +26,7 @@ from recordings import (
     write_rosbag2,
 )
 from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from kosmos2_core.errors import InputError
 from kosmos2_io.bag_reader import BagReader
@@ -71,11 +75,16 @@ def test_topics_and_a_stretch_of_time_are_chosen(tmp_path, form):
     assert read(bag, topics=["/nothing"]) == []
 
 
-def test_it_reads_what_rosbags_reads(tmp_path):
+def test_it_reads_what_rosbags_and_mcap_read(tmp_path):
     bag = make_bag(tmp_path / "run", Plan(seconds=1, rate_hz=5, width=64, height=48))
     with Reader(bag) as peer:
         theirs = [(one.topic, stamp_ns, bytes(data)) for one, stamp_ns, data in peer.messages()]
     assert sorted(read(bag)) == sorted(theirs)
+    with (bag / "run.mcap").open("rb") as stream:
+        in_mcap = [
+            (one.topic, said.log_time, said.data) for _, one, said in make_reader(stream).iter_messages()
+        ]
+    assert read(bag) == in_mcap
 
 
 def test_split_files_and_several_bags_are_one_recording(tmp_path):
@@ -125,16 +134,12 @@ def test_what_is_of_the_same_time_comes_in_the_order_of_the_files(tmp_path, name
 
 def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
     """It has a field more than the type of that name here."""
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-
     store = get_typestore(Stores.EMPTY)
     text = "string data\nfloat64 certainty\n"
     store.register(get_types_from_msg(text, "std_msgs/msg/String"))
     message = store.types["std_msgs/msg/String"](data="the mug", certainty=0.5)
     data = bytes(store.serialize_cdr(message, "std_msgs/msg/String"))
     path = tmp_path / "run.mcap"
-    from mcap.writer import Writer
-
     with path.open("wb") as stream:
         writer = Writer(stream)
         writer.start()
@@ -162,8 +167,6 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
     ],
 )
 def test_a_definition_that_nobody_should_use_is_not_used(tmp_path, text, kind, capsys):
-    from mcap.writer import Writer
-
     path = tmp_path / "run.mcap"
     with path.open("wb") as stream:
         writer = Writer(stream)
@@ -182,8 +185,6 @@ def test_a_damaged_message_is_a_sentence(tmp_path):
     bag = write_mcap(tmp_path / "run.mcap", SAID[:1])
     with BagReader([bag]) as reader:
         [one] = reader.messages()
-    from dataclasses import replace
-
     with pytest.raises(
         InputError, match=r"/image, at 1000000000.000 s: a sensor_msgs/msg/Image cannot be decoded"
     ):
@@ -269,8 +270,6 @@ def test_what_is_not_there_is_named(tmp_path):
 
 def test_what_a_crash_left_in_the_journal_is_read(tmp_path):
     """A recorder that wrote ahead and was killed: the rows are beside the database."""
-    import sqlite3
-
     path = tmp_path / "here.db3"
     write_foxy(path, SAID[:2])
     database = sqlite3.connect(path)
