@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from kosmos2_core.errors import InputError
@@ -42,10 +42,13 @@ def caption_figures(
 def _figure(name: str, references: Texts, candidates: Texts, java: bool) -> Figure:
     if not candidates or (name == "METEOR" and not java):
         return Figure(name, None, None, 0, "" if java else f"{name} {NEEDS_JAVA}.")
-    value, each = (meteor if name == "METEOR" else cider)(references, candidates)
-    error = standard_error(each, range(len(each)))
+    try:
+        value, each = (meteor if name == "METEOR" else cider)(references, candidates)
+    except (OSError, ValueError) as error:  # of METEOR's Java, as where it gets no memory
+        return Figure(name, None, None, 0, f"{name} could not be computed: Java ended early ({error}).")
+    spread = standard_error(each, range(len(each)))
     remark = "" if java else f"{name} is of words split here: Penn Treebank's way of it {NEEDS_JAVA}."
-    return Figure(name, 100 * value, None if error is None else 100 * error, len(each), remark)
+    return Figure(name, 100 * value, None if spread is None else 100 * spread, len(each), remark)
 
 
 def _line(text: str) -> str:
@@ -95,7 +98,14 @@ def meteor(references: Texts, candidates: Texts) -> tuple[float, list[float]]:
     with _library():
         from pycocoevalcap.meteor.meteor import Meteor
 
-        value, each = Meteor().compute_score(references, candidates)
+        scorer = Meteor()
+        try:
+            value, each = scorer.compute_score(references, candidates)
+        except (OSError, ValueError):
+            scorer.lock.release()  # or it waits for itself for ever, when it is deleted
+            with suppress(OSError):
+                scorer.meteor_p.stdin.close()
+            raise
     return float(value), [float(one) for one in each]
 
 

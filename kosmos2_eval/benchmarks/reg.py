@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kosmos2_core.boxes import Box
+from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import GroundedText, Phrase, write
 from kosmos2_core.tasks import Describe, Prompt
 from kosmos2_eval.benchmarks import paper
@@ -60,7 +62,11 @@ def _with_examples(
     for number, region in enumerate(regions):
         others = np.random.default_rng((choice.seed, number)).permutation(len(training))
         near = (training[at] for at in others if training[at].file != region.file)
-        examples = [one for one, _ in zip(near, range(choice.few_shot), strict=False)]
+        examples = list(islice(near, choice.few_shot))
+        if len(examples) < choice.few_shot:
+            raise InputError(
+                f"{len(examples)} examples with an image are there for a question: train2014 is not whole."
+            )
         request = Prompt(
             prompt(region.box), tuple(prompt(one.box, one.expressions[0]) for one in examples), ground=True
         )

@@ -27,8 +27,6 @@ IMAGES = {
     "test-dev": ("test2015", "COCO_test2015_"),
     "test": ("test2015", "COCO_test2015_"),
 }
-
-
 UNKNOWN = "the answers are not public: hand submission.json to the evaluation server."
 
 

@@ -74,5 +74,17 @@ def test_an_empty_answer_is_worth_nothing(said):
     assert cider.value > 0
 
 
+def test_where_java_ends_early_cider_is_there_still(monkeypatch, tmp_path):
+    """A Java that splits words as they are, and cannot start METEOR."""
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\ncase $1 in -cp) exec /bin/cat ;; esac\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    meteor, cider = caption_figures([["a mug"], ["a bowl"]], ["a mug", "a can"], ("METEOR", "CIDEr"))
+    assert meteor.value is None
+    assert meteor.remark.startswith("METEOR could not be computed: Java ended early")
+    assert cider.value > 0
+
+
 def test_nothing_said_is_no_figure():
     assert [one.value for one in caption_figures([], [], ("CIDEr",))] == [None]

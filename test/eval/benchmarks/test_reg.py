@@ -4,6 +4,7 @@ import pytest
 from official_data import mdetr_refcoco, place, write
 
 from kosmos2_core.boxes import decode
+from kosmos2_core.errors import InputError
 from kosmos2_core.tasks import IMAGE, Describe, prompt_of
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.question import Said
@@ -21,7 +22,7 @@ def prompt(number):
 @pytest.fixture
 def data(tmp_path, pictures, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))  # without Java: METEOR starts slowly
-    for number, picture in enumerate(pictures):
+    for number, picture in enumerate([*pictures, pictures[0]]):
         place(picture, tmp_path / f"train2014/{number}.jpg")
     rows = [
         ("0.jpg", "a ring", BOXES[0], 7),
@@ -29,7 +30,7 @@ def data(tmp_path, pictures, monkeypatch):
         ("1.jpg", "a mug", BOXES[1], 9),
     ]
     write(tmp_path / "mdetr_annotations/finetune_refcocog_val.json", mdetr_refcoco(rows))
-    training = [(f"{number}.jpg", f"the thing {number}", BOXES[0], number) for number in range(4)]
+    training = [(f"{number}.jpg", f"the thing {number}", BOXES[0], number) for number in range(5)]
     write(tmp_path / "mdetr_annotations/finetune_refcocog_train.json", mdetr_refcoco(training))
 
 
@@ -74,7 +75,14 @@ def test_examples_come_before_the_question_each_with_its_image(data, tiny, tmp_p
     question = REG.read(tmp_path, Choice("val", few_shot=4))[0]
     control = tiny.tokenizer.control
     ids = prompt_of(tiny.tokenizer, question.requests[0])
-    assert ids.count(IMAGE) == len(question.images) == 4  # one of the four is what is asked about
-    assert ids.count(control.grounding) == ids.count(control.object) == 4
+    assert ids.count(IMAGE) == len(question.images) == 5
+    assert ids.count(control.grounding) == ids.count(control.object) == 5
     assert ids[0] == IMAGE
     assert ids[-1] == tiny.tokenizer.encode("is")[0]
+
+
+def test_too_few_examples_are_not_passed_over(data, tmp_path):
+    for number in (1, 2, 3, 4):
+        (tmp_path / f"train2014/{number}.jpg").unlink()
+    with pytest.raises(InputError, match=r"0 examples with an image.*train2014 is not whole"):
+        REG.read(tmp_path, Choice("val", few_shot=2))
