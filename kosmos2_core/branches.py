@@ -60,7 +60,10 @@ class Branches:
 def start_branches(starter: Starter, rows: Sequence[Row], more: int, at_once: int) -> Iterator[Branches]:
     """Take prompts in, so many at a time, with room for steps of `more` tokens on each branch, but never
     more than `at_once`."""
-    order = sorted(range(len(rows)), key=lambda place: (rows[place].shared, rows[place].leading))
+    keys = [(row.shared, row.leading) for row in rows]
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    # As they were given: in the order of memory, as the keys are, sums would be rounded anew each time.
+    order = sorted(range(len(rows)), key=lambda place: first[keys[place]])
     for start in range(0, len(rows), MAX_ROWS):
         places = order[start : start + MAX_ROWS]
         yield _take_in(starter, places, [rows[place] for place in places], more, at_once)

@@ -86,3 +86,11 @@ def test_what_is_too_long_or_has_too_few_images_is_said(starter, features):
         list(start_branches(starter, [Row((), [50] * 2047)], more=1, at_once=1))
     with pytest.raises(InputError, match="more places for images"):
         list(start_branches(starter, [Row((), [IMAGE, 50])], more=1, at_once=1))
+
+
+@torch.no_grad()
+def test_views_come_in_the_order_given_wherever_they_lie_in_memory(starter, features, tokenizer):
+    copies = sorted((features[0].clone() for _ in range(6)), key=id, reverse=True)
+    rows = [Row((copy,), [tokenizer.control.grounding, 50]) for copy in [*copies, *copies]]
+    [branches] = start_branches(starter, rows, more=1, at_once=100)
+    assert branches.places == [place for pair in range(6) for place in (pair, pair + 6)]
