@@ -121,7 +121,7 @@ class Tabletop:
         self._render(view, whole, finer, False, other, None)
         clear = (cv2.absdiff(seen, other).max(2) >= HIGHLIGHT).astype(np.uint8)[::-1]
         size = self.width, self.height
-        return cv2.resize(clear, size, interpolation=cv2.INTER_NEAREST).astype(bool)
+        return np.asarray(cv2.resize(clear, size, interpolation=cv2.INTER_NEAREST), np.bool_)
 
     def _marks(self, view: View, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Each pixel's mark, and its depth."""
