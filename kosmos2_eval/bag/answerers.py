@@ -61,7 +61,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Answered:
     """What the node said of an image, and when."""
 
     asked: Asked
@@ -77,21 +77,21 @@ class Node:
     """As an answerer, and as who says what is asked."""
 
     name: str
-    answers: Mapping[str, Mapping[int, Recorded]]  # by camera's frame (one camera: all of them), by stamp
+    answers: Mapping[str, Mapping[int, Answered]]  # by camera's frame (one camera: all of them), by stamp
     several: bool
 
     def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
         one = self.of(frame_id, stamp_ns)
         return (one.asked,) if one else ()
 
-    def of(self, frame_id: str, stamp_ns: int) -> Recorded | None:
+    def of(self, frame_id: str, stamp_ns: int) -> Answered | None:
         return self.answers.get(frame_id if self.several else "", {}).get(stamp_ns)
 
     def answer(self, batch: Sequence[Seen]) -> Answers:
         found = [self.of(one.frame.frame_id, one.frame.stamp_ns) for one in batch]
         return [[one.phrases] if one else [] for one in found]
 
-    def every(self) -> list[Recorded]:
+    def every(self) -> list[Answered]:
         every = (one for own in self.answers.values() for one in own.values())
         return sorted(every, key=lambda one: one.log_ns)
 
@@ -100,7 +100,7 @@ def read_answers(bag: BagReader, topics: Topics, topic: str | None = None) -> No
     """The last answer to each image. InputError: there is no topic of answers, or several."""
     chosen = [named(bag, topic, (GROUNDED,), "--answers-topic")] if topic else _topics(bag, topics)
     several = len(topics.cameras) > 1
-    answers: defaultdict[str, dict[int, Recorded]] = defaultdict(dict)
+    answers: defaultdict[str, dict[int, Answered]] = defaultdict(dict)
     models: set[str] = set()
     said, standing = "", -1
     for one in bag.messages(chosen):
@@ -126,14 +126,14 @@ def _topics(bag: BagReader, topics: Topics) -> list[str]:
     return found
 
 
-def _recorded(message: Any, log_ns: int, standing: int) -> Recorded:
+def _recorded(message: Any, log_ns: int, standing: int) -> Answered:
     spans = [(int(one.span_start), int(one.span_end)) for one in message.phrases]
     size = int(message.image_width), int(message.image_height)
     phrases = tuple(
         Entity(str(one.phrase), *span, _boxes(one.boxes, size), _known(one.presence))
         for one, span in zip(message.phrases, spans, strict=True)
     )
-    return Recorded(
+    return Answered(
         asked_again(str(message.text), spans, standing),
         phrases,
         log_ns,

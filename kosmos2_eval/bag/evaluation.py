@@ -57,7 +57,14 @@ def evaluate(
     for batch in islice(_batches(enumerate(every)), journal.done, None):
         journal.add(_done(recording, answerers, batch, first=journal.done == 0))
         tick(len(batch))
-    return _read(journal, len(answerers))
+    evaluation = _read(journal, len(answerers))
+    if not evaluation.judged[0]:
+        journal.close(finished=True)
+        raise InputError(
+            f"nothing was asked of any of the {evaluation.images} images: no command stands at their stamps;"
+            " give --phrase TEXT."
+        )
+    return evaluation
 
 
 def _batches(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:

@@ -30,8 +30,10 @@ class Row:
 
 
 def rows_of(judged: Sequence[Judged]) -> list[Row]:
-    """The surest mistakes, the surest right answers, the worst misses, and some from everywhere."""
+    """The surest mistakes, the worst misses, the surest right answers, and some from everywhere. Where no
+    truth is known: the surest and the least sure."""
     numbered = list(enumerate(judged))
+    unknown = [one for one in numbered if one[1].query.truth is None and one[1].box]
     wrong = [one for one in numbered if one[1].query.truth is not None and not one[1].right and one[1].box]
     right = [one for one in numbered if one[1].right]
     missed = [one for one in wrong if one[1].query.truth]
@@ -41,6 +43,8 @@ def rows_of(judged: Sequence[Judged]) -> list[Row]:
         Row("Least overlap", "wrong, with the lowest IoU", _first(missed, lambda one: one.iou)),
         Row("Surest and right", "right, with the highest scores", _first(right, lambda one: -one.score)),
         Row("Barely right", "right, with the lowest IoU", _first(right, lambda one: one.iou)),
+        Row("Surest", "not labelled, with the highest scores", _first(unknown, lambda one: -one.score)),
+        Row("Least sure", "not labelled, with the lowest scores", _first(unknown, lambda one: one.score)),
         Row("From everywhere", "evenly over the recording", tuple(range(0, len(judged), step))[:COUNT]),
     ]
     return [row for row in rows if row.places]

@@ -34,7 +34,7 @@ class Content:
 def write_report(file: Path, content: Content, bag: BagReader) -> None:
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     rows = rows_of(content.judged[0])
-    data = json.dumps(page_data(content, rows), ensure_ascii=False).replace("</", "<\\/")
+    data = json.dumps(page_data(content, rows), ensure_ascii=False).replace("<", "\\u003c")  # no markup
     file.write_text(
         f"""<!doctype html>
 <html lang="en">

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.answerers import Answerer, Node, Recorded
+from kosmos2_eval.bag.answerers import Answered, Answerer, Node
 from kosmos2_eval.bag.evaluation import Evaluation
 from kosmos2_eval.bag.figures import comparison, figures
 from kosmos2_eval.bag.overlay import write_overlay
@@ -105,7 +104,7 @@ def node_timings(node: Node) -> dict[str, Any]:
     }
 
 
-def _ms(answers: Sequence[Recorded], of: Any) -> dict[str, Any]:
+def _ms(answers: Sequence[Answered], of: Any) -> dict[str, Any]:
     return spread([of(one) / 1e6 for one in answers])
 
 
@@ -120,12 +119,7 @@ def write_files(
     evaluation: Evaluation,
     load_s: Sequence[float],
 ) -> dict[str, Any]:
-    """All of them; the results. title: of what was recorded. load_s: how long each model took to load."""
-    if not evaluation.judged[0]:
-        raise InputError(
-            f"nothing was asked of any of the {evaluation.images} images: no command stands at their stamps;"
-            " give --phrase TEXT."
-        )
+    """All of them; returns the results. title: of what was recorded. load_s: of each model."""
     names = [one.name for one in answerers]
     results, timings = results_of(recording, names, evaluation), timings_of(names, evaluation, load_s)
     if isinstance(recording.asking, Node):

@@ -218,5 +218,6 @@ def test_nothing_to_look_for_is_a_sentence(bag_of, run, tmp_path):
     late = bag_of([image("/image"), command("/command", "the mug", 3)], "late.mcap")
     with pytest.raises(InputError, match="nothing was asked of any of the 1 images"):
         run(late, tmp_path)
+    assert not (tmp_path / FILE).exists()  # there is nothing to go on with
     with pytest.raises(InputError, match=r"--from 9 is behind the bag's end: it has 0\.3 seconds"):
         run(late, tmp_path, phrases=("the mug",), from_s=9.0)
