@@ -14,7 +14,7 @@ from kosmos2_eval.bag.diagrams import diagrams
 from kosmos2_eval.bag.overlay import RIGHT, TRUE, UNKNOWN, WRONG, colour_of
 from kosmos2_eval.bag.pictures import Row, pictures, rows_of
 from kosmos2_eval.bag.queries import Judged, rounded
-from kosmos2_eval.bag.summary import Card, cards, group_tables, meanings
+from kosmos2_eval.bag.summary import Card, cards, difference_text, group_tables, meanings
 from kosmos2_io.bag_reader import BagReader
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ def write_report(file: Path, content: Content, bag: BagReader) -> None:
 <section class="cards">{"".join(map(_card, cards(content.results, content.timings)))}</section>
 {_meanings(content.results)}
 <section class="plots">{"".join(_plot(*one) for one in diagrams(content.results, content.judged))}</section>
-<section><h2>By kind, size and camera</h2>{group_tables(content.results)}</section>
+{_groups(content)}
 {_filters(content)}
 {_gallery(content, rows, bag)}
 {_table(content)}
@@ -78,7 +78,18 @@ def _head(content: Content) -> str:
     ]
     if images["rejected"]:
         facts.append(f"{sum(images['rejected'].values())} images could not be read")
-    return f"<header><h1>{models} on {escape(content.title)}</h1><p>{' &middot; '.join(facts)}</p></header>"
+    compared = content.results.get("compared")
+    difference = f'<p class="other">{difference_text(compared["difference"])}</p>' if compared else ""
+    return (
+        f"<header><h1>{models} on {escape(content.title)}</h1><p>{' &middot; '.join(facts)}</p>"
+        f"{difference}</header>"
+    )
+
+
+def _groups(content: Content) -> str:
+    if not _labelled(content):
+        return ""
+    return f"<section><h2>By kind, size and camera</h2>{group_tables(content.results)}</section>"
 
 
 def _labelled(content: Content) -> bool:

@@ -180,8 +180,8 @@ def difference_text(difference: Mapping[str, Any]) -> str:
     between = accuracy["interval"]
     words = f" ({between[0]:+.3f} to {between[1]:+.3f})" if between else ""
     return (
-        f"accuracy {accuracy['difference']:+.3f}{words}: {test['won']} won, {test['lost']} lost,"
-        f" McNemar p = {test['p']:.2g}"
+        f"second less first, accuracy {accuracy['difference']:+.3f}{words}:"
+        f" {test['won']} won, {test['lost']} lost, McNemar p = {test['p']:.2g}"
     )
 
 

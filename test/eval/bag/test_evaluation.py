@@ -190,6 +190,7 @@ def test_the_same_model_twice_makes_no_difference(run, sim_bag, model, tmp_path)
     difference = results["compared"]["difference"]
     assert difference["accuracy"] == {"difference": 0.0, "interval": (0.0, 0.0)}
     assert difference["mcnemar"] == {"lost": 0, "won": 0, "p": 1.0}
+    assert "0 won, 0 lost, McNemar p = 1" in (tmp_path / "report.html").read_text()
 
 
 def test_timings_are_apart_from_results(evaluated):
