@@ -43,6 +43,7 @@ class Chunks:
         self._file = path.open("rb")
         self.size = self._file.seek(0, 2)
         self._kept: OrderedDict[int, bytes | memoryview] = OrderedDict()
+        self._kept_bytes = 0
 
     def close(self) -> None:
         self._file.close()
@@ -91,6 +92,7 @@ class Chunks:
         stored = self.read(chunk.at, chunk.length)
         body = stored if chunk.loose else self._unpacked(stored, chunk.cut)
         self._kept[chunk.at] = body
+        self._kept_bytes += len(body)
         return body
 
     def _unpacked(self, stored: bytes, cut: bool) -> bytes | memoryview:
@@ -109,8 +111,8 @@ class Chunks:
         return body
 
     def _make_room(self, size: int) -> None:
-        while self._kept and size + sum(map(len, self._kept.values())) > KEPT:
-            self._kept.popitem(last=False)
+        while self._kept and size + self._kept_bytes > KEPT:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 
 
 def records_in(body: bytes | memoryview, cut: bool) -> Iterator[tuple[int, int, int]]:

@@ -29,6 +29,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from kosmos2_core.errors import InputError
+from kosmos2_io import bag_mcap_chunks, bag_reader
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
 from kosmos2_sim.bag import Plan, make_bag
@@ -284,10 +285,24 @@ def test_what_a_crash_left_in_the_journal_is_read(tmp_path):
     assert len(read(tmp_path / "run.db3")) == 3
 
 
+def test_chunks_that_overlap_without_end_are_refused_before_they_fill_the_memory(tmp_path, monkeypatch):
+    late_first = [Said("/said", 100 - k, messages.string("")) for k in range(100)]
+    said = [late_first[0], *late_first * 2]
+    bag = write_mcap(tmp_path / "run.mcap", said, chunk_size=2000)
+    assert read(bag) == plain(in_order(said))
+    monkeypatch.setattr(bag_reader, "MAX_OPEN", 1000)
+    with pytest.raises(InputError, match=r"overlap so much in time .* sort it with `mcap sort`"):
+        read(bag)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 25])
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=40), st.integers(50, 2000)
 )
-def test_any_order_of_times_in_any_chunks_comes_out_sorted(tmp_path_factory, stamped, chunk_size):
+def test_any_order_of_times_in_any_chunks_comes_out_sorted(tmp_path_factory, kept, stamped, chunk_size):
+    """Also where a chunk that is needed again was not kept."""
     said = [Said(f"/t{topic}", stamp, messages.string(str(k))) for k, (stamp, topic) in enumerate(stamped)]
     path = write_mcap(tmp_path_factory.mktemp("bag") / "run.mcap", said, chunk_size=chunk_size)
-    assert read(path) == plain(in_order(said))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bag_mcap_chunks, "KEPT", kept)
+        assert read(path) == plain(in_order(said))
