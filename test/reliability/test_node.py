@@ -211,9 +211,9 @@ def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, re
     model.open = True
     model.let.release()
     robot.status("model", lambda one: one.level == b"\0")
-    assert robot.call("locate", text="the mug").error == Code.OK
     last = robot.show()
     robot.wait("grounding", lambda one: one.header == last.header)
+    assert robot.call("locate", text="the mug").error == Code.OK
     record_property(
         "figure",
         f"ERROR {told_s - deadline_s:.2f} s after a deadline of {deadline_s:g} s;"

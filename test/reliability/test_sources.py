@@ -14,7 +14,7 @@ NAMES |= {f"builtins.{name}" for name in NAMES}
 NAMES |= {"torch.load", "torch.jit.load", "torch.hub.load", "torch.serialization.load", "torch.package"}
 NAMES |= {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 NAMES |= {"yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "numpy.lib.format.read_array"}
-SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "yaml.BaseLoader"}  # the last makes only texts
 DANGEROUS_SETTINGS = {"trust_remote_code", "shell", "allow_pickle"}  # unless they are False
 
 
@@ -114,6 +114,7 @@ HARMLESS = (
     "import yaml\nyaml.safe_load(text)",
     "import yaml\nyaml.load(text, Loader=yaml.SafeLoader)",
     "from yaml import SafeLoader, load\nload(text, SafeLoader)",
+    "import yaml\nyaml.load(text, Loader=yaml.BaseLoader)",
     "'''says eval, exec, pickle'''  # torch.load",
 )
 
