@@ -183,8 +183,8 @@ def _shows(highlights: NDArray[np.bool_], own: NDArray[np.bool_]) -> bool:
     """Whether an object's material can be told: a highlight is a part of it. A flat side that is brighter
     all over may as well be of a lighter colour."""
     low, high = HIGHLIGHT_SHARE
-    pixels = np.count_nonzero(own)
-    return bool(pixels) and low * pixels <= np.count_nonzero(highlights & own) <= high * pixels
+    pixels, bright = np.count_nonzero(own), np.count_nonzero(highlights & own)
+    return bool(pixels and low * pixels <= bright <= high * pixels)
 
 
 def _aim(camera: mujoco.MjvGLCamera, view: View, window: Window) -> None:
