@@ -36,25 +36,25 @@ def end(one):
 
 @pytest.fixture
 def heard():
-    """Waits until so many answers were heard here too, each published to the recorder as well."""
+    """Waits until the answer to an image was heard here too, published to the recorder as well. It is the
+    newest image: a busy machine's node passes over others."""
     from kosmos2.msg import GroundedFrame
 
     rclpy.init()
     node = rclpy.create_node("audience")
 
-    def until(number):
-        stamps, done = set(), rclpy.task.Future()
+    def until(stamp_ns):
+        done = rclpy.task.Future()
 
         def hear(message):
-            stamps.add((message.header.stamp.sec, message.header.stamp.nanosec))
-            if len(stamps) == number and not done.done():
+            if stamp(message) == stamp_ns and not done.done():
                 done.set_result(None)
 
         node.create_subscription(GroundedFrame, ANSWERS, hear, 100)
 
         def wait():
             rclpy.spin_until_future_complete(node, done, timeout_sec=PATIENCE_S)
-            assert done.done(), f"{len(stamps)} answers"
+            assert done.done(), "no answer to the last image"
 
         return wait
 
@@ -65,7 +65,9 @@ def heard():
 
 def test_the_live_node_s_answers_are_recorded_and_are_those_of_the_engine(tmp_path, root, heard):
     run, out, model = make_bag(tmp_path / "run", PLAN), tmp_path / "answers", root / "models/tabletop-tiny"
-    wait = heard(PLAN.frames)
+    with BagReader([run]) as bag:
+        *_, last = bag.messages(["/camera/image"])
+    wait = heard(stamp(last.message()))
     sim_time = ("--ros-args", "-p", "use_sim_time:=true")
     recorder = process("-m", "kosmos2_ros.answer_recorder", out, *sim_time, stdout=subprocess.PIPE)
     node = process(
@@ -82,8 +84,8 @@ def test_the_live_node_s_answers_are_recorded_and_are_those_of_the_engine(tmp_pa
         for one in (player, node, recorder):
             one.poll() is None and one.send_signal(signal.SIGINT)
     assert node.wait(PATIENCE_S) == 0
-    assert f"{PLAN.frames} on {ANSWERS}, from stamp to arrival p50 " in said
-    agree(run, out, Engine.load(model, device="cpu"))
+    answered = agree(run, out, Engine.load(model, device="cpu"))
+    assert f"{answered} on {ANSWERS}, from stamp to arrival p50 " in said
 
 
 def agree(run, out, engine):
@@ -93,7 +95,8 @@ def agree(run, out, engine):
         live = {stamp(one.message()): one for one in answers.messages([ANSWERS])}
         kinds = {one.name: one.type for one in answers.topics.values()}
     assert kinds.keys() >= {ANSWERS, "/grounding/detections"}
-    assert live.keys() == images.keys()
+    assert live
+    assert live.keys() <= images.keys()
     for stamp_ns, one in live.items():
         assert one.stamp_ns >= stamp_ns  # arrived after it was taken
         command = [text for since_ns, text in commands if since_ns <= stamp_ns][-1]
@@ -104,6 +107,7 @@ def agree(run, out, engine):
             boxes = [box.pixels(PLAN.width, PLAN.height) for box in found.boxes]
             others = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in phrase.boxes]
             assert np.allclose(boxes, others, atol=0.01)
+    return len(live)
 
 
 def stamp(message):
