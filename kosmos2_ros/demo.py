@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,14 @@ from kosmos2.msg import GroundedFrame
 from kosmos2.srv import Ask, Describe, Locate
 from PIL import Image as Picture
 from rclpy.action import ActionClient
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from vision_msgs.msg import Detection3DArray
 
 from kosmos2_core.errors import InputError
 from kosmos2_io.encodings import to_rgb
+from kosmos2_ros.process import Executor
 
 SEED = 18
 ABSENT = "the red mug"  # of this scene
@@ -65,9 +66,13 @@ class Robot:
             for kind in (Locate, Describe, Ask)
         }
         self._converse = ActionClient(self.node, Converse, "/grounding/converse")
-        self._executor = SingleThreadedExecutor()
+        self._executor = Executor()
         self._executor.add_node(self.node)
-        threading.Thread(target=self._executor.spin, daemon=True).start()
+        threading.Thread(target=self._spin, daemon=True).start()
+
+    def _spin(self) -> None:
+        with suppress(ExternalShutdownException):  # the demo is over
+            self._executor.spin()
 
     def _hearing(self, name: str) -> Callable[[Any], None]:
         def hear(message: Any) -> None:
@@ -138,7 +143,7 @@ class Robot:
 
 
 def row(asked: str, phrase: str, box: str = "", score: str = "", place: str = "", took: str = "") -> str:
-    return f"{asked:<34.34}  {phrase:<18.18}  {box:<17}  {score:>5}  {place:<22}  {took:>7}"
+    return f"{asked:<34.34}  {phrase:<21.21}  {box:<17}  {score:>5}  {place:<22}  {took:>7}"
 
 
 HEADING = row("asked", "phrase", "box (pixels)", "score", "place (m, world)", "took")
