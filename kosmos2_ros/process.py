@@ -39,16 +39,29 @@ class Executor(SingleThreadedExecutor):
     def __init__(self) -> None:
         super().__init__()
         self._pool = ThreadPoolExecutor(THREADS, "kosmos2-call")
+        self._handed: set[Any] = set()  # tasks that a thread has, or will have
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         # InvalidHandle: a subscription that another thread, deactivating the node, has just destroyed.
         with suppress(ExternalShutdownException, ShutdownException, TimeoutException, InvalidHandle):
             task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, lambda: False)
             if entity is None or isinstance(entity, Service | ActionServer):  # None: an action's own work
-                self._pool.submit(task)
+                self._hand_over(task)
             else:
                 task()
                 task.result()  # raises what the callback raised
+
+    def _hand_over(self, task: Any) -> None:
+        """Once: until a thread begins with it, it is offered again and again."""
+        if task not in self._handed:
+            self._handed.add(task)
+            self._pool.submit(self._do, task)
+
+    def _do(self, task: Any) -> None:
+        try:
+            task()
+        finally:
+            self._handed.discard(task)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         self._pool.shutdown(wait=False, cancel_futures=True)

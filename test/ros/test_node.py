@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -433,3 +434,11 @@ def test_a_camera_whose_qos_does_not_match_is_named(serve, robot):
     robot.node.create_publisher(Image, "/image", rclpy.qos.qos_profile_sensor_data)
     status = robot.status("camera", lambda one: "incompatible QoS" in one.message)
     assert "reliability" in status.message
+
+
+def test_calls_one_after_the_other_need_few_threads(serve, robot):
+    serve(active=False)
+    for _ in range(60):
+        assert robot.call("locate", text="the mug").error == Code.INACTIVE
+    threads = [one.name for one in threading.enumerate() if one.name.startswith("kosmos2-call")]
+    assert len(threads) < 20
