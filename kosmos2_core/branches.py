@@ -17,7 +17,8 @@ from torch import Tensor
 from kosmos2_core.batch import MAX_ROWS, Row, Starter, shared_length
 from kosmos2_core.cache import StaticCache
 from kosmos2_core.decoding import check_length
-from kosmos2_core.model import Kosmos2, slots_within
+from kosmos2_core.model import Kosmos2
+from kosmos2_core.places import Places
 
 LAST = 2  # tokens of each branch whose logits are wanted
 SHARED, PADDING = -1, -2  # whose a token is, besides a branch's
@@ -38,23 +39,15 @@ class Branches:
     def step(self, branches: Tensor, ids: Tensor) -> Tensor:
         """Logits (n, V) after one more token on each of these branches (n,), any of them several times. The
         tokens are not kept, and do not see each other."""
-        device = ids.device
         sequences = self.sequences[branches]
-        slots = slots_within(sequences, len(self.owners))
-        width = int(slots.max()) + 1
-
-        def spread(values: Tensor, empty: int) -> Tensor:  # (n,) -> (B, width)
-            out = torch.full((len(self.owners), width), empty, device=device)
-            out[sequences, slots] = values
-            return out
-
-        owners = spread(branches, PADDING)
+        new = Places(sequences, None, len(self.owners))
+        owners = new.spread(branches, PADDING)
         seen = (self.owners[:, None] == SHARED) | (self.owners[:, None] == owners[:, :, None])
-        itself = torch.eye(width, dtype=torch.bool, device=device).expand(len(self.owners), -1, -1)
+        itself = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.count, -1, -1)
         mask = torch.cat([seen, itself], dim=2)[:, None]
-        x = self.model.embed(spread(ids, 0))
-        hidden = self.model.decoder(x, spread(self.lengths[branches], 0), mask, False, self.cache)
-        return self.model.decoder.logits(hidden[sequences, slots])
+        x = self.model.embed(new.spread(ids))
+        hidden = self.model.decoder(x, new.spread(self.lengths[branches]), mask, False, self.cache, new)
+        return self.model.decoder.logits(hidden)
 
 
 def start_branches(starter: Starter, rows: Sequence[Row], more: int, at_once: int) -> Iterator[Branches]:
@@ -99,10 +92,8 @@ def _take_in(starter: Starter, places: list[int], rows: Sequence[Row], more: int
     cache = StaticCache(starter.model.config.text_config, len(trunks), room, device, x.dtype)
     seen = (owners[:, None] == SHARED) | (owners[:, None] == owners[:, :, None])
     last = ends[:, None] + torch.arange(-LAST, 0, device=device)
-    owner = sequences[:, None].expand_as(last)
-    hidden = starter.model.decoder.at(
-        x, positions, seen.tril()[:, None], cache, owner.flatten(), last.flatten()
-    )
+    ending = Places(sequences.repeat_interleave(LAST), last.flatten(), len(trunks))
+    hidden = starter.model.decoder(x, positions, seen.tril()[:, None], False, cache, ending)
     cache.advance(longest)
     logits = starter.model.decoder.logits(hidden.view(*last.shape, -1))
     return Branches(places, starter.model, cache, owners, sequences, lengths, logits)

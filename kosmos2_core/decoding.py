@@ -15,6 +15,7 @@ from kosmos2_core.cache import StaticCache
 from kosmos2_core.errors import InputError, TooLongError
 from kosmos2_core.grammar import Grammar
 from kosmos2_core.model import Kosmos2
+from kosmos2_core.places import Places
 from kosmos2_core.tokenizer import Control
 
 
@@ -40,11 +41,11 @@ def extend(
     if real is None:
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     positions, mask, causal = cache.place(real)
-    new = x.shape[1]
-    wanted = torch.arange(new - last, new, device=x.device).expand(len(x), -1) if last < new else None
-    hidden: Tensor = model.decoder(x, positions, mask, causal, cache, wanted)
+    rows, new = x.shape[:2]
+    places = Places.last(last, rows, new, x.device) if last < new else None
+    hidden: Tensor = model.decoder(x, positions, mask, causal, cache, places)
     cache.advance(new)
-    return hidden
+    return hidden.view(rows, last, -1)
 
 
 def prefill(

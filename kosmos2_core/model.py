@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.linear import linear, make_linear
+from kosmos2_core.places import Places
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
+    return F.silu(1.702 * x) * (1 / 1.702)  # x * sigmoid(1.702 * x): fewer passes over the gradient
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
@@ -53,14 +54,19 @@ class Attention(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
+        places: Places | None = None,
     ) -> Tensor:
+        """places: those in source that x (M, D) is of."""
         source = x if source is None else source
-        q, k, v = self._split(self.q(x)), self._split(self.k(source)), self._split(self.v(source))
+        q = self.q(x) if places is None else places.spread(self.q(x))
+        q, k, v = self._split(q), self._split(self.k(source)), self._split(self.v(source))
         if cache is not None:
             k, v = cache.update(layer, k, v)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         y = y.transpose(1, 2).flatten(2)  # (B, T, D)
+        if places is not None:
+            y = places.gather(y)
         if self.inner_norm is not None:
             y = self.inner_norm(y)
         out: Tensor = self.out(y)
@@ -158,13 +164,13 @@ class DecoderBlock(nn.Module):
         causal: bool,
         cache: Cache | None,
         layer: int,
-        wanted: Tensor | None = None,
+        places: Places | None = None,
     ) -> Tensor:
-        """wanted (B, W): places whose states alone are computed; the mask is of their rows (B, 1, W, S)."""
+        """places: whose states (M, D) alone are computed; the mask is what they see (B, 1, W, S)."""
         source = asking = self.attention_norm(x)
-        if wanted is not None:
-            x, asking = take(x, wanted), take(source, wanted)
-        attended = self.attention(asking, source, mask, causal, cache, layer)
+        if places is not None:
+            x, asking = places.of(x), places.of(source)
+        attended = self.attention(asking, source, mask, causal, cache, layer, places)
         x = x + F.dropout(attended, self.dropout, self.training)
         y = self.activation(self.fc1(self.ffn_norm(x)))
         y = self.fc2(self.inner_norm(F.dropout(y, self.activation_dropout, self.training)))
@@ -193,10 +199,10 @@ class Decoder(nn.Module):
         mask: Tensor | None,
         causal: bool,
         cache: Cache | None,
-        wanted: Tensor | None = None,
+        places: Places | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, D) of unscaled embeddings x (B, T, D); or (B, W, D), at the wanted (B, W)
-        places: the last block computes no others.
+        """Hidden states (B, T, D) of unscaled embeddings x (B, T, D); or (M, D), at places: the last block
+        computes no others.
 
         positions (B, T) count a sequence's tokens from 0, padding not counted.
         """
@@ -205,20 +211,10 @@ class Decoder(nn.Module):
         *blocks, ending = self.blocks
         for layer, block in enumerate(blocks):
             x = block(x, mask, causal, cache, layer)
-        if wanted is not None:
-            mask, causal = rows_of(mask, x, wanted), False
-        out: Tensor = self.norm(ending(x, mask, causal, cache, len(blocks), wanted))
+        if places is not None:
+            mask, causal = places.seen(mask, x.shape[1]), False
+        out: Tensor = self.norm(ending(x, mask, causal, cache, len(blocks), places))
         return out
-
-    def at(
-        self, x: Tensor, positions: Tensor, mask: Tensor, cache: Cache | None, rows: Tensor, places: Tensor
-    ) -> Tensor:
-        """Hidden states (M, D) at places (M,) in rows (M,), any number of them in each."""
-        slots = slots_within(rows, len(x))
-        wanted = torch.zeros(len(x), int(slots.max()) + 1, dtype=torch.long, device=x.device)
-        wanted[rows, slots] = places
-        hidden: Tensor = self(x, positions, mask, False, cache, wanted)[rows, slots]
-        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         return linear(hidden, self.embedding.weight)
@@ -274,29 +270,6 @@ def layout(ids: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
     # A padding row sees itself: a row that sees nothing is undefined, and its NaN would spread.
     mask = mask | torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)
     return positions, mask
-
-
-def take(x: Tensor, places: Tensor) -> Tensor:
-    """(B, W, D) of x (B, T, D) at places (B, W)."""
-    return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[2]))
-
-
-def rows_of(mask: Tensor | None, x: Tensor, places: Tensor) -> Tensor:
-    """What places (B, W) see: of a mask (B, 1, T, S), or what is up to each of them."""
-    if mask is None:
-        return (torch.arange(x.shape[1], device=x.device) <= places[:, :, None])[:, None]
-    mask = mask.expand(len(x), -1, -1, -1)
-    return mask.gather(2, places[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
-
-
-def slots_within(rows: Tensor, count: int) -> Tensor:
-    """Each one's number among those in the same one of `count` rows, in their order."""
-    order = rows.argsort(stable=True)
-    counts = torch.bincount(rows, minlength=count)
-    slots = torch.empty_like(order)
-    begins = (counts.cumsum(0) - counts)[rows[order]]
-    slots[order] = torch.arange(len(order), device=rows.device) - begins
-    return slots
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -27,7 +27,7 @@ from kosmos2_training.config import Source, Training, make, read_training
 from kosmos2_training.train import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES, RUNS, UNLEARNT = 24, 4, -100
+IMAGES, RUNS, UNLEARNT = 24, 8, -100
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.linear import NATIVE_BFLOAT16
 from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2
+from kosmos2_core.places import Places
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.weights import load_model, save_model
 from kosmos2_io.record_source import RecordSource
@@ -195,7 +196,8 @@ class Trainer:
         features = model.vision(batch.pixels)
         tokens = model.connector(features)
         x = model.embed(batch.ids, tokens, batch.slots)
-        hidden = model.decoder.at(x, batch.positions, batch.mask, None, batch.rows, batch.places)
+        learnt = Places(batch.rows, batch.places, len(x))
+        hidden = model.decoder(x, batch.positions, batch.mask, False, None, learnt)
         return features, tokens, model.decoder.logits(hidden)
 
     # Keeping.
