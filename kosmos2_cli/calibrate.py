@@ -74,7 +74,8 @@ def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str
         if figures[0][key] is not None
     ]
     lines = [
-        f"temperature {found.temperature:.3g}, slope {found.slope:.3g}, refine {str(found.refine).lower()}",
+        f"temperature {found.temperature:.3g}, slope {found.slope:.3g}, spread {found.spread:.3g},"
+        f" refine {str(found.refine).lower()}",
         f"refining adds {fitted.gain:+.4f} to the mean IoU, standard error {fitted.gain_error:.4f}",
         "",
         f"{len(after)} phrases of other images:",

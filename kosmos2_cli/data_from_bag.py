@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from kosmos2_cli.options import labels_of
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # loads OpenCV
@@ -75,14 +76,11 @@ def question_of(arguments: argparse.Namespace) -> Question:
     from kosmos2_eval.bag.recording import Question
     from kosmos2_eval.bag.topics import Wanted
 
-    labels = arguments.labels
-    is_file = labels is not None and Path(labels).is_file()
-    if labels is not None and not is_file and not labels.startswith("/"):
-        raise InputError(f"--labels {labels} is neither a file nor a topic, which begins with /.")
-    wanted = Wanted(tuple(arguments.image), arguments.command, None if is_file else labels)
+    labels, label_file = labels_of(arguments.labels)
+    wanted = Wanted(tuple(arguments.image), arguments.command, labels)
     return Question(
         wanted,
-        label_file=Path(labels) if is_file else None,
+        label_file=label_file,
         as_labelled=True,
         from_s=arguments.from_s,
         to_s=arguments.to_s,

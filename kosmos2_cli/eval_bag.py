@@ -20,8 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kosmos2_cli.options import add_model
-from kosmos2_core.errors import InputError
+from kosmos2_cli.options import add_model, labels_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when something is asked
     from kosmos2_eval.bag.answerers import Answerer
@@ -104,21 +103,18 @@ def question_of(arguments: argparse.Namespace) -> Question:
     from kosmos2_eval.bag.recording import Question
     from kosmos2_eval.bag.topics import Wanted
 
-    labels = arguments.labels
-    is_file = labels is not None and Path(labels).is_file()
-    if labels is not None and not is_file and not labels.startswith("/"):
-        raise InputError(f"--labels {labels} is neither a file nor a topic, which begins with /.")
+    labels, label_file = labels_of(arguments.labels)
     return Question(
         Wanted(
             images=tuple(arguments.image),
             commands=arguments.commands,
-            labels=None if is_file else labels,
+            labels=labels,
             labels_3d=arguments.labels_3d,
             depth=arguments.depth,
         ),
         phrases=tuple(arguments.phrase),
         phrase_file=arguments.phrases,
-        label_file=Path(labels) if is_file else None,
+        label_file=label_file,
         as_labelled=arguments.as_labelled,
         from_s=arguments.from_s,
         to_s=arguments.to_s,
@@ -164,9 +160,8 @@ def evaluated(
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the evaluation depends on."""
-    places = [*arguments.bags, *filter(None, (arguments.answers, arguments.phrases))]
-    if arguments.labels and Path(arguments.labels).is_file():
-        places.append(Path(arguments.labels))
+    _, label_file = labels_of(arguments.labels)
+    places = [*arguments.bags, *filter(None, (arguments.answers, arguments.phrases, label_file))]
     places += [
         Path(name) for name in (arguments.model, arguments.compare or "") if name and Path(name).is_dir()
     ]

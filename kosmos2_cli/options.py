@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kosmos2_core.boxes import Box, box_of_pixels
@@ -29,6 +30,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype", default="auto", help="auto, float32, bfloat16, float16 (default: %(default)s)"
     )
+
+
+def labels_of(labels: str | None) -> tuple[str | None, Path | None]:
+    """The topic, or the file, that `--labels` names."""
+    if labels is None:
+        return None, None
+    if Path(labels).is_file():
+        return None, Path(labels)
+    if not labels.startswith("/"):
+        raise InputError(f"--labels {labels} is neither a file nor a topic, which begins with /.")
+    return labels, None
 
 
 def load_engine(arguments: argparse.Namespace) -> Engine:

@@ -1,9 +1,10 @@
 """What makes a checkpoint's answers fit held-out data: calibration.json beside the weights.
 
 The temperature divides the logits of location tokens before they become probabilities; the slope then
-scales the log-odds of a score. refine: what neighbouring location tokens share says a corner more finely
-than the likeliest of them, which holds for models that were trained so. Where the file is missing, scores
-and boxes are the model's own.
+scales the log-odds of a score. spread and refine are for models that were trained with a bell of shares
+around each corner (`kosmos2_core.judging`): how wide it is, in cells, and whether what neighbouring location
+tokens share says a corner more finely than the likeliest of them. Where the file is missing, scores and
+boxes are the model's own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from kosmos2_core.errors import ModelError
 from kosmos2_core.json_file import read_json
+from kosmos2_core.judging import WIDEST, Search
 
 FILE = "calibration.json"
 
@@ -26,7 +28,12 @@ FILE = "calibration.json"
 class Calibration:
     temperature: float = 1.0
     slope: float = 1.0
+    spread: float = 0.0
     refine: bool = False
+
+    def searching(self, search: Search) -> Search:
+        """As this checkpoint's places are to be judged."""
+        return replace(search, temperature=self.temperature, spread=self.spread, refine=self.refine)
 
     def score(self, probability: float) -> float:
         if not 0 < probability < 1:
@@ -44,12 +51,16 @@ def read_calibration(folder: Path) -> Calibration | None:
         return None
     fields = values if isinstance(values, dict) else {}
     temperature, slope = (_positive(fields.get(name)) for name in ("temperature", "slope"))
-    refine = fields.get("refine", False)
+    spread, refine = fields.get("spread", 0), fields.get("refine", False)
     if not (temperature and slope):
         raise ModelError(f"{file} must hold temperature and slope above 0: calibrate again, or delete it.")
+    if not _is_number(spread) or not 0 <= spread <= WIDEST:
+        raise ModelError(
+            f"{file} must hold spread as a number from 0 to {WIDEST:g}: calibrate again, or delete it."
+        )
     if not isinstance(refine, bool):
         raise ModelError(f"{file} must hold refine as true or false: calibrate again, or delete it.")
-    return Calibration(temperature, slope, refine)
+    return Calibration(temperature, slope, float(spread), refine)
 
 
 def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str, Any]) -> Path:
@@ -70,7 +81,10 @@ def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str
     return file
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _positive(value: object) -> float:
     """0 for what is no number above 0."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6
-    return float(value) if good else 0.0  # type: ignore[arg-type]
+    return float(value) if _is_number(value) and 0 < value < 1e6 else 0.0

@@ -20,13 +20,13 @@ import torch
 
 from kosmos2_core.batch import MAX_ROWS, Looked, Row, Started, Starter
 from kosmos2_core.beam_search import beam_search
-from kosmos2_core.box_search import Found, Search
 from kosmos2_core.boxes import decode
 from kosmos2_core.calibration import Calibration, read_calibration
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.image import Source, load_image, preprocess
+from kosmos2_core.judging import Found, Search
 from kosmos2_core.locating import Locator, entity_of
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.results import Answer, Entity, Option

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kosmos2_core.batch import Looked, Row, Starter
-from kosmos2_core.box_search import Found, Search, search_boxes
+from kosmos2_core.box_search import search_boxes
 from kosmos2_core.boxes import Box, encode, suppress
 from kosmos2_core.branches import start_branches
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
+from kosmos2_core.judging import Found, Search
 from kosmos2_core.markdown import GroundedText
 from kosmos2_core.results import Answer, Entity
 from kosmos2_core.tasks import Locate, locate_prompts
@@ -83,7 +84,7 @@ class Locator:
         self, rows: Sequence[Row], search: Search, given: Sequence[Sequence[tuple[int, int]]] | None = None
     ) -> list[Found]:
         if self.calibration:
-            search = replace(search, temperature=self.calibration.temperature, refine=self.calibration.refine)
+            search = self.calibration.searching(search)
         found: dict[int, Found] = {}
         for branches in start_branches(self.starter, rows, search.max_corners, search.at_once):
             judged = None if given is None else [given[place] for place in branches.places]

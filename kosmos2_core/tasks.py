@@ -8,7 +8,7 @@ The wording is what the model was trained on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kosmos2_core.boxes import Box
@@ -24,7 +24,8 @@ IMAGE = -1
 @dataclass(frozen=True)
 class Locate:
     """Where is it? Marked spans of a sentence, `put [the mug] into [the bowl]`; without marks the splitter
-    says what to look for: one expression, several separated by `;`, or the things that a command names."""
+    says what to look for: one expression, several separated by `;`, or the things that a command names.
+    What comes before a `;` says nothing of what comes after it."""
 
     text: str
     max_boxes: int = 1
@@ -50,11 +51,6 @@ class Locate:
                 " mark what to look for, as in `put [it] there`."
             )
         return grounded
-
-    @property
-    def in_sentence(self) -> bool:
-        """Whether what comes before a phrase belongs to it; expressions in a list stand alone."""
-        return bool(parse(self.text).phrases) or ";" not in self.text
 
 
 @dataclass(frozen=True)
@@ -139,8 +135,7 @@ def locate_prompts(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
     """For each phrase: the sentence up to it, the phrase, and `<object>`; next come a box's corners."""
     control, grounded = tokenizer.control, ask.grounded()
     prompts = []
-    for phrase in grounded.phrases:
-        before = grounded.text[: phrase.start] if ask.in_sentence else ""
+    for phrase, before in zip(grounded.phrases, _before(grounded), strict=True):
         words = tokenizer.encode(grounded.of(phrase))
         prompts.append(
             [
@@ -149,6 +144,16 @@ def locate_prompts(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
             ]
         )
     return prompts
+
+
+def _before(grounded: GroundedText) -> Iterator[str]:
+    """What comes before each phrase in its sentence. A `;` ends one: expressions in a list stand alone."""
+    begin = end = 0
+    for phrase in grounded.phrases:
+        semicolon = grounded.text.rfind(";", end, phrase.start)
+        begin = begin if semicolon < 0 else semicolon + 1
+        yield grounded.text[begin : phrase.start].lstrip()
+        end = phrase.end
 
 
 def prompt_of(tokenizer: Tokenizer, request: Generating) -> list[int]:

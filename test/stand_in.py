@@ -20,9 +20,9 @@ def answer(text: str, boxes=(FOUND,), presence=0.9) -> Answer:
 class StandIn:
     """Answers at once, or each time `let` is released; raises `error` once; finds `boxes`."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_: bool = True) -> None:
         self.jobs, self.arrived, self.let = [], threading.Semaphore(0), threading.Semaphore(0)
-        self.open, self.error, self.boxes = True, None, (FOUND,)
+        self.open, self.error, self.boxes = open_, None, (FOUND,)
 
     def pass_(self, jobs) -> None:
         self.jobs.append(jobs)

@@ -1,17 +1,14 @@
 """The search finds what trying everything finds, and its scores are probabilities."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core.batch import Row, Starter
-from kosmos2_core.box_search import Evidence, Search, decode_cells, gather, judge, pairwise_iou, search_boxes
-from kosmos2_core.boxes import Box, decode, encode, iou
+from kosmos2_core.box_search import gather, search_boxes
+from kosmos2_core.boxes import decode, iou
 from kosmos2_core.branches import start_branches
+from kosmos2_core.judging import Search, judge
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.weights import load_model
 
@@ -106,109 +103,6 @@ def test_less_searching_never_scores_higher(coarse):
     [thorough] = search(model, control, [prompt(control, 50, 60)], ALL)
     [quick] = search(model, control, [prompt(control, 50, 60)], Search(coverage=0.3, max_corners=4))
     assert quick.boxes[0].mass <= thorough.boxes[0].mass + 1e-5
-
-
-CELL = st.integers(0, 1023)
-
-
-@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
-def test_many_pairs_decode_and_overlap_as_one_by_one(pairs):
-    boxes = decode_cells(*torch.tensor(pairs).T, 32)
-    overlap = pairwise_iou(boxes, boxes)
-    decoded = [decode(*pair) for pair in pairs]
-    for row, a in enumerate(decoded):
-        for column, b in enumerate(decoded):
-            if a is None or b is None:
-                assert overlap[row, column] == 0
-            else:
-                assert boxes[row].tolist() == pytest.approx(a.pixels(1, 1))
-                assert overlap[row, column].item() == pytest.approx(iou(a, b), abs=1e-5)
-
-
-REFINE = Search(refine=True)
-
-
-def bell(x, y, grid=32, width=0.8):
-    """Logits of cells for a corner at (x, y), as training with soft targets makes them."""
-    centres = (torch.arange(grid) + 0.5) / grid
-    off = (centres - y)[:, None] ** 2 + (centres - x)[None, :] ** 2
-    return (-off * grid**2 / (2 * width**2)).flatten()
-
-
-def says(box, grid=32):
-    """The evidence of a model that knows the box exactly."""
-    first = bell(box.x1, box.y1, grid)
-    tried = first.topk(16).indices
-    return Evidence(1.0, first, tried, bell(box.x2, box.y2, grid).repeat(len(tried), 1))
-
-
-@st.composite
-def boxes(draw, least=0.1, margin=2.5 / 32):
-    """Boxes away from the image's edges."""
-    sides = []
-    for _ in range(2):
-        size = draw(st.floats(least, 1 - 2 * margin))
-        begin = draw(st.floats(margin, 1 - margin - size))
-        sides.append((begin, begin + size))
-    (x1, x2), (y1, y2) = sides
-    return Box(x1, y1, x2, y2)
-
-
-@settings(max_examples=40)
-@given(boxes())
-def test_a_bell_around_a_corner_says_it_more_finely_than_its_cell(box):
-    [found] = judge(says(box), 32, REFINE).boxes
-    off = [abs(a - b) * 32 for a, b in zip(found.box.pixels(1, 1), box.pixels(1, 1), strict=True)]
-    assert max(off) < 0.1
-    assert iou(found.box, box) > 0.93
-
-
-def test_thin_boxes_gain_most():
-    box = Box(0.401, 0.3, 0.43, 0.6)  # less than a cell wide
-    [plain] = judge(says(box), 32, Search()).boxes
-    [found] = judge(says(box), 32, REFINE).boxes
-    assert iou(found.box, box) > 0.85 > iou(plain.box, box)
-
-
-@settings(max_examples=40)
-@given(boxes(least=0.01, margin=0.0))
-def test_at_the_edges_of_the_image_refined_boxes_are_no_worse_than_cells(box):
-    [plain] = judge(says(box), 32, Search()).boxes
-    [found] = judge(says(box), 32, REFINE).boxes
-    assert (found.upper_left, found.lower_right, found.mass) == (
-        plain.upper_left,
-        plain.lower_right,
-        plain.mass,
-    )
-    if (plain.lower_right % 32 - plain.upper_left % 32) * (plain.lower_right // 32 - plain.upper_left // 32):
-        for a, b, c in zip(found.box.pixels(1, 1), plain.box.pixels(1, 1), box.pixels(1, 1), strict=True):
-            assert abs(a - c) * 32 <= max(abs(b - c) * 32, 0.1)
-
-
-@settings(max_examples=60)
-@given(st.integers(0, 1000), st.sampled_from([0.0, 1.0, 8.0, 100.0]), st.sampled_from([0.3, 1.0, 3.0]))
-def test_whatever_a_model_says_refined_boxes_are_boxes_near_their_cells(seed, sharpness, temperature):
-    rng = torch.Generator().manual_seed(seed)
-    first = sharpness * torch.randn(GRID**2, generator=rng)
-    tried = first.topk(4).indices
-    second = sharpness * torch.randn(4, GRID**2, generator=rng)
-    found = judge(
-        Evidence(0.5, first, tried, second), GRID, replace(REFINE, temperature=temperature, count=3)
-    )
-    assert found.boxes
-    for one in found.boxes:  # Box itself refuses what is none
-        plain = decode(one.upper_left, one.lower_right, GRID)
-        off = [abs(a - b) * GRID for a, b in zip(one.box.pixels(1, 1), plain.pixels(1, 1), strict=True)]
-        assert max(off) <= 2.5 + 1e-4
-
-
-def test_boxes_that_are_given_are_refined_where_their_beginning_was_tried():
-    box = Box(0.31, 0.32, 0.71, 0.73)
-    evidence = says(box)
-    near, far = encode(box), encode(Box(0.8, 0.8, 0.9, 0.9))
-    here, there = judge(evidence, 32, REFINE, [near, far]).boxes
-    assert iou(here.box, box) > 0.97
-    assert there.box == decode(*far)
 
 
 def test_judging_later_at_another_temperature_is_searching_at_it(coarse):

@@ -17,9 +17,11 @@ def test_the_file_s_numbers_are_read(tmp_path):
     assert read_calibration(tmp_path) == Calibration(1.5, 2.0, refine=False)
     (tmp_path / FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "refine": True}))
     assert read_calibration(tmp_path) == Calibration(1.0, 2.0, refine=True)
+    (tmp_path / FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "spread": 1}))
+    assert read_calibration(tmp_path) == Calibration(1.0, 2.0, spread=1.0)
 
 
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, True)])
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True)])
 def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration):
     (tmp_path / FILE).write_text("an older one")
     file = write_calibration(tmp_path, calibration, {"data": "scenes"})
@@ -41,6 +43,10 @@ BAD = [
     '{"temperature": true, "slope": 1}',
     '{"temperature": 1, "slope": 1, "refine": 1}',
     '{"temperature": 1, "slope": 1, "refine": null}',
+    '{"temperature": 1, "slope": 1, "spread": -0.1}',
+    '{"temperature": 1, "slope": 1, "spread": NaN}',
+    '{"temperature": 1, "slope": 1, "spread": 1e9}',
+    '{"temperature": 1, "slope": 1, "spread": true}',
 ]
 
 

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stand_in import FOUND, PATIENCE_S, StandIn
 
-from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.results import Answer, Entity
 from kosmos2_core.tasks import Chat, Locate
 from kosmos2_ros.codes import Code, QueryError
 from kosmos2_ros.mailbox import Frame, Mailbox
 from kosmos2_ros.worker import Command, Limits, Query, Worker
 
-PATIENCE_S = 20.0
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 MUG = Command("1", Locate("the mug"))
 SECOND_NS = 10**9
-
-
-class Gate:
-    """A model that answers when it is let: `arrived` when it begins, `let` to go on."""
-
-    def __init__(self, open_: bool = True) -> None:
-        self.jobs, self.arrived, self.let = [], threading.Semaphore(0), threading.Semaphore(0)
-        self.open, self.error, self.score = open_, None, 0.9
-
-    def _pass(self, jobs):
-        self.jobs.append(jobs)
-        self.arrived.release()
-        if not self.open:
-            assert self.let.acquire(timeout=PATIENCE_S)
-        if self.error:
-            error, self.error = self.error, None
-            raise error
-
-    def run(self, jobs, decoding):
-        self._pass(jobs)
-        return [self._answer(request) for _, request in jobs]
-
-    def _answer(self, request):
-        text = getattr(request, "text", "it")
-        return Answer(text, (Entity(text, 0, len(text), (Box(0, 0, 1, 1, self.score),), 0.9, ((0, 1023),)),))
-
-    def stream(self, seen, request, decoding):
-        for count in range(1, 4):
-            self._pass([(seen, request)])
-            yield Answer(" ".join("abc"[:count]), finished=False)
-        yield Answer("a b c", finished=True)
-
-    def wait(self, times=1):
-        for _ in range(times):
-            assert self.arrived.acquire(timeout=PATIENCE_S), "the model was not called"
 
 
 class Desk:
@@ -123,7 +88,7 @@ def refused(future):
 
 
 def test_without_a_command_frames_only_replace_each_other():
-    with Desk(Gate()) as desk:
+    with Desk(StandIn()) as desk:
         for number in range(5):
             desk.frame(number)
     assert desk.model.jobs == []
@@ -137,7 +102,7 @@ def test_without_a_command_frames_only_replace_each_other():
 
 
 def test_the_newest_frame_wins():
-    with Desk(Gate(open_=False)) as desk:
+    with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
@@ -150,7 +115,7 @@ def test_the_newest_frame_wins():
 
 
 def test_a_query_goes_before_the_stream():
-    with Desk(Gate(open_=False)) as desk:
+    with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
@@ -165,7 +130,7 @@ def test_a_query_goes_before_the_stream():
 
 
 def test_a_query_is_about_the_newest_frame_answered_or_not():
-    with Desk(Gate()) as desk:
+    with Desk(StandIn()) as desk:
         desk.worker.command = MUG
         frame = desk.frame(7)
         desk.wait(1)
@@ -175,7 +140,7 @@ def test_a_query_is_about_the_newest_frame_answered_or_not():
 
 
 def test_cameras_that_are_ready_together_are_one_batch():
-    with Desk(Gate(open_=False), cameras=("left", "right")) as desk:
+    with Desk(StandIn(open_=False), cameras=("left", "right")) as desk:
         desk.worker.command = MUG
         desk.frame(0, "left")
         desk.model.wait()
@@ -187,7 +152,7 @@ def test_cameras_that_are_ready_together_are_one_batch():
 
 
 def test_a_busy_camera_does_not_keep_another_waiting():
-    with Desk(Gate(open_=False), cameras=("left", "right")) as desk:
+    with Desk(StandIn(open_=False), cameras=("left", "right")) as desk:
         desk.worker.command = MUG
         desk.frame(0, "left")
         for number in range(1, 6):
@@ -202,7 +167,7 @@ def test_a_busy_camera_does_not_keep_another_waiting():
 
 
 def test_a_rate_limit_is_each_camera_s_own():
-    with Desk(Gate(), cameras=("left", "right"), max_rate_hz=0.001) as desk:
+    with Desk(StandIn(), cameras=("left", "right"), max_rate_hz=0.001) as desk:
         desk.worker.command = MUG
         desk.frame(0, "left")
         desk.wait(1)
@@ -213,7 +178,7 @@ def test_a_rate_limit_is_each_camera_s_own():
 
 
 def test_a_result_for_a_command_that_changed_is_not_published():
-    with Desk(Gate(open_=False)) as desk:
+    with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
@@ -228,7 +193,7 @@ def test_a_result_for_a_command_that_changed_is_not_published():
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_frame_too_old_is_dropped_with_the_reason(when):
-    with Desk(Gate(open_=False), max_age_ns=SECOND_NS) as desk:
+    with Desk(StandIn(open_=False), max_age_ns=SECOND_NS) as desk:
         desk.worker.command = MUG
         if when == "before":
             desk.frame(0, stamp_ns=desk.now_ns - 2 * SECOND_NS)
@@ -247,7 +212,7 @@ def test_a_frame_too_old_is_dropped_with_the_reason(when):
 
 
 def test_a_stamp_in_the_future_or_none_is_not_too_old():
-    with Desk(Gate(), max_age_ns=SECOND_NS) as desk:
+    with Desk(StandIn(), max_age_ns=SECOND_NS) as desk:
         desk.worker.command = MUG
         future = desk.frame(0, stamp_ns=desk.now_ns + 50 * SECOND_NS)
         desk.wait(1)
@@ -261,7 +226,7 @@ def test_a_stamp_in_the_future_or_none_is_not_too_old():
     "error", [RuntimeError("CUDA out of memory at 0x7f"), MemoryError(), InputError("no.")]
 )
 def test_an_error_of_the_model_costs_one_frame(error):
-    with Desk(Gate()) as desk:
+    with Desk(StandIn()) as desk:
         desk.worker.command = MUG
         desk.model.error = error
         desk.frame(0)
@@ -272,11 +237,11 @@ def test_an_error_of_the_model_costs_one_frame(error):
 
 
 def test_numbers_that_are_not_finite_are_not_published():
-    with Desk(Gate()) as desk:
-        desk.worker.command, desk.model.score = MUG, float("nan")
+    with Desk(StandIn()) as desk:
+        desk.worker.command, desk.model.boxes = MUG, (replace(FOUND, score=math.nan),)
         desk.frame(0)
         assert desk.settled().outcomes["failed"] == 1
-        desk.model.score = 0.5
+        desk.model.boxes = (FOUND,)
         desk.frame(1)
         assert desk.wait(1) == [1]
 
@@ -287,7 +252,7 @@ def test_an_image_that_cannot_be_read_is_rejected_with_its_reason():
             raise InputError("the image is empty.")
         return PIXELS
 
-    with Desk(Gate(), to_rgb=to_rgb) as desk:
+    with Desk(StandIn(), to_rgb=to_rgb) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         assert desk.settled().reasons == {"rejected: the image is empty.": 1}
@@ -303,7 +268,7 @@ def test_an_error_of_publishing_costs_one_frame():
         if len(heard) == 1:
             raise RuntimeError("no memory left on the wire")
 
-    with Desk(Gate(), publish=publish) as desk:
+    with Desk(StandIn(), publish=publish) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         assert desk.settled().outcomes["failed"] == 1
@@ -313,20 +278,20 @@ def test_an_error_of_publishing_costs_one_frame():
 
 class TestQueriesThatAreNotAnswered:
     def test_no_image(self):
-        with Desk(Gate()) as desk:
+        with Desk(StandIn()) as desk:
             asked = query()
             desk.worker.ask(asked)
             assert refused(asked.future) == Code.NO_IMAGE
 
     def test_stale(self):
-        with Desk(Gate(), max_age_ns=SECOND_NS) as desk:
+        with Desk(StandIn(), max_age_ns=SECOND_NS) as desk:
             desk.frame(0, stamp_ns=desk.now_ns - 5 * SECOND_NS)
             asked = query()
             desk.worker.ask(asked)
             assert refused(asked.future) == Code.STALE
 
     def test_no_frame_as_new_as_asked_for(self):
-        with Desk(Gate()) as desk:
+        with Desk(StandIn()) as desk:
             desk.frame(0)
             asked = query(
                 camera="left", not_before_ns=desk.now_ns + SECOND_NS, deadline_s=time.monotonic() + 0.05
@@ -335,7 +300,7 @@ class TestQueriesThatAreNotAnswered:
             assert refused(asked.future) == Code.STALE
 
     def test_busy(self):
-        with Desk(Gate(open_=False), queue_size=2) as desk:
+        with Desk(StandIn(open_=False), queue_size=2) as desk:
             desk.frame(0)
             first = query()
             desk.worker.ask(first)
@@ -347,7 +312,7 @@ class TestQueriesThatAreNotAnswered:
             assert caught.value.code == Code.BUSY
 
     def test_timeout(self):
-        with Desk(Gate(open_=False)) as desk:
+        with Desk(StandIn(open_=False)) as desk:
             desk.frame(0)
             desk.worker.ask(query())
             desk.model.wait()
@@ -361,7 +326,7 @@ class TestQueriesThatAreNotAnswered:
         [(RuntimeError("at 0x7f00"), Code.MODEL_ERROR), (InputError("no."), Code.BAD_REQUEST)],
     )
     def test_errors_of_the_model(self, error, code):
-        with Desk(Gate()) as desk:
+        with Desk(StandIn()) as desk:
             desk.frame(0)
             desk.model.error = error
             asked = query()
@@ -372,7 +337,7 @@ class TestQueriesThatAreNotAnswered:
             assert "0x7f" not in str(caught.value)
 
     def test_the_end(self):
-        desk = Desk(Gate(open_=False))
+        desk = Desk(StandIn(open_=False))
         with desk:
             desk.frame(0)
             desk.worker.ask(query())
@@ -387,7 +352,7 @@ class TestQueriesThatAreNotAnswered:
 
 
 def test_a_query_waits_for_a_frame_as_new_as_it_asks_for():
-    with Desk(Gate()) as desk:
+    with Desk(StandIn()) as desk:
         desk.frame(0)
         asked = query(not_before_ns=desk.now_ns + 5)
         desk.worker.ask(asked)
@@ -396,7 +361,7 @@ def test_a_query_waits_for_a_frame_as_new_as_it_asks_for():
 
 
 def test_a_hung_model_is_known_and_queries_are_told_at_once():
-    with Desk(Gate(open_=False), hang_s=0.05) as desk:
+    with Desk(StandIn(open_=False), hang_s=0.05) as desk:
         desk.frame(0)
         desk.worker.ask(query())
         desk.model.wait()
@@ -410,7 +375,7 @@ def test_a_hung_model_is_known_and_queries_are_told_at_once():
 
 
 def test_what_a_hung_model_answers_after_the_end_is_not_published():
-    with Desk(Gate(open_=False)) as desk:
+    with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
@@ -428,7 +393,7 @@ def talk(hear, **fields):
 
 def test_a_dialogue_streams_while_frames_are_grounded():
     heard = []
-    with Desk(Gate(open_=False)) as desk:
+    with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
@@ -445,7 +410,7 @@ def test_a_dialogue_streams_while_frames_are_grounded():
 
 def test_a_cancelled_dialogue_ends_within_one_token():
     cancelled = threading.Event()
-    with Desk(Gate()) as desk:
+    with Desk(StandIn()) as desk:
         desk.frame(0)
         asked = talk(lambda answer, pixels: cancelled.set(), cancelled=cancelled)
         desk.worker.ask(asked)

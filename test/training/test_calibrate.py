@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from kosmos2_core.box_search import Evidence
 from kosmos2_core.boxes import Box
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.errors import InputError
+from kosmos2_core.judging import Evidence
 from kosmos2_core.markdown import GroundedText, Phrase
 from kosmos2_eval.scenes import Case, summary
 from kosmos2_io.records import Item

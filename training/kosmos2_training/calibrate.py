@@ -1,7 +1,8 @@
 """Calibration: what makes a model's scores fit data it was not trained on.
 
     gather what the model says of each phrase, once
-    on one half of the images: for each temperature, the slope under which what came true is likeliest
+    on one half of the images: for each spread and temperature, the slope under which what came true is
+    likeliest
     on the other half: how honest the scores are before and after
 
 Nothing but the model's logits is kept, and each calibration is tried on them as the engine would do it.
@@ -12,15 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
 from kosmos2_core.batch import Row
-from kosmos2_core.box_search import Evidence, Search, gather, judge
+from kosmos2_core.box_search import gather
 from kosmos2_core.branches import start_branches
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
+from kosmos2_core.judging import Evidence, Search, judge
 from kosmos2_core.locating import entity_of
 from kosmos2_core.markdown import Phrase
 from kosmos2_core.tasks import Locate, locate_prompts
@@ -30,6 +33,7 @@ from kosmos2_io.records import Item
 
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
+SPREADS = (0.0, 0.5, 0.8, 1.1)
 THOROUGH = Search(coverage=1.0)  # as many corners as any temperature might try
 
 CasesAt = Callable[[Calibration], Sequence[Case]]
@@ -81,7 +85,7 @@ def evidence_of(engine: Engine, rows: Sequence[Row]) -> list[Evidence]:
 @torch.inference_mode()
 def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[Case]:
     """What the engine would answer with this calibration."""
-    search = replace(Search(), temperature=calibration.temperature, refine=calibration.refine)
+    search = calibration.searching(Search())
     cases = []
     for one in heard:
         text, phrase = one.item.text, one.phrase
@@ -98,15 +102,20 @@ def halves(heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
 
 def fit(cases_at: CasesAt) -> Fitted:
     """The calibration under which what came true is likeliest."""
-    slopes: dict[float, float] = {}
 
-    def loss(temperature: float) -> float:
-        cases = cases_at(Calibration(temperature))
-        slopes[temperature] = fit_slope(cases)
-        return surprise(cases, slopes[temperature])
+    @cache
+    def fitted(spread: float, temperature: float) -> tuple[float, float]:
+        """The surprise, and the slope it is least at."""
+        cases = cases_at(Calibration(temperature, spread=spread))
+        slope = fit_slope(cases)
+        return surprise(cases, slope), slope
 
-    temperature = lowest(loss, *TEMPERATURES, rounds=2)
-    found = Calibration(temperature, slopes[temperature])
+    def temperature_of(spread: float, rounds: int) -> float:
+        return lowest(lambda temperature: fitted(spread, temperature)[0], *TEMPERATURES, rounds=rounds)
+
+    spread = min(SPREADS, key=lambda spread: fitted(spread, temperature_of(spread, rounds=1))[0])
+    temperature = temperature_of(spread, rounds=2)
+    found = Calibration(temperature, fitted(spread, temperature)[1], spread)
     gain, error = refining_gain(cases_at(found), cases_at(replace(found, refine=True)))
     return Fitted(replace(found, refine=gain > error), gain, error)
 

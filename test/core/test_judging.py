@@ -1,0 +1,176 @@
+"""Boxes of what a model says of corners: overlaps are exact, scores honest for boxes of every size, corners
+finer than cells."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kosmos2_core.boxes import Box, decode, encode, iou
+from kosmos2_core.judging import Edges, Evidence, Search, judge, sure_masses
+
+COARSE = 6
+CELL = st.integers(0, 1023)
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
+def test_many_pairs_overlap_as_one_by_one(pairs):
+    edges = Edges.of(*torch.tensor(pairs).T, 32)
+    overlap = edges.column().overlap_by_half(edges)
+    decoded = [decode(*pair) for pair in pairs]
+    for row, a in enumerate(decoded):
+        for column, b in enumerate(decoded):
+            if a is not None and b is not None:
+                assert overlap[row, column] == (iou(a, b) >= 0.5 - 1e-6)
+
+
+REFINE = Search(refine=True)
+
+
+def bell(x, y, grid=32, width=0.8):
+    """Logits of cells for a corner at (x, y), as training with soft targets makes them."""
+    centres = (torch.arange(grid) + 0.5) / grid
+    off = (centres - y)[:, None] ** 2 + (centres - x)[None, :] ** 2
+    return (-off * grid**2 / (2 * width**2)).flatten()
+
+
+def says(box, grid=32, tried=16):
+    """The evidence of a model that knows the box exactly."""
+    first = bell(box.x1, box.y1, grid)
+    tried = first.topk(tried).indices
+    return Evidence(1.0, first, tried, bell(box.x2, box.y2, grid).repeat(len(tried), 1))
+
+
+@st.composite
+def boxes(draw, least=0.1, margin=2.5 / 32):
+    """Boxes away from the image's edges."""
+    sides = []
+    for _ in range(2):
+        size = draw(st.floats(least, 1 - 2 * margin))
+        begin = draw(st.floats(margin, 1 - margin - size))
+        sides.append((begin, begin + size))
+    (x1, x2), (y1, y2) = sides
+    return Box(x1, y1, x2, y2)
+
+
+@settings(max_examples=40)
+@given(boxes())
+def test_a_bell_around_a_corner_says_it_more_finely_than_its_cell(box):
+    [found] = judge(says(box), 32, REFINE).boxes
+    off = [abs(a - b) * 32 for a, b in zip(found.box.pixels(1, 1), box.pixels(1, 1), strict=True)]
+    assert max(off) < 0.1
+    assert iou(found.box, box) > 0.93
+
+
+def test_thin_boxes_gain_most():
+    box = Box(0.401, 0.3, 0.43, 0.6)  # less than a cell wide
+    [plain] = judge(says(box), 32, Search()).boxes
+    [found] = judge(says(box), 32, REFINE).boxes
+    assert iou(found.box, box) > 0.85 > iou(plain.box, box)
+
+
+@settings(max_examples=40)
+@given(boxes(least=0.01, margin=0.0))
+def test_at_the_edges_of_the_image_refined_boxes_are_no_worse_than_cells(box):
+    [plain] = judge(says(box), 32, Search()).boxes
+    [found] = judge(says(box), 32, REFINE).boxes
+    assert (found.upper_left, found.lower_right, found.mass) == (
+        plain.upper_left,
+        plain.lower_right,
+        plain.mass,
+    )
+    if (plain.lower_right % 32 - plain.upper_left % 32) * (plain.lower_right // 32 - plain.upper_left // 32):
+        for a, b, c in zip(found.box.pixels(1, 1), plain.box.pixels(1, 1), box.pixels(1, 1), strict=True):
+            assert abs(a - c) * 32 <= max(abs(b - c) * 32, 0.1)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1000), st.sampled_from([0.0, 1.0, 8.0, 100.0]), st.sampled_from([0.3, 1.0, 3.0]))
+def test_whatever_a_model_says_refined_boxes_are_boxes_near_their_cells(seed, sharpness, temperature):
+    rng = torch.Generator().manual_seed(seed)
+    first = sharpness * torch.randn(COARSE**2, generator=rng)
+    tried = first.topk(4).indices
+    second = sharpness * torch.randn(4, COARSE**2, generator=rng)
+    found = judge(
+        Evidence(0.5, first, tried, second), COARSE, replace(REFINE, temperature=temperature, count=3)
+    )
+    assert found.boxes
+    for one in found.boxes:  # Box itself refuses what is none
+        plain = decode(one.upper_left, one.lower_right, COARSE)
+        off = [abs(a - b) * COARSE for a, b in zip(one.box.pixels(1, 1), plain.pixels(1, 1), strict=True)]
+        assert max(off) <= 2.5 + 1e-4
+
+
+def test_boxes_that_are_given_are_refined_where_their_beginning_was_tried():
+    box = Box(0.31, 0.32, 0.71, 0.73)
+    evidence = says(box)
+    near, far = encode(box), encode(Box(0.8, 0.8, 0.9, 0.9))
+    here, there = judge(evidence, 32, REFINE, [near, far]).boxes
+    assert iou(here.box, box) > 0.97
+    assert there.box == decode(*far)
+
+
+def centred(left, top, size):
+    """A box whose corners are in the middle of cells."""
+    return Box(*((at + 0.5) / 32 for at in (left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize(("size", "own"), [(2, 0.33), (3, 0.54), (5, 0.86), (16, 1.0)])
+def test_a_sure_model_is_sure_of_boxes_of_every_size(size, own):
+    """Of a mug three cells wide, half of the bells around its corners means other boxes."""
+    evidence = says(centred(8, 8, size), tried=64)
+    [plain] = judge(evidence, 32, Search(coverage=1.0)).boxes
+    [found] = judge(evidence, 32, Search(coverage=1.0, spread=0.8)).boxes
+    assert found.box == plain.box
+    assert plain.mass == pytest.approx(own, abs=0.01)
+    assert found.mass == pytest.approx(1.0, abs=0.01)
+
+
+def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
+    here, there = centred(4, 4, 4), centred(20, 20, 4)
+    first = torch.logaddexp(bell(here.x1, here.y1) + 1, bell(there.x1, there.y1))  # e : 1
+    tried = first.topk(64).indices
+    ends = [bell(box.x2, box.y2) for box in (here, there)]
+    second = torch.stack([ends[0] if cell < 32 * 14 else ends[1] for cell in tried.tolist()])
+    search = Search(count=2, coverage=1.0, spread=0.8, max_overlap=0.1)
+    found = judge(Evidence(1.0, first, tried, second), 32, search).boxes
+    assert [one.mass for one in found] == pytest.approx([0.731, 0.269], abs=0.01)
+    assert iou(found[0].box, here) > 0.99 < iou(found[1].box, there)
+
+
+def test_no_box_is_surer_than_a_better_one():
+    """Of a small and a large box in one place the small one has less mass, but more of what it could have."""
+    evidence = says(centred(8, 8, 3), tried=64)
+    found = judge(evidence, 32, Search(count=8, coverage=1.0, spread=0.8)).boxes
+    masses = [one.mass for one in found]
+    assert len(masses) == 8
+    assert masses == sorted(masses, reverse=True)
+
+
+@pytest.mark.parametrize(("width", "height", "bell_width"), [(0, 4, 0.8), (2, 3, 0.8), (5, 5, 1.3)])
+def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, bell_width):
+    rng = torch.Generator().manual_seed(0)
+    off = torch.arange(-6, 7)
+    bell = (-(off**2) / (2 * bell_width**2)).softmax(0)
+
+    def draw(size):  # the corners along one side: where the second is, there is a box
+        first = off[torch.multinomial(bell, 20_000, replacement=True, generator=rng)]
+        likely = bell * (off + size >= first[:, None]) + 1e-12
+        return first + 8, off[torch.multinomial(likely, 1, generator=rng)[:, 0]] + size + 8
+
+    (left, right), (top, bottom) = draw(width), draw(height)
+    said = Edges.between(left, top, right, bottom)
+    meant = Edges.between(*torch.tensor([[8], [8], [8 + width], [8 + height]]))
+    share = meant.overlap_by_half(said).float().mean().item()
+    assert sure_masses(bell_width, 32)[height, width].item() == pytest.approx(share, abs=0.02)
+
+
+def test_without_a_bell_a_mass_is_the_pairs_probability():
+    box = Box(0.3, 0.3, 0.4, 0.4)
+    evidence = says(box)
+    assert judge(evidence, 32, Search(spread=0.0)) == judge(evidence, 32, Search())
+    [almost] = judge(evidence, 32, Search(spread=0.05)).boxes
+    [plain] = judge(evidence, 32, Search()).boxes
+    assert almost.mass == pytest.approx(plain.mass, abs=1e-6)
