@@ -29,8 +29,8 @@ from kosmos2_core.boxes import Box, decode, iou
 CANDIDATES = 64  # pairs that are judged, the likeliest ones
 NEGLIGIBLE = 1e-7  # probability of a pair that is not counted; all of them together come to 1e-5 or so
 REACH = 2  # cells to each side of a corner's, whose shares tell where in the cell it is
-TAIL = 3.5  # widths of a bell from its middle to where it ends
-WIDEST = 3.0  # cells: a bell that is wider counts as this
+TAIL = 3.0  # widths of a bell from its middle to where it ends
+NARROWEST, WIDEST = 0.05, 1.5  # cells: what a narrower or wider bell counts as
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Search:
     @property
     def bell(self) -> float:
         """How wide it is at this temperature."""
-        return min(self.spread * math.sqrt(self.temperature), WIDEST)
+        return min(max(self.spread * math.sqrt(self.temperature), NARROWEST), WIDEST)
 
 
 @dataclass(frozen=True, slots=True)

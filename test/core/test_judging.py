@@ -167,10 +167,17 @@ def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, 
     assert sure_masses(bell_width, 32)[height, width].item() == pytest.approx(share, abs=0.02)
 
 
-def test_without_a_bell_a_mass_is_the_pairs_probability():
-    box = Box(0.3, 0.3, 0.4, 0.4)
-    evidence = says(box)
-    assert judge(evidence, 32, Search(spread=0.0)) == judge(evidence, 32, Search())
-    [almost] = judge(evidence, 32, Search(spread=0.05)).boxes
+@pytest.mark.parametrize("spread", [0.0, 1e-300, 0.05])
+def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(spread):
+    evidence = says(Box(0.3, 0.3, 0.4, 0.4))
     [plain] = judge(evidence, 32, Search()).boxes
-    assert almost.mass == pytest.approx(plain.mass, abs=1e-6)
+    [found] = judge(evidence, 32, Search(spread=spread)).boxes
+    assert found.box == plain.box
+    assert found.mass == pytest.approx(plain.mass, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-5, 1e5])
+def test_at_any_temperature_masses_are_probabilities(temperature):
+    how = Search(spread=1.5, temperature=temperature, count=3)
+    for one in judge(says(Box(0.3, 0.3, 0.4, 0.4)), 32, how).boxes:
+        assert 0 <= one.mass <= 1
