@@ -23,7 +23,7 @@ test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
 		{ echo 'make: tests need the extra dev: run `make setup EXTRAS=ros,train,eval,sim,dev`.' >&2; exit 2; }
 	@$(enter) ruff check . && ruff format --check .
 	@$(enter) mypy
-	@$(enter) pytest $(ARGS)
+	@$(enter) pytest -n 2 --dist loadfile $(ARGS)
 
 demo: setup ## a simulated camera, the node, and what it answers: a table, and pictures in out/demo
 	@$(enter) $(with_ros) python -m kosmos2_ros.demo

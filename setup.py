@@ -67,6 +67,7 @@ EXTRAS = {
         "pre-commit-hooks>=5.0",
         "pycocotools>=2.0.8",
         "pytest>=8.0",
+        "pytest-xdist>=3.6",
         "ruff>=0.12",
         "scikit-learn>=1.4",
         "sentencepiece>=0.2",

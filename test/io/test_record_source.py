@@ -118,6 +118,8 @@ def test_other_processes_read_the_same(tmp_path, shard):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(source.__getitem__, range(4)) == list(source)
         assert [float(image.mean()) for image in pool.map(source.image, list(source))] == here
+        pool.close()  # to be ended by SIGTERM needs a process that has no handler of it
+        pool.join()
 
 
 def bomb():
