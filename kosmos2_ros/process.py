@@ -16,6 +16,7 @@ import rclpy
 from rclpy.action import ActionServer
 from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import (
+    ConditionReachedException,
     ExternalShutdownException,
     ShutdownException,
     SingleThreadedExecutor,
@@ -28,6 +29,7 @@ from kosmos2_core.errors import Kosmos2Error
 
 THREADS = 80  # started when needed: each call of a service that waits holds one
 END_S = 1.5
+NOTHING_TO_DO = (ExternalShutdownException, ShutdownException, ConditionReachedException, TimeoutException)
 
 
 class Executor(SingleThreadedExecutor):
@@ -40,11 +42,20 @@ class Executor(SingleThreadedExecutor):
         super().__init__()
         self._pool = ThreadPoolExecutor(THREADS, "kosmos2-call")
         self._handed: set[Any] = set()  # tasks that a thread has, or will have
+        self._turn = threading.RLock()  # held while something is waited for or done
+        self._ending, self._over = threading.Event(), threading.Event()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
+        with self._turn:
+            if not self._ending.is_set():
+                self._take_turn(timeout_sec)
+        if self._ending.is_set():
+            self._over.wait(END_S)
+
+    def _take_turn(self, timeout_sec: float | None) -> None:
         # InvalidHandle: a subscription that another thread, deactivating the node, has just destroyed.
-        with suppress(ExternalShutdownException, ShutdownException, TimeoutException, InvalidHandle):
-            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, lambda: False)
+        with suppress(*NOTHING_TO_DO, InvalidHandle):
+            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, self._ending.is_set)
             if entity is None or isinstance(entity, Service | ActionServer):  # None: an action's own work
                 self._hand_over(task)
             else:
@@ -64,8 +75,17 @@ class Executor(SingleThreadedExecutor):
             self._handed.discard(task)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        return bool(super().shutdown(timeout_sec))
+        """After the turn that is being taken, which rclpy's own would take the ground from under."""
+        self._ending.set()
+        self.wake()
+        waited = self._turn.acquire(timeout=END_S if timeout_sec is None else timeout_sec)
+        try:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            return bool(super().shutdown(timeout_sec))
+        finally:
+            self._over.set()
+            if waited:
+                self._turn.release()
 
 
 def run(
