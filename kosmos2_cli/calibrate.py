@@ -3,9 +3,11 @@
   kosmos2 calibrate models/mine
   kosmos2 calibrate models/mine --data my_robot --plot reliability.png
   kosmos2 calibrate models/mine --split cluttered --count 4000 --dry-run
+  kosmos2 calibrate models/mine --data my_robot --false-alarms 0.01
 
-Fitted on one half of the images, reported on the other. calibration.json is written beside the weights. Use
-data that the model was not trained on, and that is like what it will see. docs/calibration.md has more.
+Fits the scores, and the presence threshold below which a phrase is "not found", on one half of the images.
+Reports on the other half, and writes calibration.json beside the weights. Use data that the model was not
+trained on, and that is like what it will see: scores hold for such data only. docs/calibration.md has more.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from kosmos2_core.calibration import Calibration, write_calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_eval.scene_report import plot_reliability, reliability_text
-from kosmos2_eval.scenes import Case, reliability_of, summary
-from kosmos2_training.calibrate import Fitted, cases_at, fit, halves, hear
+from kosmos2_eval.scenes import Case, presence_of, reliability_of, summary
+from kosmos2_training.calibrate import FALSE_ALARMS, Fitted, cases_at, fit, halves, hear
 
 FIGURES = {
     "nll": "surprise (NLL)",
@@ -35,6 +37,13 @@ SEED = 1_000_000  # far from those that `kosmos2 eval scenes` begins with
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="the checkpoint's folder")
     add_samples(parser, SPLITS, count=2000, seed=SEED)
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        default=FALSE_ALARMS,
+        metavar="RATE",
+        help="share of the absent phrases that the presence threshold may let pass (default: %(default)s)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="report, and write nothing")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="the reliability diagram as a picture")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
@@ -42,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     check_samples(arguments)
+    if not 0 <= arguments.false_alarms < 1:  # NaN fails too
+        raise InputError(f"--false-alarms is {arguments.false_alarms:g}: it must be from 0 to below 1.")
     if not arguments.model.is_dir():
         raise InputError(
             f"{arguments.model} is no folder: name the one with the weights, to write beside them."
@@ -53,14 +64,15 @@ def run(arguments: argparse.Namespace) -> None:
     if not (to_fit and to_report):
         raise InputError(f"{name} has {len(heard)} phrases of one image or none: take more images.")
     grid = engine.control.grid
-    fitted = fit(lambda calibration: cases_at(to_fit, grid, calibration))
-    before = cases_at(to_report, grid, engine.calibration or Calibration())
-    after = cases_at(to_report, grid, fitted.calibration)
+    fitted = fit(lambda calibration: cases_at(to_fit, grid, calibration), arguments.false_alarms)
+    calibrations = (engine.calibration or Calibration(), fitted.calibration)
+    before, after = (cases_at(to_report, grid, calibration) for calibration in calibrations)
     print(report(fitted, before, after))
+    print(presence_report(calibrations, after))
     if arguments.plot:
         plot_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
     if not arguments.dry_run:
-        origin = {"fitted_on": name, "phrases": len(to_fit)}
+        origin = {"fitted_on": name, "phrases": len(to_fit), "false_alarms": arguments.false_alarms}
         print(write_calibration(arguments.model, fitted.calibration, origin))
 
 
@@ -75,7 +87,7 @@ def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str
     ]
     lines = [
         f"temperature {found.temperature:.3g}, slope {found.slope:.3g}, spread {found.spread:.3g},"
-        f" refine {str(found.refine).lower()}",
+        f" refine {str(found.refine).lower()}, min_presence {found.min_presence:.3g}",
         f"refining adds {fitted.gain:+.4f} to the mean IoU, standard error {fitted.gain_error:.4f}",
         "",
         f"{len(after)} phrases of other images:",
@@ -88,3 +100,16 @@ def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str
         reliability_text(reliability_of(after)),
     ]
     return "\n".join(lines)
+
+
+def presence_report(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> str:
+    """False alarms and misses at the presence threshold, before and after."""
+    figures = [presence_of(cases, calibration.min_presence)["all"] for calibration in calibrations]
+    absent, present = figures[0]["absent"], figures[0]["present"]
+    if not absent:
+        return "no phrase is absent, so min_presence stays at its default: add absent phrases, marked `()`"
+    rows = [
+        f"{name:<20}" + "".join(f"{100 * (one[key] or 0.0):>8.1f}%" for one in figures)
+        for key, name in (("false_alarms", "false alarms"), ("misses", "misses"))
+    ]
+    return "\n".join([f"presence of {absent} absent and {present} present phrases of these images:", *rows])

@@ -71,5 +71,8 @@ def describe(name: str, revision: str | None, offline: bool) -> dict[str, Any]:
 def _calibration(calibration: Calibration | None) -> str:
     if calibration is None:
         return "none"
-    refined = ", corners refined" if calibration.refine else ""
-    return f"temperature {calibration.temperature:g}, slope {calibration.slope:g}{refined}"
+    return (
+        f"temperature {calibration.temperature:.3g}, slope {calibration.slope:.3g}, spread"
+        f" {calibration.spread:g}, refine {str(calibration.refine).lower()}, min_presence"
+        f" {calibration.min_presence:.3g}"
+    )

@@ -6,7 +6,8 @@
 
 Marks, `[the red mug]`, say what to look for; without them a command is split into the things it names,
 expressions may be separated by `;`, and any other text is one expression. A score is the probability that
-the box is right; `presence` in JSON that the thing is in the image at all.
+the box is right; presence is the probability that the object is in the image at all. A phrase whose presence
+is below the threshold of the checkpoint, or below --min-presence, is "not found" and gets no box.
 """
 
 from __future__ import annotations
@@ -23,8 +24,23 @@ from kosmos2_core.tasks import Locate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="an expression, several separated by `;`, or a command")
     add_images(parser)
-    parser.add_argument("--max-boxes", type=int, default=1, metavar="N", help="for each phrase (default: 1)")
-    parser.add_argument("--min-score", type=float, default=0.0, metavar="P", help="leave out boxes below")
+    parser.add_argument(
+        "--max-boxes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="most boxes of each phrase, each of another object (default: 1)",
+    )
+    parser.add_argument(
+        "--min-score", type=float, default=0.0, metavar="P", help="leave out boxes with a lower score"
+    )
+    parser.add_argument(
+        "--min-presence",
+        type=float,
+        metavar="P",
+        help="a phrase whose presence is lower is not found (default: the checkpoint's threshold, else 0.5);"
+        " 0: show the best box of each phrase",
+    )
     parser.add_argument(
         "--zoom", action="store_true", help="look again, closer, at what was found: small things"
     )
@@ -37,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.text,
         max_boxes=arguments.max_boxes,
         min_score=arguments.min_score,
+        min_presence=arguments.min_presence,
         zoom=arguments.zoom,
         splitter=load_splitter(arguments.spacy),
     )

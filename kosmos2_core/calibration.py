@@ -1,10 +1,6 @@
-"""What makes a checkpoint's answers fit held-out data: calibration.json beside the weights.
+"""The calibration of a checkpoint: `calibration.json` beside its weights, fitted to held-out data.
 
-The temperature divides the logits of location tokens before they become probabilities; the slope then
-scales the log-odds of a score. spread and refine are for models that were trained with a bell of shares
-around each corner (`kosmos2_core.judging`): how wide it is, in cells, and whether what neighbouring location
-tokens share says a corner more finely than the likeliest of them. Where the file is missing, scores and
-boxes are the model's own.
+Without the file, scores and boxes are the model's own and the presence threshold is MIN_PRESENCE.
 """
 
 from __future__ import annotations
@@ -22,14 +18,26 @@ from kosmos2_core.json_file import read_json
 from kosmos2_core.judging import WIDEST, Search
 
 FILE = "calibration.json"
+MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration sets none
 
 
 @dataclass(frozen=True)
 class Calibration:
+    """The numbers that make a checkpoint's scores and its "not found" fit held-out data.
+
+    Args:
+        temperature: divides the logits of location tokens before they become probabilities.
+        slope: scales the log-odds of a score.
+        spread: standard deviation, in cells, of the Gaussian targets that the corners were trained with.
+        refine: place a corner at the mean of the probabilities around its cell (`kosmos2_core.judging`).
+        min_presence: a phrase whose presence is lower gets no box: it was not found.
+    """
+
     temperature: float = 1.0
     slope: float = 1.0
     spread: float = 0.0
     refine: bool = False
+    min_presence: float = MIN_PRESENCE
 
     def searching(self, search: Search) -> Search:
         """As this checkpoint's places are to be judged."""
@@ -52,6 +60,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     fields = values if isinstance(values, dict) else {}
     temperature, slope = (_positive(fields.get(name)) for name in ("temperature", "slope"))
     spread, refine = fields.get("spread", 0), fields.get("refine", False)
+    min_presence = fields.get("min_presence", MIN_PRESENCE)
     if not (temperature and slope):
         raise ModelError(f"{file} must hold temperature and slope above 0: calibrate again, or delete it.")
     if not _is_number(spread) or not 0 <= spread <= WIDEST:
@@ -60,7 +69,11 @@ def read_calibration(folder: Path) -> Calibration | None:
         )
     if not isinstance(refine, bool):
         raise ModelError(f"{file} must hold refine as true or false: calibrate again, or delete it.")
-    return Calibration(temperature, slope, float(spread), refine)
+    if not _is_number(min_presence) or not 0 <= min_presence <= 1:
+        raise ModelError(
+            f"{file} must hold min_presence as a number from 0 to 1: calibrate again, or delete it."
+        )
+    return Calibration(temperature, slope, float(spread), refine, float(min_presence))
 
 
 def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str, Any]) -> Path:

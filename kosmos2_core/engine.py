@@ -20,13 +20,14 @@ import torch
 
 from kosmos2_core.batch import MAX_ROWS, Looked, Row, Started, Starter
 from kosmos2_core.beam_search import beam_search
+from kosmos2_core.box_search import Parts, finish
 from kosmos2_core.boxes import decode
 from kosmos2_core.calibration import Calibration, read_calibration
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.image import Source, load_image, preprocess
-from kosmos2_core.judging import Found, Search
+from kosmos2_core.judging import Found
 from kosmos2_core.locating import Locator, entity_of
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.results import Answer, Entity, Option
@@ -87,6 +88,11 @@ class Engine:
     def device(self) -> torch.device:
         return self.model.decoder.embedding.weight.device
 
+    @property
+    def min_presence(self) -> float:
+        """The presence below which a phrase gets no box, unless a request says otherwise."""
+        return self.locator.min_presence
+
     def look(self, *images: Source) -> View:
         """Encode images, in one batch; several are one prompt's, in this order."""
         return self.look_at([images])[0]
@@ -112,13 +118,22 @@ class Engine:
         score = [(at, view, ask) for at, view, ask in asked if isinstance(ask, Score)]
         others = [(at, view, ask) for at, view, ask in asked if not isinstance(ask, Locate | Score)]
         answers = [
-            *self.locator.locate(self.tokenizer, [(view, ask) for _, view, ask in locate]),
+            *finish(self.locator.locate(self.tokenizer, [(view, ask) for _, view, ask in locate])),
             *self._score([(view, ask) for _, view, ask in score]),
             *self._say([(view, ask) for _, view, ask in others], decoding),
         ]
         places = [at for at, _, _ in (*locate, *score, *others)]
         ordered = dict(zip(places, answers, strict=True))
         return [ordered[at] for at in range(len(jobs))]
+
+    @torch.inference_mode()
+    def locate_in_parts(self, jobs: Sequence[tuple[Sequence[Source], Locate]]) -> Parts[list[Answer]]:
+        """The same answers as `run` gives, in parts: yields after each pass through the model, and returns
+        the answers. Between two parts the engine can answer something else."""
+        views = self.look_at([images for images, _ in jobs])
+        yield
+        requests = [request for _, request in jobs]
+        return (yield from self.locator.locate(self.tokenizer, list(zip(views, requests, strict=True))))
 
     @torch.inference_mode()
     def stream(
@@ -205,7 +220,7 @@ class Engine:
                     until = (lead + ids)[: phrase.closed]
                     asked.append(Row(row.images, [*before, *until, self.control.object]))
                     given.append(phrase.pairs)
-            found = iter(self.locator.search(asked, Search(), given))
+            found = iter(finish(self.locator.score(asked, given)))
         return [
             self._answer(words, finished, found if decoding.scores else None)
             for words, (_, finished) in zip(spoken, said, strict=True)

@@ -17,35 +17,53 @@ These are many small steps, and so done on the CPU, wherever the model runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from kosmos2_core.boxes import Box, decode, iou
 
-CANDIDATES = 64  # pairs that are judged, the likeliest ones
+CANDIDATES, FURTHER = 64, 16  # pairs compared for the best box and for each further one, the likeliest ones
+TRIES = 4  # candidates for each box that is wanted: some lie too close to a box that was kept
 NEGLIGIBLE = 1e-7  # probability of a pair that is not counted; all of them together come to 1e-5 or so
-REACH = 2  # cells to each side of a corner's, whose shares tell where in the cell it is
+REACH = 2  # cells to each side of a corner that belong to it: training spreads a corner over them
 TAIL = 3.0  # widths of a bell from its middle to where it ends
 NARROWEST, WIDEST = 0.05, 1.5  # cells: what a narrower or wider bell counts as
 
 
 @dataclass(frozen=True)
 class Search:
-    """How far to search. First corners are tried until they carry `coverage` of the probability; what is
-    not tried counts as no box, so scores are a little too low rather than too high."""
+    """How far to search for the boxes of one phrase.
+
+    What is not tried counts as no box, so scores are a little too low rather than too high.
+
+    Args:
+        count: how many boxes to find, each of another object.
+        coverage: first corners are tried until they carry so much of the probability.
+        max_corners: how many of them at most. For each of the `count` boxes that is not found so, as many
+            more are tried, away from the boxes that were found.
+        max_overlap: two boxes with a higher IoU are one object.
+        min_presence: a phrase whose presence is lower gets no box.
+        faint: a further box is kept only if it has so much of the probability.
+        temperature: divides the logits of location tokens.
+        spread: standard deviation, in cells, of the Gaussian targets that corners were trained with; 0: the
+            targets were single cells.
+        refine: place corners more finely than by cells.
+    """
 
     count: int = 1
     coverage: float = 0.95
     max_corners: int = 16
-    max_overlap: float = 0.7  # two boxes closer than this are one
-    at_once: int = 128  # corners tried in one step
-    temperature: float = 1.0  # divides the logits of locations
-    spread: float = 0.0  # width in cells of the bell that corners were learnt with; 0: without
-    refine: bool = False  # corners more finely than by cells
+    max_overlap: float = 0.5
+    faint: float = 3e-4
+    min_presence: float = 0.0
+    temperature: float = 1.0
+    spread: float = 0.0
+    refine: bool = False
 
     @property
     def bell(self) -> float:
@@ -81,24 +99,55 @@ def judge(
     evidence: Evidence, grid: int, search: Search, given: Sequence[tuple[int, int]] | None = None
 ) -> Found:
     """The best boxes, or the given ones, in their order."""
-    shares = (evidence.first / search.temperature).softmax(-1)[evidence.tried]
-    tried = evidence.tried[: enough(shares, search)]
-    second = evidence.second[: len(tried)] / search.temperature
-    second = second.masked_fill_(~_legal(tried, grid), -torch.inf).softmax(-1)
-    pairs = _Pairs(tried, (shares[: len(tried), None] * second).flatten(), grid, search)
-    boxes = pairs.best() if given is None else pairs.judge(given)
+    first = _first_probabilities(evidence, search)[evidence.tried]
+    second = evidence.second / search.temperature
+    second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
+    pairs = _Pairs.of(evidence.tried, first[:, None] * second, grid)
+
+    def placed(box: FoundBox) -> FoundBox:
+        return replace(box, box=_refined(evidence, box, grid)) if search.refine else box
+
+    boxes = pairs.best(search, placed) if given is None else [placed(box) for box in pairs.judge(given)]
     if search.spread:
         boxes = list(_against_sure(boxes, search.bell, grid))
     if given is None:
         boxes = list(_never_surer(boxes))
-    if search.refine:
-        boxes = [replace(one, box=_refined(evidence, one, grid)) for one in boxes]
     return Found(evidence.presence, tuple(boxes))
 
 
-def enough(shares: Tensor, search: Search) -> int:
-    """How many first corners to try, of those with these shares, the likeliest first."""
-    return min(max(int((shares.cumsum(0) < search.coverage).sum()) + 1, search.count), len(shares))
+def enough(probabilities: Tensor, search: Search) -> int:
+    """How many first corners to try, given the probabilities of the likeliest, in order."""
+    return min(int((probabilities.cumsum(0) < search.coverage).sum()) + 1, len(probabilities))
+
+
+def trimmed(evidence: Evidence, search: Search) -> Evidence:
+    """The evidence that this search would have gathered, out of that of a more thorough one."""
+    count = enough(_first_probabilities(evidence, search)[evidence.tried], search)
+    return replace(evidence, tried=evidence.tried[:count], second=evidence.second[:count])
+
+
+def corners_left(evidence: Evidence, found: Found, grid: int, search: Search) -> Tensor:
+    """First corners to try for the objects that were not found yet.
+
+    Returns:
+        The likeliest cells that were not tried and belong to no box that was found, where they and the cells
+        around them have enough probability for another box.
+    """
+    probabilities = _first_probabilities(evidence, search)
+    cells = torch.arange(len(probabilities))
+    probabilities[evidence.tried] = 0
+    for box in found.boxes:
+        probabilities[_near(box.upper_left, cells, grid)] = 0
+    side = 2 * REACH + 1
+    around = avg_pool2d(probabilities.view(1, grid, grid), side, 1, REACH).flatten() * side**2
+    most = search.max_corners * (search.count - len(found.boxes))
+    likeliest = probabilities.topk(min(most, len(cells)))
+    return likeliest.indices[around[likeliest.indices] >= search.faint]
+
+
+def _first_probabilities(evidence: Evidence, search: Search) -> Tensor:
+    """(cells,) of the upper-left corner."""
+    return (evidence.first / search.temperature).softmax(-1)
 
 
 def _legal(upper_left: Tensor, grid: int) -> Tensor:
@@ -110,45 +159,77 @@ def _legal(upper_left: Tensor, grid: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """All pairs of corners that were tried for one phrase."""
+    """The pairs of corners that were tried for one phrase, without the negligible ones."""
 
-    cells: Tensor  # (corners,) upper-left cells, each with all lower-right ones
-    shares: Tensor  # (corners * cells,) probabilities, 0 for what is no box
+    upper_left: Tensor  # (N,) cells
+    lower_right: Tensor  # (N,)
+    probabilities: Tensor  # (N,)
+    edges: Edges
     grid: int
-    search: Search
 
-    def best(self) -> list[FoundBox]:
-        """The boxes of most mass among the likeliest pairs, near-duplicates left out."""
-        upper_left, lower_right = self._corners(self.shares.topk(min(CANDIDATES, len(self.shares))).indices)
-        masses = self._masses(upper_left, lower_right)
+    @classmethod
+    def of(cls, tried: Tensor, probabilities: Tensor, grid: int) -> _Pairs:
+        """`probabilities` (corners, cells) of the lower-right cell after each first corner in `tried`."""
+        corner, lower_right = (probabilities > NEGLIGIBLE).nonzero(as_tuple=True)
+        upper_left = tried[corner]
+        edges = Edges.of(upper_left, lower_right, grid)
+        return cls(upper_left, lower_right, probabilities[corner, lower_right], edges, grid)
+
+    def best(self, search: Search, placed: Callable[[FoundBox], FoundBox]) -> list[FoundBox]:
+        """The boxes of different objects, the most probable first.
+
+        Each time, that is the box of most mass among the likeliest pairs. All pairs that mean its object are
+        then left out, so that no probability counts for two boxes.
+
+        Args:
+            placed: puts a box where it is compared with the others and returned.
+        """
+        left = self.probabilities.clone()
         kept: list[FoundBox] = []
-        for at in masses.argsort(descending=True, stable=True).tolist():
-            one = self._found(int(upper_left[at]), int(lower_right[at]), float(masses[at]))
-            if one and all(iou(one.box, other.box) <= self.search.max_overlap for other in kept):
-                kept.append(one)
-            if len(kept) == self.search.count:
+        for _ in range(TRIES * search.count):
+            box = self._most_probable(left, FURTHER if kept else CANDIDATES)
+            if box is None or (kept and box.mass < search.faint):
                 break
+            candidate = placed(box)
+            if all(iou(candidate.box, other.box) <= search.max_overlap for other in kept):
+                kept.append(candidate)
+            if len(kept) == search.count:
+                break
+            left[self._same_object(box)] = 0
         return kept
 
     def judge(self, pairs: Sequence[tuple[int, int]]) -> list[FoundBox]:
-        """Those that are boxes."""
-        masses = self._masses(*torch.tensor(pairs, dtype=torch.long).view(-1, 2).T)
+        """The pairs that are boxes."""
+        upper_left, lower_right = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T
+        masses = self._masses(Edges.of(upper_left, lower_right, self.grid), self.probabilities)
         found = (self._found(*pair, mass) for pair, mass in zip(pairs, masses.tolist(), strict=True))
-        return [one for one in found if one]
+        return [box for box in found if box]
 
-    def _corners(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cells[numbers // self.grid**2], numbers % self.grid**2
+    def _most_probable(self, left: Tensor, candidates: int) -> FoundBox | None:
+        """The box of most mass among so many candidates; None if no probability is left."""
+        likeliest = left.topk(min(candidates, len(left)))
+        numbers = likeliest.indices[likeliest.values > 0]
+        if not len(numbers):
+            return None
+        masses = self._masses(self.edges.at(numbers), left)
+        best = int(masses.argsort(descending=True, stable=True)[0])
+        pair = int(self.upper_left[numbers[best]]), int(self.lower_right[numbers[best]])
+        return self._found(*pair, float(masses[best]))
+
+    def _same_object(self, box: FoundBox) -> Tensor:
+        """(N,) Which pairs mean the object of a box: they overlap it by half, or both corners are near."""
+        upper_left, lower_right = torch.tensor([box.upper_left]), torch.tensor([box.lower_right])
+        overlaps = Edges.of(upper_left, lower_right, self.grid).overlap_by_half(self.edges)
+        begins_near = _near(box.upper_left, self.upper_left, self.grid)
+        return overlaps | (begins_near & _near(box.lower_right, self.lower_right, self.grid))
 
     def _found(self, upper_left: int, lower_right: int, mass: float) -> FoundBox | None:
         box = decode(upper_left, lower_right, self.grid)
         return FoundBox(upper_left, lower_right, mass, box) if box else None
 
-    def _masses(self, upper_left: Tensor, lower_right: Tensor) -> Tensor:
-        """Of each pair the probability of all that overlap it by half or more."""
-        others = (self.shares > NEGLIGIBLE).nonzero()[:, 0]
-        boxes = Edges.of(upper_left, lower_right, self.grid)
-        same = boxes.column().overlap_by_half(Edges.of(*self._corners(others), self.grid))
-        return same.float() @ self.shares[others]
+    def _masses(self, boxes: Edges, probabilities: Tensor) -> Tensor:
+        """For each box the probability of all pairs that overlap it by half or more."""
+        return boxes.column().overlap_by_half(self.edges).float() @ probabilities
 
 
 def _against_sure(found: Iterable[FoundBox], bell: float, grid: int) -> Iterator[FoundBox]:
@@ -191,6 +272,10 @@ class Edges:
             *((2 * one + begin).int() for one in (left, top)),
             *((2 * one + end).int() for one in (right, bottom)),
         )
+
+    def at(self, numbers: Tensor) -> Edges:
+        """Some of the boxes."""
+        return Edges(self.left[numbers], self.top[numbers], self.right[numbers], self.bottom[numbers])
 
     def column(self) -> Edges:
         """(N, 1) of (N,), to compare each with all others."""
@@ -235,7 +320,7 @@ def _refined(evidence: Evidence, found: FoundBox, grid: int) -> Box:
     """The box with its corners within their cells; as it was, where that is no box. The shares are the
     model's own: a temperature below 1 would draw them to the middle of the cell."""
     first = evidence.first.softmax(-1)
-    near = _window(found.upper_left, grid, evidence.tried)
+    near = _near(found.upper_left, evidence.tried, grid)
     if not near.any():  # of a box that was given
         return found.box
     second = (first[evidence.tried[near], None] * evidence.second[near].softmax(-1)).sum(0)
@@ -244,9 +329,9 @@ def _refined(evidence: Evidence, found: FoundBox, grid: int) -> Box:
     return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else found.box
 
 
-def _window(cell: int, grid: int, others: Tensor) -> Tensor:
-    """Which of the other cells are near."""
-    return ((others // grid - cell // grid).abs() <= REACH) & ((others % grid - cell % grid).abs() <= REACH)
+def _near(cell: int, cells: Tensor, grid: int) -> Tensor:
+    """Which of the cells are within REACH of a cell."""
+    return ((cells // grid - cell // grid).abs() <= REACH) & ((cells % grid - cell % grid).abs() <= REACH)
 
 
 def corner_within(shares: Tensor, cell: int, grid: int) -> tuple[float, float]:

@@ -23,22 +23,37 @@ IMAGE = -1
 
 @dataclass(frozen=True)
 class Locate:
-    """Where is it? Marked spans of a sentence, `put [the mug] into [the bowl]`; without marks the splitter
-    says what to look for: one expression, several separated by `;`, or the things that a command names.
-    What comes before a `;` says nothing of what comes after it."""
+    """Find the phrases of a text in the image.
+
+    Args:
+        text: a sentence with marked spans, `put [the mug] into [the bowl]`. Without marks the splitter
+            decides what to look for: one expression, several separated by `;`, or the objects that a command
+            names. Expressions separated by `;` do not influence each other.
+        max_boxes: at most so many different objects of each phrase, best first.
+        min_score: leave out boxes with a lower score.
+        min_presence: a phrase whose presence is lower gets no box; None: the checkpoint's threshold. 0 gives
+            the best box of each phrase even if the object is most likely not in the image.
+        max_corners: how many first corners of a box are tried; 1 is fastest.
+        zoom: look again, closer, at what was found, and keep the better box.
+        splitter: finds the phrases of a text without marks.
+    """
 
     text: str
     max_boxes: int = 1
     min_score: float = 0.0
-    max_corners: int = 16  # how many beginnings of a box are tried; 1: the likeliest alone, fastest
-    zoom: bool = False  # look again, closer, at what was found, and keep the better box
+    max_corners: int = 16
+    zoom: bool = False
     splitter: Splitter = split
+    min_presence: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_boxes < 1 or self.max_corners < 1:
-            raise InputError(
-                f"max_boxes is {self.max_boxes} and max_corners {self.max_corners}: both are at least 1."
-            )
+        for name in ("max_boxes", "max_corners"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        for name in ("min_score", "min_presence"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:  # NaN fails too
+                raise InputError(f"{name} is {value:g}: it must be from 0 to 1.")
 
     def grounded(self) -> GroundedText:
         """The text, and what to look for in it."""

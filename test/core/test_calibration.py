@@ -21,7 +21,7 @@ def test_the_file_s_numbers_are_read(tmp_path):
     assert read_calibration(tmp_path) == Calibration(1.0, 2.0, spread=1.0)
 
 
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True)])
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True, 0.4)])
 def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration):
     (tmp_path / FILE).write_text("an older one")
     file = write_calibration(tmp_path, calibration, {"data": "scenes"})
@@ -47,6 +47,9 @@ BAD = [
     '{"temperature": 1, "slope": 1, "spread": NaN}',
     '{"temperature": 1, "slope": 1, "spread": 1e9}',
     '{"temperature": 1, "slope": 1, "spread": true}',
+    '{"temperature": 1, "slope": 1, "min_presence": 1.5}',
+    '{"temperature": 1, "slope": 1, "min_presence": NaN}',
+    '{"temperature": 1, "slope": 1, "min_presence": "high"}',
 ]
 
 

@@ -199,7 +199,9 @@ def test_the_released_mode_says_what_the_peer_says(engine, peer, processor, imag
 
 
 def test_locating_gives_each_phrase_its_best_boxes_with_scores(engine, images):
-    [answer] = engine.look(images[0]).run(Locate("put [the red mug] into [the bowl]", max_boxes=3))
+    [answer] = engine.look(images[0]).run(
+        Locate("put [the red mug] into [the bowl]", max_boxes=3, min_presence=0.0)
+    )
     assert answer.text == "put the red mug into the bowl"
     assert [entity.phrase for entity in answer.phrases] == ["the red mug", "the bowl"]
     for entity in answer.phrases:
@@ -400,7 +402,8 @@ def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
         return out
 
     monkeypatch.setattr(engine.model.decoder, "logits", small)
-    asks = [Locate("the red mug; a bowl; the can", zoom=zoom, max_boxes=2) for zoom in (False, True)]
+    text = "the red mug; a bowl; the can"
+    asks = [Locate(text, zoom=zoom, max_boxes=2, min_presence=0.0) for zoom in (False, True)]
     jobs = [(view, ask) for view in map(engine.look, images) for ask in asks]
     answers = engine.run(jobs)
     changed = 0
@@ -418,6 +421,77 @@ def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
 def test_zoom_is_for_one_image(engine, images):
     with pytest.raises(InputError, match="zoom is for one image"):
         engine.look(*images[:2]).run(Locate("the red mug", zoom=True))
+
+
+def test_a_phrase_below_the_presence_threshold_is_not_found(engine, images):
+    view = engine.look(images[0])
+    [everything] = view.run(Locate("the red mug", min_presence=0.0))
+    [entity] = everything.phrases
+    assert entity.boxes
+    higher = min(entity.presence * 1.01, 1.0)
+    [answer] = view.run(Locate("the red mug; the bowl", min_presence=higher, zoom=True))
+    assert answer.phrases[0].boxes == answer.phrases[0].cells == ()
+    assert answer.phrases[0].presence == pytest.approx(entity.presence, rel=1e-4)
+    assert answer.markdown.startswith("[the red mug]()")
+    [lower] = view.run(Locate("the red mug", min_presence=entity.presence * 0.99))
+    assert lower == everything
+
+
+def test_the_presence_threshold_comes_from_the_checkpoint(engine, images, peer, processor, tmp_path):
+    save_peer(peer, tmp_path)
+    processor.tokenizer.save_pretrained(tmp_path)
+    assert engine.min_presence == 0.5
+    for threshold, found in ((0.0, True), (1.0, False)):
+        calibration = {"temperature": 1, "slope": 1, "min_presence": threshold}
+        (tmp_path / "calibration.json").write_text(json.dumps(calibration))
+        loaded = Engine.load(tmp_path, device="cpu")
+        assert loaded.min_presence == threshold
+        [answer] = loaded.look(images[0]).run(Locate("the red mug"))
+        assert bool(answer.phrases[0].boxes) == found
+
+
+def test_each_request_of_a_batch_is_searched_as_alone(engine, images):
+    """How far one request searches must not change another's scores."""
+    requests = [
+        Locate("the red mug", count, max_corners=corners, min_presence=0.0)
+        for count, corners in ((1, 1), (6, 16), (1, 16))
+    ]
+    view = engine.look(images[0])
+    for request, answer in zip(requests, view.run(*requests), strict=True):
+        [alone] = view.run(request)
+        [entity], [expected] = answer.phrases, alone.phrases
+        assert entity.cells == expected.cells
+        assert [box.score for box in entity.boxes] == pytest.approx(
+            [box.score for box in expected.boxes], rel=1e-4
+        )
+
+
+def test_work_in_parts_gives_the_same_answers(engine, images):
+    request = Locate("the red mug; the bowl", max_boxes=4, min_presence=0.0)
+    jobs = [([image], request) for image in images[:2]]
+    parts, count = engine.locate_in_parts(jobs), 0
+    while True:
+        try:
+            next(parts)
+        except StopIteration as stop:
+            answers = stop.value
+            break
+        count += 1
+        assert engine.look(images[0]).run(Caption(), decoding=SHORT)  # something else in between
+    assert count >= 3  # the images, the prompts, the corners
+    for answer, expected in zip(answers, engine.run(jobs), strict=True):
+        same(answer, expected)
+
+
+def test_what_a_request_cannot_be_is_one_sentence():
+    for fields, sentence in (
+        ({"max_boxes": 0}, "max_boxes is 0: it must be at least 1"),
+        ({"max_corners": -1}, "max_corners is -1: it must be at least 1"),
+        ({"min_score": 2.0}, "min_score is 2: it must be from 0 to 1"),
+        ({"min_presence": float("nan")}, "min_presence is nan: it must be from 0 to 1"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            Locate("the mug", **fields)
 
 
 def test_images_may_be_given_with_the_request(engine, images):
@@ -441,7 +515,7 @@ def test_beams_answer_in_any_company(engine, images):
 def test_a_calibration_beside_the_weights_changes_scores(engine, images, peer, processor, tmp_path):
     save_peer(peer, tmp_path)
     processor.tokenizer.save_pretrained(tmp_path)
-    ask = Locate("the red mug", max_boxes=3)
+    ask = Locate("the red mug", max_boxes=3, min_presence=0.0)
 
     def locate(**calibration):
         (tmp_path / "calibration.json").write_text(json.dumps(calibration))

@@ -1,6 +1,7 @@
 """Boxes of what a model says of corners: overlaps are exact, scores honest for boxes of every size, corners
 finer than cells."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kosmos2_core.boxes import Box, decode, encode, iou
-from kosmos2_core.judging import Edges, Evidence, Search, judge, sure_masses
+from kosmos2_core.judging import Edges, Evidence, Found, Search, judge, sure_masses
 
 COARSE = 6
 CELL = st.integers(0, 1023)
@@ -140,13 +141,47 @@ def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
     assert iou(found[0].box, here) > 0.99 < iou(found[1].box, there)
 
 
+def says_both(a, b, odds):
+    """The evidence of a model that knows two boxes exactly, and thinks the first so much likelier."""
+    first = torch.logaddexp(bell(a.x1, a.y1) + math.log(odds), bell(b.x1, b.y1))
+    tried = first.topk(64).indices
+    near_a = bell(a.x1, a.y1)[tried] > bell(b.x1, b.y1)[tried]
+    second = torch.where(near_a[:, None], bell(a.x2, a.y2), bell(b.x2, b.y2))
+    return Evidence(1.0, first, tried, second)
+
+
 def test_no_box_is_surer_than_a_better_one():
-    """Of a small and a large box in one place the small one has less mass, but more of what it could have."""
-    evidence = says(centred(8, 8, 3), tried=64)
-    found = judge(evidence, 32, Search(count=8, coverage=1.0, spread=0.8)).boxes
-    masses = [one.mass for one in found]
-    assert len(masses) == 8
-    assert masses == sorted(masses, reverse=True)
+    """The small box has less mass than the large one, but a larger part of what such a box can have."""
+    large, small = centred(2, 2, 10), centred(24, 24, 3)
+    found = judge(says_both(large, small, 0.8), 32, Search(count=8, spread=0.8)).boxes
+    assert [encode(box.box) for box in found] == [encode(large), encode(small)]
+    assert found[0].mass == pytest.approx(0.444, abs=0.01)
+    assert found[1].mass == found[0].mass
+
+
+@settings(max_examples=40)
+@given(boxes(), boxes(), st.floats(0.05, 20), st.booleans(), st.sampled_from([0.0, 0.8]))
+def test_several_boxes_are_several_objects(a, b, odds, refine, spread):
+    search = Search(count=5, refine=refine, spread=spread)
+    found = [box.box for box in judge(says_both(a, b, odds), 32, search).boxes]
+    assert all(iou(one, other) <= 0.5 for one in found for other in found if one is not other)
+    if iou(a, b) < 0.1:
+        assert all(any(iou(box, one) > 0.5 for one in found) for box in (a, b))
+
+
+def test_no_probability_counts_for_two_boxes():
+    box, moved = centred(8, 8, 9), centred(12, 8, 9)
+    assert 0.3 < iou(box, moved) < 0.5  # so boxes between them overlap both by half
+    first, second = judge(says_both(box, moved, 3.0), 32, Search(count=2)).boxes
+    assert first.mass + second.mass <= 1 + 1e-5
+    [only] = judge(says(box, tried=64), 32, Search(count=8)).boxes
+    assert only.mass > 0.99
+
+
+def test_an_absent_phrase_has_a_presence_and_no_box():
+    nothing = torch.empty(0, dtype=torch.long)
+    evidence = Evidence(0.2, torch.zeros(1024), nothing, torch.empty(0, 1024))
+    assert judge(evidence, 32, Search(count=3, refine=True, spread=0.8)) == Found(0.2, ())
 
 
 @pytest.mark.parametrize(("width", "height", "bell_width"), [(0, 4, 0.8), (2, 3, 0.8), (5, 5, 1.3)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.calibration import Calibration
+from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.judging import Evidence
 from kosmos2_core.markdown import GroundedText, Phrase
@@ -20,6 +20,7 @@ from kosmos2_training.calibrate import (
     fit_slope,
     halves,
     lowest,
+    presence_threshold,
     refining_gain,
     surprise,
 )
@@ -111,3 +112,30 @@ def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
 def test_the_model_s_own_scores_are_the_surprise_at_slope_one():
     cases = honest(50)
     assert surprise(cases, 1.0) == pytest.approx(summary(cases)["nll"], abs=1e-4)
+
+
+def presences(absent, present):
+    cases = [Case(0, "", "[it]", (), None, 0.0, presence, 0.0) for presence in absent]
+    return cases + [Case(0, "", "[it]", (HERE,), HERE, 0.9, presence, 0.8) for presence in present]
+
+
+def test_the_presence_threshold_keeps_the_stated_rate_of_false_alarms():
+    rng = np.random.default_rng(0)
+    cases = presences(rng.beta(1, 8, 1000), rng.beta(8, 1, 1000))
+    last = 1.0
+    for rate in (0.0, 0.01, 0.05, 0.3):
+        threshold = presence_threshold(cases, rate)
+        alarms = sum(case.presence >= threshold for case in cases if not case.truth)
+        assert alarms == rate * 1000, "as many as may pass, and no more"
+        assert threshold < last
+        last = threshold
+
+
+def test_the_presence_threshold_lies_between_presences_that_occur():
+    assert presence_threshold(presences([0.1, 0.2], [0.6, 0.9]), 0.0) == pytest.approx(0.4)
+    assert presence_threshold(presences([0.1, 0.9], [0.2, 0.3]), 0.0) == pytest.approx(0.95)
+    assert presence_threshold(presences([0.3, 0.3, 0.3], []), 0.5) > 0.3, "equal ones pass together or not"
+
+
+def test_without_absent_phrases_the_presence_threshold_stays():
+    assert presence_threshold(presences([], [0.1, 0.9]), 0.05) == MIN_PRESENCE

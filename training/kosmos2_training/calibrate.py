@@ -1,11 +1,11 @@
-"""Calibration: what makes a model's scores fit data it was not trained on.
+"""Calibration: fit a model's scores, and its presence threshold, to data it was not trained on.
 
-    gather what the model says of each phrase, once
-    on one half of the images: for each spread and temperature, the slope under which what came true is
-    likeliest
-    on the other half: how honest the scores are before and after
+    gather the model's logits for each phrase, once
+    on one half of the images: for each spread and temperature, the slope under which the outcomes are
+    likeliest; then the presence threshold that keeps false alarms at a stated rate
+    on the other half: calibration error, false alarms and misses before and after
 
-Nothing but the model's logits is kept, and each calibration is tried on them as the engine would do it.
+Only the model's logits are kept, and each calibration is tried on them as the engine would do it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from functools import cache
 import torch
 
 from kosmos2_core.batch import Row
-from kosmos2_core.box_search import gather
+from kosmos2_core.box_search import MAX_STEP, finish, gather
 from kosmos2_core.branches import start_branches
-from kosmos2_core.calibration import Calibration
+from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.judging import Evidence, Search, judge
+from kosmos2_core.judging import Evidence, Search, judge, trimmed
 from kosmos2_core.locating import entity_of
 from kosmos2_core.markdown import Phrase
 from kosmos2_core.tasks import Locate, locate_prompts
@@ -34,6 +34,7 @@ from kosmos2_io.records import Item
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
 SPREADS = (0.0, 0.5, 0.8, 1.1)
+FALSE_ALARMS = 0.03  # share of the absent phrases that may be taken for present
 THOROUGH = Search(coverage=1.0)  # as many corners as any temperature might try
 
 CasesAt = Callable[[Calibration], Sequence[Case]]
@@ -77,19 +78,20 @@ def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> 
 @torch.inference_mode()
 def evidence_of(engine: Engine, rows: Sequence[Row]) -> list[Evidence]:
     found: dict[int, Evidence] = {}
-    for branches in start_branches(engine.starter, rows, THOROUGH.max_corners, THOROUGH.at_once):
-        found |= zip(branches.places, gather(branches, engine.control, THOROUGH), strict=True)
+    for branches in start_branches(engine.starter, rows, THOROUGH.max_corners, MAX_STEP):
+        searches = [THOROUGH] * len(branches.places)
+        found |= zip(branches.places, finish(gather(branches, engine.control, searches)), strict=True)
     return [found[place] for place in range(len(rows))]
 
 
 @torch.inference_mode()
 def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[Case]:
-    """What the engine would answer with this calibration."""
+    """What the engine would answer with this calibration, if every phrase got a box."""
     search = calibration.searching(Search())
     cases = []
     for one in heard:
         text, phrase = one.item.text, one.phrase
-        found = judge(one.evidence, grid, search)
+        found = judge(trimmed(one.evidence, search), grid, search)
         entity = entity_of(text.of(phrase), phrase.start, phrase.end, found, calibration)
         cases.append(case_of(one.image, one.item, phrase, entity))
     return cases
@@ -100,8 +102,12 @@ def halves(heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
     return [one for one in heard if one.image % 2 == 0], [one for one in heard if one.image % 2 == 1]
 
 
-def fit(cases_at: CasesAt) -> Fitted:
-    """The calibration under which what came true is likeliest."""
+def fit(cases_at: CasesAt, false_alarms: float = FALSE_ALARMS) -> Fitted:
+    """The calibration under which the outcomes are likeliest.
+
+    Args:
+        false_alarms: the share of absent phrases that the presence threshold may let pass.
+    """
 
     @cache
     def fitted(spread: float, temperature: float) -> tuple[float, float]:
@@ -117,7 +123,23 @@ def fit(cases_at: CasesAt) -> Fitted:
     temperature = temperature_of(spread, rounds=2)
     found = Calibration(temperature, fitted(spread, temperature)[1], spread)
     gain, error = refining_gain(cases_at(found), cases_at(replace(found, refine=True)))
-    return Fitted(replace(found, refine=gain > error), gain, error)
+    threshold = presence_threshold(cases_at(found), false_alarms)
+    found = replace(found, refine=gain > error, min_presence=threshold)
+    return Fitted(found, gain, error)
+
+
+def presence_threshold(cases: Sequence[Case], false_alarms: float) -> float:
+    """The lowest presence threshold that lets at most this share of the absent phrases pass.
+
+    Returns:
+        A value between two presences that occur; MIN_PRESENCE if no phrase is absent.
+    """
+    absent = sorted((case.presence for case in cases if not case.truth), reverse=True)
+    if not absent:
+        return MIN_PRESENCE
+    refused = absent[math.floor(false_alarms * len(absent))]  # the highest presence that must not pass
+    above = min((case.presence for case in cases if case.presence > refused), default=1.0)
+    return (refused + above) / 2
 
 
 def fit_slope(cases: Sequence[Case]) -> float:

@@ -72,11 +72,11 @@ def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def picture(engine: Engine, image: Pixels, record: Record) -> Pixels:
-    """What the model finds of the first things that are asked for in a record."""
+    """What the model finds of the first things that are asked for in a record: the best box of each."""
     large = np.asarray(Image.fromarray(image).resize((448, 448), Image.Resampling.BICUBIC))
     asked = [item for item in record.items if item.task == "locate"][:4]
     view = engine.look(image)
-    answers = view.run(*(Locate(write(item.text)) for item in asked))
+    answers = view.run(*(Locate(write(item.text), min_presence=0.0) for item in asked))
     return draw(large, [phrase for answer in answers for phrase in answer.phrases], missing=True)
 
 
