@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kosmos2_cli.options import add_model, labels_of
+from kosmos2_cli.options import add_model, check_min_presence, labels_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when something is asked
     from kosmos2_eval.bag.answerers import Answerer
@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_comparison(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("who answers")
     group.add_argument("--zoom", action="store_true", help="look a second time, closer, as the node can")
+    group.add_argument(
+        "--min-presence",
+        type=float,
+        metavar="P",
+        help="a phrase whose presence is lower gets no box (default: the checkpoint's threshold)",
+    )
     group.add_argument("--compare", metavar="MODEL", help="another checkpoint, asked the same")
     group.add_argument(
         "--answers", type=Path, metavar="BAG", help="instead of --model: what the node answered, as recorded"
@@ -84,6 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     from kosmos2_io.bag_reader import BagReader
 
     question = question_of(arguments)
+    check_min_presence(arguments.min_presence)
     with ExitStack() as opened:
         bag = opened.enter_context(BagReader(arguments.bags))
         answers = opened.enter_context(BagReader([arguments.answers])) if arguments.answers else None
@@ -139,7 +146,8 @@ def answerers_of(arguments: argparse.Namespace, recording: Recording) -> tuple[l
         load_s.append(time.perf_counter() - start)
         called = Path(name).name
         taken = called in (one.name for one in answerers)
-        answerers.append(Model(f"{called} (compared)" if taken else called, engine, arguments.zoom))
+        title = f"{called} (compared)" if taken else called
+        answerers.append(Model(title, engine, arguments.zoom, arguments.min_presence))
     return answerers, load_s
 
 

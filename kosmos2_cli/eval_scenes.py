@@ -2,10 +2,12 @@
 
   kosmos2 eval scenes --model models/mine
   kosmos2 eval scenes --model models/mine --split all --count 2000 --out report
+  kosmos2 eval scenes --model models/mine --probes 500
   kosmos2 eval scenes --model models/mine --data my_robot --json
 
 Scenes are rendered as they are asked for, of splits that no training draws from; the same seed gives the same
-scenes and the same figures. docs/evaluation.md says what each figure means.
+scenes and the same figures. Below the figures of boxes, a second table shows by kind of phrase how often an
+absent phrase was found and a present one was not. docs/evaluation.md says what each figure means.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kosmos2_cli.options import add_model, load_engine
-from kosmos2_cli.samples import SPLITS, add_samples, check_samples, samples_of
+from kosmos2_cli.options import add_model, check_min_presence, load_engine
+from kosmos2_cli.samples import SPLITS, add_samples, check_samples, probe_samples, samples_of
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
 from kosmos2_eval.case_sheet import small
-from kosmos2_eval.scene_report import table, writable, write_pictures, write_results
+from kosmos2_eval.scene_report import presence_tables, table, writable, write_pictures, write_results
 from kosmos2_eval.scenes import Sample, evaluate
 
 ALL = "all"
+PROBES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +37,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="a folder for results.json, and pictures of cases and scores"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    _add_presence(parser)
     add_model(parser)
+
+
+def _add_presence(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("presence")
+    group.add_argument(
+        "--probes",
+        type=int,
+        metavar="N",
+        help="phrases that are in the image, and as many that are not, of each kind, for the rates of false"
+        f" alarms and misses (default: {PROBES}); 0, and with --data: the phrases of --count instead",
+    )
+    group.add_argument(
+        "--min-presence",
+        type=float,
+        metavar="P",
+        help="a phrase is found from this presence on (default: the checkpoint's threshold)",
+    )
+
+
+def check_presence(arguments: argparse.Namespace) -> None:
+    """Before anything is loaded."""
+    if arguments.probes is not None and arguments.data:
+        raise InputError("--probes is for rendered scenes: --data has its own phrases.")
+    if arguments.probes is not None and arguments.probes < 0:
+        raise InputError(f"--probes {arguments.probes} is negative: it is 0 or more.")
+    check_min_presence(arguments.min_presence)
 
 
 def run(arguments: argparse.Namespace) -> None:
     check_samples(arguments)
+    check_presence(arguments)
     if arguments.out:
         writable(arguments.out)  # before the work
     engine = load_engine(arguments)
@@ -50,21 +81,30 @@ def run(arguments: argparse.Namespace) -> None:
     figures = {"model": str(arguments.model), "seed": arguments.seed, "splits": results}
     if arguments.out:
         write_results(arguments.out, figures)
-    print(json.dumps(figures, indent=2) if arguments.json else table(results))
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        print("\n\n".join(filter(None, (table(results), presence_tables(results)))))
 
 
 def figures_of(arguments: argparse.Namespace, engine: Engine, name: str) -> dict[str, Any]:
     """Of one split, or of the data; its pictures are written on the way."""
     images: list[Pixels] = []
     samples = samples_of(arguments, name)
-    evaluation = evaluate(engine, kept(samples, images) if arguments.out else samples)
+    wanted = 0 if arguments.data else PROBES if arguments.probes is None else arguments.probes
+    evaluation = evaluate(
+        engine,
+        kept(samples, images) if arguments.out else samples,
+        min_presence=arguments.min_presence,
+        probes=probe_samples(name, arguments.seed, wanted) if wanted else (),
+    )
     if not (evaluation.cases or evaluation.sayings):
         raise InputError(
             f"{name} has nothing to evaluate: it needs items to locate, caption, describe or ask."
         )
     if arguments.out and evaluation.cases:
         write_pictures(arguments.out, name, evaluation.cases, images)
-    return evaluation.summary()
+    return evaluation.summary(wanted or None)
 
 
 def kept(samples: Iterable[Sample], images: list[Pixels]) -> Iterator[Sample]:

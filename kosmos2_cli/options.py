@@ -32,6 +32,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_min_presence(value: float | None) -> None:
+    """Whether the presence threshold that was given is a probability."""
+    if value is not None and not 0 <= value <= 1:  # NaN fails too
+        raise InputError(f"--min-presence {value:g} is no probability: it is from 0 to 1.")
+
+
 def labels_of(labels: str | None) -> tuple[str | None, Path | None]:
     """The topic, or the file, that `--labels` names."""
     if labels is None:

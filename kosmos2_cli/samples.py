@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count as numbers_from
+from itertools import takewhile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,11 +15,13 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.image import load_image
 from kosmos2_eval.scenes import Sample
 from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import Record
+from kosmos2_io.records import Item, Record
 
 SPLITS = ("standard", "cluttered", "occluded", "far")  # not `train`, which models may have seen
 ITEMS = 8  # things said of each image, as `kosmos2 sim dataset --items 8` has them
 SIZE_PX = 224
+PROBES_PER_IMAGE = 2  # present ones and absent ones of each kind, at most
+IMAGES_PER_PROBE, FEWEST_IMAGES = 5, 50  # so many images at most: three things of one noun in a row are rare
 
 
 def add_samples(parser: argparse.ArgumentParser, splits: tuple[str, ...], count: int, seed: int) -> None:
@@ -69,6 +73,43 @@ def rendered(split: str, first_seed: int) -> Iterator[Sample]:
             example = make_example(tabletop, plan, seed)
             record = Record(f"{split} {seed}", example.items, truths=example.truths)
             yield load_image(example.image), record
+
+
+def probe_samples(split: str, first_seed: int, wanted: int) -> Iterator[Sample]:
+    """Rendered scenes with phrases that probe presence: so many present and so many absent ones of each kind.
+
+    The scenes are those of `rendered`. A command with two phrases may bring one more than is wanted; a rare
+    kind has fewer if the number of images is at its limit.
+    """
+    from kosmos2_sim.dataset import jpeg  # loads MuJoCo
+    from kosmos2_sim.probes import KINDS, probes
+    from kosmos2_sim.scene import Tabletop
+
+    missing = Counter({(kind, present): wanted for kind in KINDS for present in (True, False)})
+    total = missing.total()
+    seeds = range(first_seed, first_seed + max(IMAGES_PER_PROBE * wanted, FEWEST_IMAGES))
+    with (
+        Tabletop(SIZE_PX, SIZE_PX) as tabletop,
+        tqdm(total=total, desc=f"{split}, presence", unit=" phrases", leave=False, disable=None) as bar,
+    ):
+        for seed in takewhile(lambda _: missing, seeds):
+            shot = tabletop.shoot(seed, split)
+            items = tuple(_still_missing(probes(shot, PROBES_PER_IMAGE), missing))
+            if items:
+                yield load_image(jpeg(shot.image)), Record(f"{split} {seed}", items)
+            bar.update(total - missing.total() - bar.n)
+
+
+def _still_missing(items: Iterable[Item], missing: Counter[tuple[str, bool]]) -> Iterator[Item]:
+    """The items with a phrase that is still missing, which is then no longer counted as missing."""
+    for item in items:
+        phrases = [(item.kind, bool(phrase.boxes)) for phrase in item.text.phrases]
+        if any(phrase in missing for phrase in phrases):
+            yield item
+            for phrase in phrases:
+                missing[phrase] -= 1
+                if missing[phrase] <= 0:
+                    del missing[phrase]
 
 
 def read(path: Path) -> Iterator[Sample]:

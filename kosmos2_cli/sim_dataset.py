@@ -25,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--items", type=int, default=16, metavar="N", help="things said of each image (default: 16)"
     )
     parser.add_argument(
+        "--probes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add N present and N absent phrases of each kind for each image, so that a model learns what"
+        " is not there (default: 0)",
+    )
+    parser.add_argument(
         "--size", type=int, default=224, metavar="PX", help="of the square images (default: 224)"
     )
     parser.add_argument(
@@ -53,5 +61,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.shards,
         SHAPES if only is None else tuple(filter(None, map(str.strip, only.split(",")))),
         arguments.must,
+        arguments.probes,
     )
     print(records)

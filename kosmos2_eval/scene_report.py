@@ -1,9 +1,9 @@
-"""An evaluation for people: a table, and in a folder figures as JSON, cases and diagrams as pictures."""
+"""An evaluation for people: tables, and in a folder figures as JSON, cases and diagrams as pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from kosmos2_eval.metrics import Bin
 from kosmos2_eval.scenes import Case, reliability_of, summary
 
 COLUMN, NAME = 16, 26  # letters
+NO_KIND = "(no kind)"
 BESIDE = 7 * " "  # where a figure has no IoU
+KIND, PRESENCE_COLUMNS = 14, (8, 17, 9, 17, 8)  # letters, of the table of presence
 
 # Rows below the kinds, and where their figures are in a split's results.
 FIGURES = {
+    "right, with the threshold": ("locate", "accuracy_with_threshold"),
     "presence, AUROC": ("locate", "presence_auroc"),
     "score, calibration error": ("locate", "calibration_error"),
     "score, Brier": ("locate", "brier"),
@@ -39,7 +42,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     for kind in kinds:
         own = [one["kinds"].get(kind) for one in located.values()]
         if any(one and one["accuracy"] is not None for one in own):
-            rows.append(_row(kind or "(no kind)", map(_found, own)))
+            rows.append(_row(kind or NO_KIND, map(_found, own)))
     rows.append(_row("all that is there", map(_found, located.values())))
     rows.append(_row("  standard error", [_number(one["accuracy_error"]) for one in located.values()]))
     for name, (task, figure) in FIGURES.items():
@@ -48,6 +51,72 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append(_row(name, map(_number, numbers)))
     rows.append(_row("phrases (absent)", [f"{one['count']} ({one['absent']})" for one in located.values()]))
     return "\n".join(row.rstrip() for row in rows)
+
+
+def presence_tables(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """For each split, the false alarms and misses of each kind of phrase."""
+    return "\n\n".join(
+        presence_table(split, figures["presence"])
+        for split, figures in results.items()
+        if "presence" in figures
+    )
+
+
+def presence_table(split: str, presence: Mapping[str, Any]) -> str:
+    """Kinds of phrases below each other; of each, absent ones with a box and present ones without."""
+    rows = [
+        f"{split}, {presence['images']} images: a phrase is found from a presence of"
+        f" {presence['threshold']:.3g}",
+        _presence_row("", ("absent", "false alarms", "present", "misses", "AUROC")),
+        *(_presence_row(kind or NO_KIND, _rates(figures)) for kind, figures in presence["kinds"].items()),
+        _presence_row("all", _rates(presence["all"])),
+        *_worst(presence),
+        *_too_few(presence),
+    ]
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def _presence_row(name: str, cells: Iterable[str]) -> str:
+    return f"{name:<{KIND}}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, PRESENCE_COLUMNS, strict=True)
+    )
+
+
+def _rates(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(figures["absent"]),
+        _rate(figures["false_alarms"], figures["false_alarms_error"]),
+        str(figures["present"]),
+        _rate(figures["misses"], figures["misses_error"]),
+        _plain(figures["auroc"]),
+    )
+
+
+def _rate(rate: float | None, error: float | None) -> str:
+    return _plain(rate) if error is None else f"{_plain(rate)} ± {error:.3f}"
+
+
+def _worst(presence: Mapping[str, Any]) -> Iterator[str]:
+    """A line that names the kinds with the most errors."""
+    named = [
+        f"most {error.replace('_', ' ')}: {', '.join(kind or NO_KIND for kind in kinds)}"
+        for error, kinds in presence["worst"].items()
+        if kinds
+    ]
+    if named:
+        yield "; ".join(named)
+
+
+def _too_few(presence: Mapping[str, Any]) -> Iterator[str]:
+    """A line about the kinds of probes that are fewer than was asked for."""
+    wanted = presence.get("probes")
+    few = [
+        f"{kind or NO_KIND} {figures['present']} present, {figures['absent']} absent"
+        for kind, figures in presence["kinds"].items()
+        if wanted and min(figures["present"], figures["absent"]) < wanted
+    ]
+    if few:
+        yield f"fewer than {wanted} phrases in {presence['images']} images: {'; '.join(few)}"
 
 
 def _row(name: str, cells: Iterable[str]) -> str:
@@ -61,7 +130,11 @@ def _found(figures: Mapping[str, Any] | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return f"{'-' if value is None else f'{value:.3f}':>5}{BESIDE}"
+    return f"{_plain(value):>5}{BESIDE}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def reliability_text(bins: Sequence[Bin], width: int = 40) -> str:

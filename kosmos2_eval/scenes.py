@@ -3,6 +3,9 @@
     for each few images: look once, ask all there is to ask in one batch, hold the answers to the truth
 
 What is located becomes cases, a phrase each; what is said becomes sayings, an answer each.
+
+A phrase is asked without a presence threshold, so that it gets its best box: figures of boxes and scores do
+not depend on the threshold. Whether it counts as found with a threshold follows from its presence.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 from kosmos2_core.boxes import Box, iou
+from kosmos2_core.calibration import MIN_PRESENCE
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.image import Pixels
@@ -30,6 +34,7 @@ from kosmos2_eval.metrics import (
     reliability,
     standard_error,
 )
+from kosmos2_eval.presence import PresenceAnswer, presence_figures
 from kosmos2_eval.sayings import Saying, saying_of, summary_of_sayings
 from kosmos2_io.records import Item, Record
 
@@ -55,17 +60,42 @@ class Case:
     def right(self) -> bool:
         return self.iou >= RIGHT
 
+    def found_with(self, min_presence: float) -> bool:
+        """Whether the phrase gets a box with this presence threshold."""
+        return self.found is not None and self.presence >= min_presence
+
 
 @dataclass(frozen=True)
 class Evaluation:
+    """What a model answered.
+
+    Args:
+        images: how many there were, without those of the probes.
+        cases: phrases that were located.
+        sayings: captions, descriptions and answers.
+        min_presence: the presence threshold by which phrases count as found.
+        probes: phrases that were located to tell false alarms and misses; without any, `cases` tell them.
+    """
+
     images: int
     cases: tuple[Case, ...]
     sayings: tuple[Saying, ...]
+    min_presence: float = MIN_PRESENCE
+    probes: tuple[Case, ...] = ()
 
-    def summary(self) -> dict[str, Any]:
-        """Figures of each task that was asked."""
-        located = {"locate": summary(self.cases)} if self.cases else {}
-        return {"images": self.images, **located, **summary_of_sayings(self.sayings)}
+    def summary(self, wanted: int | None = None) -> dict[str, Any]:
+        """Figures of each task that was asked, and of presence.
+
+        Args:
+            wanted: how many present and absent probes of each kind there were to be.
+        """
+        figures: dict[str, Any] = {"images": self.images}
+        if self.cases:
+            right = right_with(self.cases, self.min_presence)
+            figures["locate"] = {**summary(self.cases), "accuracy_with_threshold": right}
+        if probes := self.probes or self.cases:
+            figures["presence"] = {"probes": wanted, **presence_of(probes, self.min_presence)}
+        return figures | summary_of_sayings(self.sayings)
 
 
 def evaluate(
@@ -74,8 +104,40 @@ def evaluate(
     images_at_once: int = 8,
     max_corners: int = 16,
     tasks: Collection[str] = TASKS,
+    min_presence: float | None = None,
+    probes: Iterable[Sample] = (),
 ) -> Evaluation:
-    """Every item of these tasks, of every record."""
+    """Ask a model all items of all records, and hold its answers to the truth.
+
+    Args:
+        samples: images with their records.
+        images_at_once: how many are asked about in one batch.
+        max_corners: how many first corners of a box are tried.
+        tasks: items of other tasks are left out.
+        min_presence: the presence threshold of the figures; None: the checkpoint's.
+        probes: images whose phrases tell false alarms and misses, and nothing else.
+    """
+    images, cases, sayings = _answers(engine, samples, images_at_once, max_corners, tasks)
+    threshold = engine.min_presence if min_presence is None else min_presence
+    probed = locate_cases(engine, probes, images_at_once, max_corners)
+    return Evaluation(images, tuple(cases), tuple(sayings), threshold, tuple(probed))
+
+
+def locate_cases(
+    engine: Engine, samples: Iterable[Sample], images_at_once: int = 8, max_corners: int = 16
+) -> list[Case]:
+    """Locate all phrases that the records say to locate."""
+    return _answers(engine, samples, images_at_once, max_corners, ["locate"])[1]
+
+
+def _answers(
+    engine: Engine,
+    samples: Iterable[Sample],
+    images_at_once: int,
+    max_corners: int,
+    tasks: Collection[str],
+) -> tuple[int, list[Case], list[Saying]]:
+    """How many images there are, what was located in them, and what was said of them."""
     cases: list[Case] = []
     sayings: list[Saying] = []
     images = 0
@@ -95,21 +157,17 @@ def evaluate(
             else:
                 sayings.append(saying_of(first + image, record, item, answer))
         images = first + len(batch)
-    return Evaluation(images, tuple(cases), tuple(sayings))
-
-
-def locate_cases(
-    engine: Engine, samples: Iterable[Sample], images_at_once: int = 8, max_corners: int = 16
-) -> list[Case]:
-    """Every phrase that the records say to locate."""
-    return list(evaluate(engine, samples, images_at_once, max_corners, ["locate"]).cases)
+    return images, cases, sayings
 
 
 def request_of(item: Item, max_corners: int = 16) -> Request:
-    """What an item asks of the model; its answer is not part of it."""
+    """What an item asks of the model; its answer is not part of it.
+
+    A phrase to locate gets its best box, however low its presence is.
+    """
     match item.task:
         case "locate":
-            return Locate(write(asked_of(item.text)), max_corners=max_corners)
+            return Locate(write(asked_of(item.text)), max_corners=max_corners, min_presence=0.0)
         case "caption":
             return Caption(item.detailed, ground=bool(item.text.phrases))
         case "describe":
@@ -153,6 +211,21 @@ def batches(samples: Iterable[Sample], size: int) -> Iterator[tuple[int, list[Sa
 def reliability_of(cases: Sequence[Case]) -> list[Bin]:
     """Absent phrases count too: a box that was found for one is wrong."""
     return reliability([one.score for one in cases], [one.right for one in cases])
+
+
+def presence_of(cases: Sequence[Case], min_presence: float) -> dict[str, Any]:
+    """False alarms and misses with a presence threshold, of each kind and of all."""
+    answers = [
+        PresenceAnswer(case.image, case.kind, bool(case.truth), case.found_with(min_presence), case.presence)
+        for case in cases
+    ]
+    return {"threshold": min_presence, **presence_figures(answers)}
+
+
+def right_with(cases: Sequence[Case], min_presence: float) -> float | None:
+    """The share of the present phrases that get a right box with a presence threshold."""
+    present = [case for case in cases if case.truth]
+    return mean([float(case.right and case.found_with(min_presence)) for case in present])
 
 
 def summary(cases: Sequence[Case]) -> dict[str, Any]:

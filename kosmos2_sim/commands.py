@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numpy.random import Generator
 
 from kosmos2_io.records import Item
-from kosmos2_sim.descriptions import Things
+from kosmos2_sim.descriptions import Things, choose
 from kosmos2_sim.marked import Marked, marked
 from kosmos2_sim.referring import Draw, Referring
 
@@ -34,10 +34,18 @@ KINDS_OF_TWO = ("attribute", "size", "position")
 
 
 def command(
-    things: Things, rng: Generator, kinds: Mapping[str, Callable[[Things, Generator], Draw]]
+    things: Things,
+    rng: Generator,
+    kinds: Mapping[str, Callable[[Things, Generator], Draw]],
+    absent_share: float = ABSENT_SHARE,
 ) -> Iterator[Item]:
-    """As long as there is something to name; the same command may come twice."""
-    supply = _Supply(things, rng, kinds)
+    """Commands, as long as there is something to name; the same command may come twice.
+
+    Args:
+        kinds: draws the phrases of KINDS_OF_ONE, and of the kind "absent".
+        absent_share: share of the phrases that are of the kind "absent".
+    """
+    supply = _Supply(things, rng, kinds, absent_share)
     for _ in range(MOST):
         item = _one_thing(supply, rng) if rng.random() < 0.5 else _two_things(supply, rng)
         if item:
@@ -48,16 +56,20 @@ class _Supply:
     """Expressions of each kind, begun again when all were taken."""
 
     def __init__(
-        self, things: Things, rng: Generator, kinds: Mapping[str, Callable[[Things, Generator], Draw]]
+        self,
+        things: Things,
+        rng: Generator,
+        kinds: Mapping[str, Callable[[Things, Generator], Draw]],
+        absent_share: float,
     ) -> None:
-        self.things, self.rng, self.kinds = things, rng, kinds
+        self.things, self.rng, self.kinds, self.absent_share = things, rng, kinds, absent_share
         self.draws: dict[str, Draw] = {}
 
     def take(self, kinds: tuple[str, ...]) -> Referring | None:
         """One of these kinds; of the first kind where there is none of the one drawn."""
-        if self.rng.random() < ABSENT_SHARE:
+        if self.rng.random() < self.absent_share:
             kinds = ("absent",)
-        drawn = kinds[int(self.rng.integers(len(kinds)))]
+        drawn = choose(kinds, self.rng)
         return self._next(drawn) or self._next("attribute")
 
     def _next(self, kind: str) -> Referring | None:
@@ -72,7 +84,7 @@ class _Supply:
 
 def _one_thing(supply: _Supply, rng: Generator) -> Item | None:
     referring = supply.take(KINDS_OF_ONE)
-    return _item(_choose(OF_ONE, rng), referring) if referring else None
+    return _item(choose(OF_ONE, rng), referring) if referring else None
 
 
 def _two_things(supply: _Supply, rng: Generator) -> Item | None:
@@ -82,10 +94,10 @@ def _two_things(supply: _Supply, rng: Generator) -> Item | None:
         return None
     same = (first.thing or first.words) == (second.thing or second.words)
     if same or " the " in second.words:  # as in: on the cube on the left
-        return _item(_choose(OF_ONE, rng), first)
+        return _item(choose(OF_ONE, rng), first)
     goals = GOALS.get(second.thing.shape, ()) if second.thing else ()
     templates = goals if goals and rng.random() < 0.5 else OF_TWO
-    return _item(_choose(templates, rng), first, second)
+    return _item(choose(templates, rng), first, second)
 
 
 def _item(template: str, *things: Referring) -> Item:
@@ -94,7 +106,3 @@ def _item(template: str, *things: Referring) -> Item:
     for thing, following in zip(things, plain[1:], strict=True):
         parts += Marked(f"the {thing.words}", thing.boxes), following
     return Item("locate", marked(*parts), kind="command")
-
-
-def _choose(options: tuple[str, ...], rng: Generator) -> str:
-    return options[int(rng.integers(len(options)))]

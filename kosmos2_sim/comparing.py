@@ -16,6 +16,7 @@ from kosmos2_sim.descriptions import (
     Answer,
     Description,
     Things,
+    choose,
     only,
     plain_name,
     shuffled,
@@ -24,7 +25,15 @@ from kosmos2_sim.descriptions import (
 from kosmos2_sim.referring import Draw, Referring, contrasts, groups
 from kosmos2_sim.truth import Thing
 
-ORDINALS = ("first", "second", "third", "fourth")
+SIZE_WORDS: dict[
+    str, tuple[Callable[[Thing, Thing], Answer], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+] = {
+    # relation to all others of the noun; superlatives; comparatives, where there are two; plain words, where
+    # no other of the noun has this size
+    "large": (relations.bigger, ("biggest", "largest"), ("bigger", "larger"), ("large", "big")),
+    "small": (relations.smaller, ("smallest",), ("smaller",), ("small", "little")),
+}
+ORDINALS, ENDS = ("first", "second", "third", "fourth"), ("left", "right")
 SIDES: dict[str, tuple[Callable[[Thing, Thing], Answer], tuple[str, ...], tuple[str, ...]]] = {
     # relation to all others of the noun; how it is said; how it is also said where there are two
     "left": (
@@ -63,22 +72,18 @@ def size(things: Things, rng: Generator) -> Draw:
     for thing, description, group in contrasts(things, rng):
         words = list(_size_words(thing, group, description))
         if words:
-            yield Referring(description.sized(words[int(rng.integers(len(words)))]), thing, "size")
+            yield Referring(description.sized(choose(words, rng)), thing, "size")
 
 
 def _size_words(thing: Thing, group: tuple[Thing, ...], description: Description) -> Iterator[str]:
-    sides = {
-        "large": (relations.bigger, ("biggest", "largest"), ("bigger", "larger")),
-        "small": (relations.smaller, ("smallest",), ("smaller",)),
-    }
-    for label, (relation, superlatives, comparatives) in sides.items():
+    for label, (relation, superlatives, comparatives, plain) in SIZE_WORDS.items():
         if not relations.extreme(thing, group, relation):
             continue
         yield from superlatives
         if len(group) == 2:
             yield from comparatives
         if description.noun.shape and thing.size == label and label not in _sizes(group, thing):
-            yield from (label, "big") if label == "large" else (label, "little")
+            yield from plain
 
 
 def _sizes(group: tuple[Thing, ...], but: Thing) -> set[str]:
@@ -91,8 +96,7 @@ def position(things: Things, rng: Generator) -> Draw:
         relation, phrases, of_two = SIDES[side]
         if relations.extreme(thing, group, relation):
             ways = phrases + of_two if len(group) == 2 else phrases
-            words = ways[int(rng.integers(len(ways)))].format(description.words)
-            yield Referring(words, thing, "position")
+            yield Referring(choose(ways, rng).format(description.words), thing, "position")
 
 
 def ordinal(things: Things, rng: Generator) -> Draw:
@@ -101,10 +105,14 @@ def ordinal(things: Things, rng: Generator) -> Draw:
         row = in_row(group)
         if len(group) < 3 or row is None or not set(group) <= set(things.referents):
             continue
-        side = ("left", "right")[int(rng.integers(2))]
+        side = choose(ENDS, rng)
         place = (row if side == "left" else row[::-1]).index(thing)
         if place < len(ORDINALS):
-            yield Referring(f"{ORDINALS[place]} {description.words} from the {side}", thing, "ordinal")
+            yield Referring(ordinal_words(ORDINALS[place], description, side), thing, "ordinal")
+
+
+def ordinal_words(number: str, description: Description, side: str) -> str:
+    return f"{number} {description.words} from the {side}"
 
 
 def in_row(things: tuple[Thing, ...]) -> list[Thing] | None:
@@ -135,15 +143,13 @@ def _related(things: Things, rng: Generator) -> Iterator[tuple[tuple[Thing, ...]
     ]
     for (description, group, anchor), way in shuffled(list(product(pairs, (*WAYS, BETWEEN))), rng):
         others = tuple(thing for thing in group if thing is not anchor)
-        names = anchors[anchor.mark][:4]
-        name = f"the {names[int(rng.integers(len(names)))].words}"
+        name = f"the {choose(anchors[anchor.mark][:4], rng).words}"
         if way is BETWEEN:
             thing, name = _between(things, others, anchor, name, rng)
         else:
             thing = related(others, anchor, way)
         if thing is not None and thing in things.referents:
-            said = way[int(rng.integers(len(way)))]
-            yield group, f"{description.words} {said} {name}", thing
+            yield group, f"{description.words} {choose(way, rng)} {name}", thing
 
 
 def related(candidates: tuple[Thing, ...], anchor: Thing, way: tuple[str, ...]) -> Thing | None:

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from kosmos2_core.errors import InputError
 from kosmos2_io.records import Item, Record, Truth, to_json
 from kosmos2_sim.layout import SPLITS, check
+from kosmos2_sim.probes import probes
 from kosmos2_sim.scene import Tabletop
 from kosmos2_sim.sentences import items
 from kosmos2_sim.shapes import SHAPES
@@ -50,6 +51,7 @@ class Plan:
     shapes: tuple[str, ...]
     must: str | None
     per_shard: int | None  # images in a tar file; None: plain files
+    probes_per_kind: int = 0  # present and absent phrases of each kind, for each image
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,18 @@ def make_dataset(
     shards: int | None = None,
     shapes: tuple[str, ...] = SHAPES,
     must: str | None = None,
+    probes_per_kind: int = 0,
 ) -> Path:
-    """Write it, or what is missing of it, and return the file of its records."""
+    """Write a data set, or what is missing of it, and return the file of its records."""
     for name, number in (("count", count), ("items", items_per_image), ("workers", workers), ("size", size)):
         if number < 1:
             raise InputError(f"{name} is {number}: it is at least 1.")
+    if probes_per_kind < 0:
+        raise InputError(f"probes is {probes_per_kind}: it must be at least 0.")
     if shards is not None and not 1 <= shards <= count:
         raise InputError(f"shards is {shards}: it is from 1 to the number of images, {count}.")
     per_shard = None if shards is None else -(-count // shards)
-    plan = Plan(split, first_seed, items_per_image, size, tuple(shapes), must, per_shard)
+    plan = Plan(split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind)
     check(first_seed, split, plan.shapes, must)
     _begin(folder, plan)
     done = _continue(folder / RECORDS, count, per_shard)
@@ -105,7 +110,7 @@ def _begin(folder: Path, plan: Plan) -> None:
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
             made.write_text(json.dumps(mine) + "\n", encoding="utf-8")
-        theirs = json.loads(made.read_text(encoding="utf-8"))
+        theirs = {"probes_per_kind": 0} | json.loads(made.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
     except ValueError:
@@ -151,10 +156,11 @@ def _examples(plan: Plan, seeds: range, workers: int) -> Iterator[Example]:
 def make_example(tabletop: Tabletop, plan: Plan, seed: int) -> Example:
     shot = tabletop.shoot(seed, plan.split, plan.shapes, plan.must)
     rng = np.random.default_rng([SPLITS.index(plan.split), seed, 1])
+    said = items(shot, rng, plan.items_per_image, plan.shapes)
     return Example(
-        _encoded(shot.image, "JPEG", quality=QUALITY, subsampling=0),
+        jpeg(shot.image),
         _encoded(shot.mask, "PNG"),
-        items(shot, rng, plan.items_per_image, plan.shapes),
+        tuple(dict.fromkeys((*said, *probes(shot, plan.probes_per_kind, plan.shapes)))),
         tuple(Truth(thing.mark, _names(thing), thing.box) for thing in shot.things if thing.box),
     )
 
@@ -162,6 +168,11 @@ def make_example(tabletop: Tabletop, plan: Plan, seed: int) -> Example:
 def _names(thing: Thing) -> tuple[str, ...]:
     """The material last: it is left out where it cannot be seen."""
     return thing.colour, thing.shape, *((thing.material,) if thing.material_shows else ())
+
+
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """An image as data sets have it, (height, width, 3)."""
+    return _encoded(image, "JPEG", quality=QUALITY, subsampling=0)
 
 
 def _encoded(pixels: NDArray[np.uint8], form: str, **options: int) -> bytes:

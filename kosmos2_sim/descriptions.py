@@ -74,6 +74,16 @@ class Description:
     def words(self) -> str:
         return " ".join(filter(None, (self.material, self.colour, self.noun.word)))
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is the noun of a shape, and nothing else: `mug`."""
+        return self.noun.shape is not None and not self.has_attribute
+
+    @property
+    def has_attribute(self) -> bool:
+        """Whether it has a colour or a material: `red mug`, `shiny object`."""
+        return bool(self.colour or self.material)
+
     def sized(self, size: str) -> str:
         return f"{size} {self.words}"
 
@@ -159,6 +169,16 @@ def unique_descriptions(things: Things, thing: Thing, rng: Generator) -> list[De
     return [one for one in descriptions(thing, rng) if things.one(one) is thing]
 
 
+def unique_names(things: Things, rng: Generator) -> list[tuple[Thing, Description]]:
+    """Descriptions that fit exactly one thing, with that thing, in random order."""
+    named = [
+        (thing, description)
+        for thing in things.referents
+        for description in unique_descriptions(things, thing, rng)
+    ]
+    return shuffled(named, rng)
+
+
 def full_description(thing: Thing) -> Description:
     """All that can be seen of it."""
     return Description(noun_of(thing.shape), thing.colour, thing.material if thing.material_shows else "")
@@ -178,6 +198,11 @@ def article(words: str) -> str:
 
 def shuffled(options: Sequence[T], rng: Generator) -> list[T]:
     return [options[index] for index in rng.permutation(len(options))]
+
+
+def choose(options: Sequence[T], rng: Generator) -> T:
+    """One of the options, each with the same probability."""
+    return options[int(rng.integers(len(options)))]
 
 
 def in_pairs(ones: Iterable[T], others: Iterable[T], rng: Generator) -> Iterator[T]:

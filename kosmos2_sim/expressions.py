@@ -6,7 +6,7 @@ How it is made sure that an expression is true: it is tried on all things in the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, product
 
 from numpy.random import Generator
@@ -22,7 +22,7 @@ from kosmos2_sim.descriptions import (
     shuffled,
     some_noun,
     things_of,
-    unique_descriptions,
+    unique_names,
 )
 from kosmos2_sim.referring import Draw, Referring, expression_item
 from kosmos2_sim.shapes import COLOURS, ONLY, SHAPES
@@ -33,14 +33,24 @@ BARE = 4  # how many times likelier a missing shape is drawn without a colour th
 
 def attribute(things: Things, rng: Generator) -> Draw:
     """`red mug`, `shiny red mug`, `red object`."""
-    named = [(thing, one) for thing in things.referents for one in unique_descriptions(things, thing, rng)]
-    for thing, description in shuffled(named, rng):
+    for thing, description in unique_names(things, rng):
         yield Referring(description.words, thing, "attribute")
 
 
 def absent(things: Things, rng: Generator, shapes: tuple[str, ...] = SHAPES) -> Draw:
-    """`blue ball`, where none is. Half are hard, while there are such: the colour is there, and the
-    shape is, but not together."""
+    """`blue ball`, where none is: by name, or by name and colour."""
+    for description in absent_descriptions(things, rng, shapes):
+        yield Referring(description.words, None, "absent")
+
+
+def absent_descriptions(
+    things: Things, rng: Generator, shapes: tuple[str, ...] = SHAPES
+) -> Iterator[Description]:
+    """Descriptions that fit nothing in the image: a shape, a colour, or both together.
+
+    Half are hard, while there are such: the colour is in the image, and the shape is, but not together. A
+    shape that is not in the image is one of `shapes`.
+    """
     here = sorted({thing.shape for thing in things.glimpsed})
     colours = sorted({thing.colour for thing in things.glimpsed})
     missing = [shape for shape in shapes if shape not in here]
@@ -57,11 +67,11 @@ def _possible(shape: str, colour: str) -> bool:
     return colour in ONLY.get(shape, tuple(COLOURS))
 
 
-def _fitting_none(things: Things, options: list[tuple[str, str]], rng: Generator) -> Draw:
+def _fitting_none(things: Things, options: list[tuple[str, str]], rng: Generator) -> Iterator[Description]:
     for shape, colour in shuffled(options, rng):
         description = Description(some_noun(shape, rng) if shape else OBJECT, colour)
         if fitting(things.glimpsed, description.fits) == ():
-            yield Referring(description.words, None, "absent")
+            yield description
 
 
 KINDS: dict[str, Callable[[Things, Generator], Draw]] = {

@@ -30,7 +30,7 @@ from kosmos2_sim.descriptions import (
     plain_name,
     shuffled,
     some_noun,
-    unique_descriptions,
+    unique_names,
 )
 from kosmos2_sim.expressions import absent
 from kosmos2_sim.marked import Marked, marked
@@ -62,13 +62,13 @@ def kinds(shapes: tuple[str, ...] = SHAPES) -> dict[str, Callable[[Things, Gener
 
 
 def colour(things: Things, rng: Generator) -> Draw:
-    for thing, name in _named(things, rng):
+    for thing, name in unique_names(things, rng):
         if not name.colour:
             yield _ask(f"What colour is the {name.words}?", thing.colour, "colour")
 
 
 def shape(things: Things, rng: Generator) -> Draw:
-    named = [(thing, name.words) for thing, name in _named(things, rng) if not name.noun.shape]
+    named = [(thing, name.words) for thing, name in unique_names(things, rng) if not name.noun.shape]
     placed = [(one.thing, one.words) for one in position(things, rng) if "object" in one.words.split()]
     for thing, words in shuffled([*named, *placed], rng):
         if thing:
@@ -160,11 +160,6 @@ def _where_is(known: list[Thing], names: dict[int, Description], rng: Generator)
 
 def _the(name: Description, thing: Thing) -> Marked:
     return Marked(f"the {name.words}", (relations.box_of(thing),))
-
-
-def _named(things: Things, rng: Generator) -> list[tuple[Thing, Description]]:
-    named = [(thing, one) for thing in things.referents for one in unique_descriptions(things, thing, rng)]
-    return shuffled(named, rng)
 
 
 def _even(options: Sequence[T], holds: Callable[[T], bool], rng: Generator) -> Iterator[T]:

@@ -14,6 +14,8 @@ from kosmos2_sim.marked import Marked, marked
 from kosmos2_sim.relations import box_of
 from kosmos2_sim.truth import Thing
 
+PLAIN = ("name", "attribute", "absent")  # kinds without a comparison, which may have the article `a`
+
 
 @dataclass(frozen=True)
 class Referring:
@@ -39,7 +41,7 @@ def expression_item(referring: Referring, rng: Generator) -> Item:
 def with_article(referring: Referring, rng: Generator) -> str:
     """Mostly `the`; sometimes none, and `a` before what needs no comparison."""
     draw = rng.random()
-    if referring.kind in ("attribute", "absent") and draw < 0.12:
+    if referring.kind in PLAIN and draw < 0.12:
         return article(referring.words)
     return referring.words if draw > 0.82 else f"the {referring.words}"
 

@@ -37,19 +37,38 @@ Answers = list[list[Sequence[Entity]]]  # for each image, for each thing asked, 
 class Answerer(Protocol):
     name: str
 
+    @property
+    def threshold(self) -> float | None:
+        """The presence from which a phrase gets a box; None: not known."""
+
     def answer(self, batch: Sequence[Seen]) -> Answers: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
+    """A model that answers as the node does.
+
+    Args:
+        name: what results call it.
+        engine: the model.
+        zoom: look a second time, closer, at what was found.
+        min_presence: a phrase whose presence is lower gets no box; None: the checkpoint's threshold.
+    """
+
     name: str
     engine: Engine
     zoom: bool = False
+    min_presence: float | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The presence from which a phrase gets a box."""
+        return self.engine.min_presence if self.min_presence is None else self.min_presence
 
     def answer(self, batch: Sequence[Seen]) -> Answers:
         views = self.engine.look_at([[one.pixels] for one in batch])
         jobs = [
-            (view, Locate(asked.text, max_boxes=MOST, zoom=self.zoom))
+            (view, Locate(asked.text, max_boxes=MOST, zoom=self.zoom, min_presence=self.min_presence))
             for view, one in zip(views, batch, strict=True)
             for asked in one.asked
         ]
@@ -79,6 +98,11 @@ class Node:
     name: str
     answers: Mapping[str, Mapping[int, Answered]]  # by camera's frame (one camera: all of them), by stamp
     several: bool
+
+    @property
+    def threshold(self) -> None:
+        """Messages do not say it."""
+        return None
 
     def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
         one = self.of(frame_id, stamp_ns)

@@ -79,6 +79,8 @@ def group(judged: Sequence[Judged]) -> dict[str, Any]:
         **_located(present),
         "recall": {str(rank): recall(ranked, rank) for rank in RANKS},
         "average_precision": asdict(precision) if precision else None,
+        "false_alarms": mean([float(one.box is not None) for one in absent]),
+        "misses": mean([float(one.box is None) for one in present]),
         "presence_auroc": auroc([one.presence for one in present], [one.presence for one in absent]),
         **_honest(known),
     }

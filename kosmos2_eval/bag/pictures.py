@@ -30,17 +30,23 @@ class Row:
 
 
 def rows_of(judged: Sequence[Judged]) -> list[Row]:
-    """The surest mistakes, the worst misses, the surest right answers, and some from everywhere. Where no
-    truth is known: the surest and the least sure."""
+    """The surest mistakes, the least overlap, the phrases that were missed, the surest right answers, and
+    some from everywhere. Where no truth is known: the surest and the least sure."""
     numbered = list(enumerate(judged))
     unknown = [one for one in numbered if one[1].query.truth is None and one[1].box]
     wrong = [one for one in numbered if one[1].query.truth is not None and not one[1].right and one[1].box]
     right = [one for one in numbered if one[1].right]
-    missed = [one for one in wrong if one[1].query.truth]
+    elsewhere = [one for one in wrong if one[1].query.truth]
+    missed = [one for one in numbered if one[1].query.truth and not one[1].box]
     step = max(len(judged) // COUNT, 1)
     rows = [
         Row("Surest mistakes", "wrong, with the highest scores", _first(wrong, lambda one: -one.score)),
-        Row("Least overlap", "wrong, with the lowest IoU", _first(missed, lambda one: one.iou)),
+        Row("Least overlap", "wrong, with the lowest IoU", _first(elsewhere, lambda one: one.iou)),
+        Row(
+            "Missed",
+            "in the image, without a box, with the lowest presence",
+            _first(missed, lambda one: one.presence),
+        ),
         Row("Surest and right", "right, with the highest scores", _first(right, lambda one: -one.score)),
         Row("Barely right", "right, with the lowest IoU", _first(right, lambda one: one.iou)),
         Row("Surest", "not labelled, with the highest scores", _first(unknown, lambda one: -one.score)),

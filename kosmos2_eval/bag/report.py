@@ -138,10 +138,13 @@ def _choice(name: str, every: str, values: set[str]) -> str:
 
 
 def verdict(one: Judged) -> str:
+    """`right`, `wrong` or `missed` (no box) if it is present, `rejected` or `false alarm` if it is absent."""
     if one.query.truth is None:
         return "not labelled"
     if not one.query.truth:
-        return "absent"
+        return "false alarm" if one.box else "rejected"
+    if not one.box:
+        return "missed"
     return "right" if one.right else "wrong"
 
 
@@ -182,7 +185,8 @@ def _tile(content: Content, place: int) -> str:
             boxes.append(_outline(box, query.width, query.height, OTHER, "other"))
     if one.box:
         boxes.append(_outline(one.box, query.width, query.height, colour_of(one), "found"))
-    numbers = f"score {one.score:.2f}" + (f", IoU {one.iou:.2f}" if query.truth else "")
+    numbers = f"score {one.score:.2f}" if one.box else f"no box: not found, presence {one.presence:.2f}"
+    numbers += f", IoU {one.iou:.2f}" if one.box and query.truth else ""
     numbers += ", it is not there" if query.truth == () else ""
     camera = f", {query.camera}" if len(content.results["topics"]["images"]) > 1 else ""
     return (

@@ -22,10 +22,11 @@ from kosmos2_eval.bag.recording import Recording
 from kosmos2_eval.bag.report import Content, write_report
 
 
-def results_of(recording: Recording, names: Sequence[str], evaluation: Evaluation) -> dict[str, Any]:
+def results_of(recording: Recording, answerers: Sequence[Answerer], evaluation: Evaluation) -> dict[str, Any]:
     topics, part = recording.topics, recording.part
     results = {
-        "models": list(names),
+        "models": [answerer.name for answerer in answerers],
+        "min_presence": [answerer.threshold for answerer in answerers],
         "topics": {
             "images": list(topics.images),
             "commands": topics.commands,
@@ -44,7 +45,7 @@ def results_of(recording: Recording, names: Sequence[str], evaluation: Evaluatio
     }
     if isinstance(recording.asking, Node):
         results["answers"] = answered(recording.asking, evaluation)
-    if len(names) > 1:
+    if len(answerers) > 1:
         results["compared"] = {
             "figures": figures(evaluation.judged[1]),
             "difference": comparison(*evaluation.judged),
@@ -121,7 +122,7 @@ def write_files(
 ) -> dict[str, Any]:
     """All of them; returns the results. title: of what was recorded. load_s: of each model."""
     names = [one.name for one in answerers]
-    results, timings = results_of(recording, names, evaluation), timings_of(names, evaluation, load_s)
+    results, timings = results_of(recording, answerers, evaluation), timings_of(names, evaluation, load_s)
     if isinstance(recording.asking, Node):
         timings["node"] = node_timings(recording.asking)
     models = dict(zip(names, evaluation.judged, strict=True))

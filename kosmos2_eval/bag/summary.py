@@ -58,6 +58,12 @@ FIGURES = (
     ),
     Figure("AP at 0.5", _at("all", "average_precision", "at_50"), "COCO's AP50"),
     Figure(
+        "false alarms",
+        _at("all", "false_alarms"),
+        "share of the phrases that are not in the image that got a box",
+    ),
+    Figure("misses", _at("all", "misses"), "share of the phrases that are in the image that got no box"),
+    Figure(
         "presence, AUROC",
         _at("all", "presence_auroc"),
         "how often a phrase that is there has a higher presence than one that is not",
@@ -124,7 +130,18 @@ def _number(value: Any, digits: int = 3) -> str:
 
 def meanings(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is shown, and what it is."""
-    return [(one.name, one.about) for one in _shown(results)]
+    return [("no box", no_box_text(results)), *((one.name, one.about) for one in _shown(results))]
+
+
+def no_box_text(results: Mapping[str, Any]) -> str:
+    """What it means that a phrase has no box, with the presence thresholds of the models."""
+    known = [
+        f"{threshold:.3g} for {name}"
+        for name, threshold in zip(results["models"], results["min_presence"], strict=True)
+        if threshold is not None
+    ]
+    values = f" ({', '.join(known)})" if known else ""
+    return f"the phrase was not found in the image: its presence is below the threshold{values}"
 
 
 # The terminal.

@@ -2,20 +2,26 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
 
+import numpy as np
 import pytest
 from small_data import write_data
 
+from kosmos2_cli import samples
 from kosmos2_cli.main import main
-from kosmos2_cli.samples import SPLITS
-from kosmos2_core.calibration import Calibration, read_calibration
+from kosmos2_cli.samples import SPLITS, probe_samples, rendered
+from kosmos2_core.calibration import MIN_PRESENCE, Calibration, read_calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.markdown import GroundedText
 from kosmos2_core.tasks import Locate
 from kosmos2_io.record_source import RecordSource
 from kosmos2_io.records import to_json
 from kosmos2_sim.layout import SPLITS as ALL_SPLITS
+from kosmos2_sim.probes import KINDS
+from kosmos2_sim.scene import Tabletop
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +42,62 @@ def half_right(data, checkpoint):
         items = [item for item in record.items if item.task == "locate"]
         for place in range(0, len(items), 2):
             text = items[place].text
-            [answer] = view.run(Locate(text.text))
+            [answer] = view.run(Locate(text.text, min_presence=0.0))
             phrase = replace(text.phrases[0], boxes=answer.phrases[0].boxes)
             items[place] = replace(items[place], text=GroundedText(text.text, (phrase,)))
         lines.append(to_json(replace(record, items=tuple(items))))
     (data / "half.jsonl").write_text("\n".join(lines))
     return data / "half.jsonl"
+
+
+def test_a_threshold_that_is_given_is_that_of_the_figures(kosmos2, half_right):
+    rates = {}
+    for least in (0, 1):
+        code, out, _ = kosmos2("eval", "scenes", "--data", half_right, "--json", "--min-presence", least)
+        assert code == 0
+        figures = json.loads(out)["splits"]["half.jsonl"]
+        assert figures["presence"]["threshold"] == least
+        rates[least] = figures["presence"]["all"]["misses"], figures["locate"].pop("accuracy_with_threshold")
+        rates[least, "boxes"] = figures["locate"]
+    assert rates[0] == (0.0, rates[0, "boxes"]["accuracy"])
+    assert rates[1] == (1.0, 0.0)
+    assert rates[0, "boxes"] == rates[1, "boxes"]
+
+
+def test_without_probes_the_phrases_of_the_scenes_tell_presence(kosmos2):
+    code, out, _ = kosmos2("eval", "scenes", "--split", "far", "--count", 5, "--probes", 0, "--json")
+    assert code == 0
+    figures = json.loads(out)["splits"]["far"]
+    assert figures["presence"]["probes"] is None
+    assert figures["presence"]["all"]["absent"] == figures["locate"]["absent"]
+
+
+def test_probes_end_when_all_kinds_have_enough_or_at_the_last_image(monkeypatch):
+    seeds = []
+
+    def shoot(tabletop, seed, *arguments):
+        seeds.append(seed)
+        return shot_of(tabletop, seed, *arguments)
+
+    shot_of = Tabletop.shoot
+    monkeypatch.setattr(Tabletop, "shoot", shoot)
+    taken = list(probe_samples("standard", 3, 4))
+    assert seeds == list(range(3, 3 + len(seeds)))
+    assert len(seeds) < samples.FEWEST_IMAGES  # all that is wanted was there before
+    counts = Counter(
+        (item.kind, bool(phrase.boxes))
+        for _, record in taken
+        for item in record.items
+        for phrase in item.text.phrases
+    )
+    assert set(counts) == {(kind, present) for kind in KINDS for present in (True, False)}
+    assert min(counts.values()) == 4
+    assert all(count == 4 for (kind, _), count in counts.items() if kind != "command")
+    assert taken[0][1].image == "standard 3"
+    np.testing.assert_array_equal(taken[1][0], next(islice(rendered("standard", 3), 1, None))[0])
+    monkeypatch.setattr(samples, "IMAGES_PER_PROBE", 0)
+    monkeypatch.setattr(samples, "FEWEST_IMAGES", 2)
+    assert len(list(probe_samples("standard", 3, 4))) == 2
 
 
 def test_splits_are_those_that_training_does_not_draw_from():
@@ -51,15 +107,24 @@ def test_splits_are_those_that_training_does_not_draw_from():
 def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
     texts = []
     for number in range(2):
-        code, out, _ = kosmos2(
-            "eval", "scenes", "--split", "far", "--count", 5, "--out", tmp_path / str(number)
-        )
+        scenes = "eval", "scenes", "--split", "far", "--count", 5, "--probes", 2
+        code, out, _ = kosmos2(*scenes, "--out", tmp_path / str(number))
         assert code == 0
         texts.append((tmp_path / str(number) / "results.json").read_bytes())
     assert texts[0] == texts[1]
-    located = json.loads(texts[0])["splits"]["far"]["locate"]
-    assert 5 <= located["count"] < 5 + 2 * 8
+    figures = json.loads(texts[0])["splits"]["far"]
+    assert 5 <= figures["locate"]["count"] < 5 + 2 * 8
+    assert set(figures["presence"]) == {"threshold", "probes", "images", "kinds", "all", "worst"}
+    assert set(figures["presence"]["kinds"]) == set(KINDS)
+    for rates in figures["presence"]["kinds"].values():
+        assert 2 <= rates["present"] <= 3
+        assert 2 <= rates["absent"] <= 3
+        assert {"false_alarms", "false_alarms_error", "misses", "misses_error", "auroc"} < set(rates)
     assert "all that is there" in out
+    assert "right, with the threshold" in out
+    images = figures["presence"]["images"]
+    assert f"far, {images} images: a phrase is found from a presence of {MIN_PRESENCE:.3g}\n" in out
+    assert {line.split()[0] for line in out.splitlines() if line} >= {*KINDS, "all"}
     assert {file.name for file in (tmp_path / "0").iterdir()} == {
         "results.json",
         "far.png",
@@ -70,7 +135,12 @@ def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
 def test_data_of_one_s_own_is_evaluated_to_its_end(kosmos2, half_right):
     code, out, _ = kosmos2("eval", "scenes", "--data", half_right, "--json")
     assert code == 0
-    located = json.loads(out)["splits"]["half.jsonl"]["locate"]
+    figures = json.loads(out)["splits"]["half.jsonl"]
+    presence, located = figures["presence"], figures["locate"]
+    assert presence["probes"] is None
+    assert list(presence["kinds"]) == list(located["kinds"])  # its own phrases, and no probes
+    assert presence["all"]["absent"] == located["absent"]
+    assert presence["all"]["present"] + presence["all"]["absent"] == located["count"]
     assert located["count"] == half_right.read_text().count('"task": "locate"')
     assert 0.4 < located["accuracy"] < 0.8
 
@@ -82,6 +152,10 @@ def test_data_of_one_s_own_is_evaluated_to_its_end(kosmos2, half_right):
         (["--seed", -1], "--seed -1 is negative"),
         (["--split", "train"], "invalid choice: 'train'"),
         (["--data", "nowhere"], "nowhere cannot be opened"),
+        (["--probes", -1], "--probes -1 is negative"),
+        (["--probes", 5, "--data", "nowhere"], "--probes is for rendered scenes"),
+        (["--min-presence", 1.5], "--min-presence 1.5 is no probability"),
+        (["--min-presence", "nan"], "--min-presence nan is no probability"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence(kosmos2, arguments, words):

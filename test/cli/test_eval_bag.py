@@ -39,6 +39,23 @@ def test_a_report_then_another_and_what_changed(bag, checkpoint, kosmos2, tmp_pa
     assert json.loads(capsys.readouterr().out)["queries"]["lost"] == []
 
 
+def test_the_threshold_says_which_phrases_get_a_box(bag, kosmos2, tmp_path):
+    found = {}
+    for least in (0, 1):
+        code, out, error = kosmos2(
+            *("eval", "bag", bag, "--out", tmp_path / str(least), "--min-presence", least, "--json")
+        )
+        assert code == 0, error
+        results = json.loads(out)
+        assert results["min_presence"] == [least]
+        figures = results["figures"]["all"]
+        found[least] = [figures["found"], figures["misses"], figures["presence"]]
+    assert found[0][:2] == [1.0, 0.0]
+    assert found[1][:2] == [0.0, 1.0]
+    assert found[0][2] == found[1][2]  # presence is told without a box, too
+    assert "its presence is below the threshold (1 for " in (tmp_path / "1/report.html").read_text()
+
+
 def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
     arguments = ["eval", "bag", str(bag), "--answers", str(bag), "--answers-topic", "/truth/grounding"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
@@ -58,6 +75,7 @@ def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
         (["--phrase", "a", "--as-labelled"], "each say what is asked: give one."),
         (["--phrase", "go home"], "`go home` names nothing to locate"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--min-presence", "2"], "--min-presence 2 is no probability: it is from 0 to 1."),
         (["--answers", "/nowhere"], "/nowhere"),
     ],
 )

@@ -1,6 +1,7 @@
 """What people are shown of an evaluation: true to its figures, and legible."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kosmos2_eval.case_sheet import GAP, SIDE, WORDS, sheet, small, surest, tile
 from kosmos2_eval.metrics import Bin
 from kosmos2_eval.scene_report import (
     plot_reliability,
+    presence_tables,
     reliability_text,
     table,
     writable,
@@ -41,6 +43,29 @@ def test_the_table_has_splits_beside_each_other_and_kinds_below():
     assert lines["phrases (absent)"] == ["4", "(1)", "0", "(0)"]
     assert "absent" not in lines  # nothing to find
     assert "ask, exact" not in lines  # nothing was asked
+
+
+def test_the_threshold_costs_what_the_table_says():
+    cases = [replace(CASES[0], presence=0.4), *CASES[1:]]
+    text = table({"standard": Evaluation(3, tuple(cases), (), 0.5).summary()})
+    [line] = [line for line in text.splitlines() if line.startswith("right, with the threshold")]
+    assert line.split()[-1] == "0.333"
+
+
+def test_the_table_of_presence_has_kinds_below_each_other():
+    names = [(0, 0.9, False), (0, 0.1, False), (1, 0.8, True), (2, 0.3, True)]
+    probes = [Case(image, "name", "[it]", (HERE,) * there, HERE, 0.5, p, 0.0) for image, p, there in names]
+    probes.append(Case(1, "", "[it]", (), HERE, 0.5, 0.9, 0.0))
+    figures = Evaluation(3, (), (), 0.5, tuple(probes)).summary(2)
+    lines = presence_tables({"far": figures, "none": {"images": 0}}).splitlines()
+    assert lines[0] == "far, 3 images: a phrase is found from a presence of 0.5"
+    rows = {line[:14].strip(): line[14:].split() for line in lines[2:5]}
+    assert rows["name"] == ["2", "0.500", "2", "0.500", "±", "0.500", "0.500"]
+    assert rows["(no kind)"] == ["1", "1.000", "0", "-", "-"]
+    assert rows["all"][:3] == ["3", "0.667", "±"]
+    assert lines[5] == "most false alarms: (no kind); most misses: name"
+    assert lines[6] == "fewer than 2 phrases in 3 images: (no kind) 0 present, 1 absent"
+    assert len(lines) == 7
 
 
 def test_the_sheet_has_the_surest_right_answers_then_the_surest_wrong_ones():

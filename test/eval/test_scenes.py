@@ -7,7 +7,16 @@ import pytest
 from kosmos2_core.boxes import Box
 from kosmos2_core.markdown import GroundedText, Phrase, parse, write
 from kosmos2_core.tasks import Ask, Caption, Describe, Locate
-from kosmos2_eval.scenes import Case, evaluate, locate_cases, reliability_of, request_of, summary
+from kosmos2_eval.scenes import (
+    Case,
+    Evaluation,
+    evaluate,
+    locate_cases,
+    reliability_of,
+    request_of,
+    right_with,
+    summary,
+)
 from kosmos2_io.records import Item, Record, Truth
 
 HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
@@ -44,7 +53,7 @@ def test_cases_are_what_the_engine_answers_however_many_at_once(engine, samples)
         view = engine.look(pixels)
         for item in record.items:
             if item.task == "locate":
-                [answer] = view.run(Locate(item.text.text))
+                [answer] = view.run(Locate(item.text.text, min_presence=0.0))
                 alone += answer.phrases
     assert len(cases) == len(alone) > 4
     for one, other in zip(cases, alone, strict=True):
@@ -108,6 +117,70 @@ def test_summary_counts_what_is_there_by_kind_and_all_by_score():
     assert figures["kinds"]["absent"]["presence"] == 0.65
     assert sum(one.count for one in reliability_of(cases)) == 4
     assert summary([])["accuracy"] is None
+
+
+def test_the_threshold_moves_presence_alone_and_not_the_figures_of_boxes(engine, samples):
+    """A phrase is asked without one: each gets its best box, from one run of the model."""
+    assert request_of(locate("[the mug](0.1,0.1,0.4,0.4)")).min_presence == 0.0
+    low, high = (evaluate(engine, samples, min_presence=least).summary() for least in (0.0, 1.0))
+    assert low["presence"]["threshold"] == 0.0
+    assert low["presence"]["all"]["misses"] == 0.0
+    assert high["presence"]["all"]["misses"] == 1.0
+    assert low["locate"].pop("accuracy_with_threshold") == low["locate"]["accuracy"]
+    assert high["locate"].pop("accuracy_with_threshold") == 0.0
+    assert low["locate"] == high["locate"]
+    default = evaluate(engine, samples).summary()
+    assert default["presence"]["threshold"] == engine.min_presence
+
+
+def test_from_the_threshold_on_a_phrase_is_found():
+    found = case(presence=0.5)
+    assert found.found_with(0.5)
+    assert not found.found_with(0.51)
+    assert not replace(found, found=None).found_with(0.0)
+
+
+def test_right_with_the_threshold_is_right_and_found():
+    cases = [
+        case(iou=0.9, presence=0.9),
+        case(iou=0.9, presence=0.3),
+        case(iou=0.2, presence=0.9),
+        case(iou=0.9, presence=0.5),
+        case(truth=(), presence=0.9),
+    ]
+    assert right_with(cases, 0.5) == 0.5
+    assert right_with(cases, 0.0) == summary(cases)["accuracy"] == 0.75
+    assert right_with(cases[-1:], 0.5) is None
+
+
+def test_presence_is_told_by_the_probes_and_boxes_by_the_other_phrases():
+    cases = (case(iou=0.9, kind="size"), case(truth=(), presence=0.9, kind="absent"))
+    probes = (
+        case(truth=(), presence=0.9, kind="name", image=0),
+        case(truth=(), presence=0.2, kind="name", image=1),
+        case(presence=0.2, kind="name", image=1),
+    )
+    figures = Evaluation(1, cases, (), 0.5, probes).summary(2)
+    assert list(figures["locate"]["kinds"]) == ["absent", "size"]
+    presence = figures["presence"]
+    assert (presence["probes"], presence["threshold"], presence["images"]) == (2, 0.5, 2)
+    assert list(presence["kinds"]) == ["name"]
+    assert (presence["all"]["false_alarms"], presence["all"]["misses"]) == (0.5, 1.0)
+    own = Evaluation(1, cases, ()).summary()["presence"]
+    assert own["probes"] is None
+    assert own["kinds"]["absent"]["false_alarms"] == 1.0
+    assert own["kinds"]["absent"]["misses"] is None
+    assert "presence" not in Evaluation(1, (), ()).summary()
+
+
+def test_probes_are_located_beside_the_samples(engine, samples):
+    pixels = samples[0][0]
+    probe = Record("0.png", (locate("[the mug]()", "name"), locate("[the can](0.1,0.1,0.4,0.4)", "name")))
+    evaluation = evaluate(engine, samples, probes=[(pixels, probe)])
+    assert evaluation.images == len(samples)
+    assert [one.kind for one in evaluation.probes] == ["name", "name"]
+    assert all(one.found for one in evaluation.probes)
+    assert evaluation.cases == evaluate(engine, samples).cases
 
 
 def test_each_task_asks_what_it_was_taught():

@@ -39,6 +39,16 @@ def test_the_share_that_is_right_counts_what_is_there_alone():
     assert found["brier"] == pytest.approx((0.1**2 + 0.9**2 + 0 + 0.9**2) / 4)
 
 
+def test_a_box_for_an_absent_phrase_is_a_false_alarm_and_none_for_a_present_one_a_miss():
+    absent = [one(truth=(), found=found, frame=frame) for frame, found in enumerate((HERE, None, None, None))]
+    present = [one(found=found, frame=frame) for frame, found in enumerate((HERE, FAR, None, HERE, HERE))]
+    found = group([*absent, *present, one(truth=None, found=None)])
+    assert found["false_alarms"] == 0.25
+    assert found["misses"] == 0.2
+    assert group(present)["false_alarms"] is None
+    assert group(absent)["misses"] is None
+
+
 def test_any_of_the_surest_boxes_counts_for_recall():
     judged = one(found=FAR)
     several = Judged(judged.query, Found((*judged.found.boxes, *[FAR] * 4, HERE), 0.9))

@@ -3,15 +3,19 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from browser import opened
-from eval_bags import image
+from eval_bags import grounded, image
 from PIL import Image
 
+from kosmos2_core.boxes import Box
+from kosmos2_eval.bag.queries import Found, Judged
 from kosmos2_eval.bag.report import verdict
 
+HERE, FAR = Box(0.1, 0.1, 0.3, 0.3), Box(0.6, 0.6, 0.9, 0.9)
 ELSEWHERE = re.compile(r"""(?:src|href|url)\s*[=(]\s*["']?\s*(?:https?:)?//""")
 
 
@@ -43,6 +47,39 @@ def test_figures_queries_and_pictures_are_those_of_the_evaluation(page, evaluate
     shown = {int(number) for number in re.findall(r'data-frame="(\d+)"', page)}
     assert shown == {int(number) for number in pictures}
     assert all(url.startswith("data:image/jpeg;base64,") for url in pictures.values())
+
+
+def test_what_no_box_means_is_said(page, evaluated, model, run, bag_of, tmp_path):
+    assert evaluated[1]["min_presence"] == [model.engine.min_presence]
+    assert f"its presence is below the threshold ({model.threshold:.3g} for tabletop-tiny)" in page
+    said = [image("/image"), grounded("/labels", "put [the mug](0.2,0.2,0.5,0.5) into [the bowl]()")]
+    strict = replace(model, min_presence=1.0)
+    results, evaluation = run(bag_of(said), tmp_path / "out", models=[strict], as_labelled=True)
+    missed, rejected = evaluation.judged[0]
+    assert (verdict(missed), verdict(rejected)) == ("missed", "rejected")
+    assert results["min_presence"] == [1.0]
+    page = (tmp_path / "out/report.html").read_text()
+    assert "its presence is below the threshold (1 for tabletop-tiny)" in page
+    assert f"no box: not found, presence {missed.presence:.2f}<br>" in page
+    assert f"no box: not found, presence {rejected.presence:.2f}, it is not there" in page
+    assert "<h3>Missed <small>in the image, without a box" in page
+
+
+def test_recorded_answers_do_not_say_their_threshold(run, sim_bag, tmp_path):
+    results, _ = run(sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", to_s=1.0)
+    assert results["min_presence"] == [None]
+    assert "its presence is below the threshold<" in (tmp_path / "report.html").read_text()
+
+
+def test_verdicts(evaluated):
+    known = evaluated[2].judged[0][0]
+
+    def of(truth, boxes):
+        return verdict(Judged(replace(known.query, truth=truth), Found(boxes, 0.5)))
+
+    assert [of((HERE,), (HERE,)), of((HERE,), (FAR,)), of((HERE,), ())] == ["right", "wrong", "missed"]
+    assert [of((), (HERE,)), of((), ())] == ["false alarm", "rejected"]
+    assert of(None, ()) == "not labelled"
 
 
 def test_words_of_a_command_are_no_markup(run, model, bag_of, tmp_path):

@@ -44,7 +44,8 @@ def test_each_phrase_is_asked_with_what_is_before_it(write_data, evaluate, peer,
         ("the red mug", [BELOW]),
     ]
     write_data([("1.jpg", CAPTION, phrases)])
-    _, ways, figures = evaluate(FLICKR30K, "val")
+    questions, ways, figures = evaluate(FLICKR30K, "val")
+    assert all(one.ours.min_presence == 0 for one in questions)  # no phrase is of an absent thing
     assert [one.boxes for one in ways["released"]] == [tuple(largest), tuple(smallest), tuple(mug)]
     assert figures["released"]["R@1"].value == pytest.approx(100 / 3)
     assert figures["released"]["R@10"].value == pytest.approx(100 / 3)

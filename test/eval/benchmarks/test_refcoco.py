@@ -39,6 +39,7 @@ def elsewhere(box):
 
 def test_boxes_are_those_of_the_release_and_the_first_counts(evaluate, boxes):
     questions, ways, figures = evaluate(REFCOCO, "testA")
+    assert all(one.ours.min_presence == 0 for one in questions)  # no expression is of an absent thing
     assert [one.boxes for one in ways["released"]] == [tuple(own) for own in boxes]
     assert figures["released"]["accuracy"].value == 50
     assert figures["released"]["accuracy"].count == 4

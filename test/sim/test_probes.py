@@ -1,0 +1,258 @@
+"""Probes of presence say what is true of an image, for each kind of phrase, and leave other items alone."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reading import AFTER, ANY, FIRST, NOUNS, ORDINAL, RELATION, SIZED, bare, fitting, meant
+from shots import shot, shots, thing
+
+from kosmos2_io.records import Record, record_of, to_json
+from kosmos2_sim.descriptions import things_of
+from kosmos2_sim.probes import KINDS, absent_relation, probes
+from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.shapes import COLOURS, MATERIALS
+
+SEEDS = 12
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    """Shots of three splits, and the probes of each."""
+    with Tabletop() as tabletop:
+        taken = [
+            tabletop.shoot(seed, split) for split in ("standard", "occluded", "far") for seed in range(SEEDS)
+        ]
+    return [(image, probes(image, 3)) for image in taken]
+
+
+def glimpsed(taken):
+    """All things of which a pixel is in the image."""
+    return [one for one in taken.things if one.box]
+
+
+def seen(taken):
+    return [one for one in taken.things if one.visible >= 0.1]
+
+
+def described(words):
+    """The noun phrases that an expression needs to fit something: its own, and those it is related to."""
+    words = bare(words)
+    if found := ORDINAL.fullmatch(words):
+        return [found["what"]]
+    if found := RELATION.fullmatch(words):
+        return [found["what"], *found["anchor"].split(" and the ")]
+    if found := AFTER.fullmatch(words):
+        return [found["what"]]
+    first, _, rest = words.partition(" ")
+    return [rest] if first in FIRST or first in SIZED else [words]
+
+
+def kind_of(words):
+    """The kind of an expression, read from its words."""
+    words = bare(words)
+    if ORDINAL.fullmatch(words):
+        return "ordinal"
+    if RELATION.fullmatch(words):
+        return "relation"
+    first = words.split()[0]
+    if AFTER.fullmatch(words) or first in FIRST:
+        return "position"
+    if first in SIZED:
+        return "size"
+    return "attribute" if " " in words else "name"
+
+
+def check_present(words, box, taken):
+    [one] = meant(words, seen(taken))
+    assert box == one.box, words
+    assert one.visible >= 0.35, words
+
+
+def check_absent(words, taken):
+    """A noun phrase in it fits nothing; what else it names is one thing."""
+    missing = [name for name in described(words) if not fitting(glimpsed(taken), name)]
+    assert len(missing) == 1, words
+    first, *anchors = described(words)
+    assert first in missing or fitting(seen(taken), first), words
+    for anchor in anchors:
+        assert anchor in missing or len(meant(anchor, seen(taken))) == 1, words
+
+
+def check(taken, item):
+    assert item.task == "locate"
+    assert item.kind in KINDS
+    for phrase in item.text.phrases:
+        words = item.text.of(phrase)
+        if item.kind != "command":
+            assert words == item.text.text
+            assert kind_of(words) == item.kind
+        if phrase.boxes:
+            check_present(words, *phrase.boxes, taken)
+        else:
+            assert phrase.boxes == ()
+            check_absent(words, taken)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(shots(), st.integers(0, 9))
+def test_what_a_probe_says_is_true(taken, seed):
+    for item in probes(replace(taken, seed=seed), 4):
+        check(taken, item)
+
+
+def test_so_it_is_of_rendered_images(rendered):
+    for taken, items in rendered:
+        for item in items:
+            check(taken, item)
+
+
+def test_no_pixel_is_of_an_absent_thing(rendered):
+    """By the mask, not by what the things say of themselves."""
+    for taken, items in rendered:
+        marks = set(np.unique(taken.mask)) - {0}
+        visible = [one for one in taken.things if one.mark in marks]
+        for item in items:
+            if item.kind not in ("name", "attribute") or item.text.phrases[0].boxes:
+                continue
+            *colour, noun = bare(item.text.text).split()
+            shapes = {one.shape for one in visible if not colour or one.colour == colour[0]}
+            assert not shapes if noun in ANY else NOUNS[noun] not in shapes
+
+
+def test_the_box_of_a_present_probe_is_around_the_pixels_of_its_thing(rendered):
+    for taken, items in rendered:
+        height, width = taken.mask.shape
+        boxes = set()
+        for mark in set(np.unique(taken.mask)) - {0}:
+            rows, columns = np.nonzero(taken.mask == mark)
+            boxes.add((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+        for item in items:
+            for phrase in item.text.phrases:
+                for box in phrase.boxes:
+                    assert tuple(round(corner) for corner in box.pixels(width, height)) in boxes
+
+
+def test_every_kind_is_probed_with_present_and_absent_phrases(rendered):
+    counts = Counter(
+        (item.kind, all(phrase.boxes for phrase in item.text.phrases))
+        for _, items in rendered
+        for item in items
+    )
+    assert set(counts) == {(kind, present) for kind in KINDS for present in (True, False)}
+    for (kind, present), count in counts.items():
+        most = 3 * len(rendered)
+        assert count == most if not present else 0.15 * most < count <= most, kind
+    assert KINDS == ("name", "attribute", "size", "position", "ordinal", "relation", "command")
+
+
+def test_names_are_bare_and_attributes_are_not(rendered):
+    for _, items in rendered:
+        for item in items:
+            *adjectives, noun = bare(item.text.text).split()
+            if item.kind == "name":
+                assert noun in NOUNS
+                assert adjectives == []
+            if item.kind == "attribute":
+                assert adjectives
+                assert set(adjectives) <= {*COLOURS, *MATERIALS}
+
+
+def test_some_absent_attributes_are_hard():
+    """The colour is in the image, and the shape is, but not together."""
+    taken = shot(thing("mug", "red", 0.2), thing("ball", "blue", 0.8))
+    words = {
+        bare(item.text.text)
+        for seed in range(20)
+        for item in probes(replace(taken, seed=seed), 4)
+        if item.kind == "attribute" and not item.text.phrases[0].boxes
+    }
+    assert {"blue mug", "red ball"} <= words
+    assert words & {"green mug", "red cone", "pink object"}
+
+
+def test_absent_relations_lack_the_thing_or_what_it_is_related_to(rendered):
+    lacking = Counter()
+    for taken, _ in rendered:
+        for item in probes(taken, 12):
+            words = item.text.text
+            if item.kind == "relation" and not item.text.phrases[0].boxes:
+                first, *_ = described(words)
+                lacking["anchor" if fitting(glimpsed(taken), first) else "thing"] += 1
+                lacking["between"] += " between " in words
+    assert lacking["anchor"] / (lacking["anchor"] + lacking["thing"]) == pytest.approx(0.25, abs=0.06)
+    assert lacking["between"] > 0
+
+
+def test_relations_need_something_to_relate_to():
+    alike = shot(thing("mug", "red", 0.2), thing("mug", "red", 0.8))
+    words = [one.words for one in absent_relation(things_of(alike), np.random.default_rng(0))]
+    assert words
+    assert all(fitting(alike.things, described(one)[0]) for one in words)  # only the anchor can be absent
+
+
+def test_nothing_is_absent_of_which_a_pixel_is_seen():
+    taken = shot(thing("mug"), thing("ball", "blue", visible=0.02))
+    words = {
+        described(item.text.of(phrase))[0]
+        for seed in range(20)
+        for item in probes(replace(taken, seed=seed), 6)
+        for phrase in item.text.phrases
+        if not phrase.boxes and kind_of(item.text.of(phrase)) != "relation"
+    }
+    assert not {"ball", "sphere", "blue ball", "blue object"} & words
+    assert {"red ball", "blue mug"} <= words
+
+
+def test_absent_commands_have_an_absent_phrase_and_often_a_present_one(rendered):
+    forms = Counter()
+    for _, items in rendered:
+        for item in items:
+            if item.kind == "command":
+                forms[tuple(bool(phrase.boxes) for phrase in item.text.phrases)] += 1
+    assert set(forms) == {(True,), (False,), (True, True), (True, False), (False, True), (False, False)}
+    kinds = Counter(
+        kind_of(item.text.of(phrase))
+        for _, items in rendered
+        for item in items
+        for phrase in item.text.phrases
+        if item.kind == "command" and not phrase.boxes
+    )
+    assert set(kinds) >= {"attribute", "size", "position", "relation"}
+
+
+def test_a_shot_has_the_same_probes_at_every_call_and_more_where_more_are_wanted(rendered):
+    for taken, items in rendered[:6]:
+        assert probes(taken, 3) == items
+        fewer = probes(taken, 1)
+        assert set(fewer) < set(items)
+        assert max(Counter((item.kind, bool(item.text.phrases[0].boxes)) for item in fewer).values()) <= 2
+        many = probes(taken, 60)
+        assert len(set(many)) == len(many)
+    assert probes(rendered[0][0], 3) != probes(replace(rendered[0][0], seed=99), 3)
+
+
+def test_only_the_given_shapes_are_said_to_be_absent():
+    taken = shot(thing("mug"), thing("mug", "blue", 0.2))
+    texts = " ".join(item.text.text for item in probes(taken, 20, ("mug", "hammer")))
+    words = set(re.findall(r"[a-z]+", texts))
+    assert "hammer" in words
+    assert not {"egg", "ball", "banana", "sphere", "box"} & words
+
+
+def test_an_image_of_nothing_has_absent_probes_alone():
+    items = probes(shot(), 2)
+    assert {item.kind for item in items} == set(KINDS) - {"relation"}
+    assert not any(phrase.boxes for item in items for phrase in item.text.phrases)
+
+
+def test_probes_are_records(rendered):
+    for _, items in rendered[:6]:
+        again = record_of(to_json(Record("image.jpg", items)))
+        assert [(item.kind, item.text.text) for item in again.items] == [
+            (item.kind, item.text.text) for item in items
+        ]
