@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     PROCESSED = "processed"  # its answer was published
     REPLACED = "replaced"  # a newer one came before the model was free
     REJECTED = "rejected"  # no image that can be used
-    EXPIRED = "expired"  # too old, or for a command that no longer stands
+    EXPIRED = "expired"  # too old, or the command was withdrawn
     FAILED = "failed"  # the model or the publishing raised an error
 
 

@@ -21,6 +21,7 @@ from kosmos2_ros.queries import GRACE_S, Queries
 from kosmos2_ros.ros_messages import ANSWERS
 from kosmos2_ros.worker import Query, Result, timeout_error
 
+DIALOGUE_TEXTS = 16  # a dialogue may be as long as so many texts
 CANCELS_S = 0.02  # how often to look for a cancel while nothing is said
 Turns = tuple[tuple[str, str], ...]
 
@@ -36,10 +37,15 @@ class Conversation:
         except Exception as error:  # the border of the node: whoever asked gets an answer
             result.error, result.message = self._queries.reason(error)
             goal.canceled() if goal.is_cancel_requested else goal.abort()
+        finally:
+            # rclpy keeps the goal, and so its texts, for 15 minutes.
+            goal.request.text = goal.request.dialogue = ""
         return result
 
     def _answer(self, goal: Any, result: Any) -> None:
-        asked, session = goal.request, self._queries.session()
+        asked, session, options = goal.request, self._queries.session(), self._queries.options()
+        options.check_text(asked.text)
+        options.check_text(asked.dialogue, DIALOGUE_TEXTS)
         turns = turns_of(asked.dialogue)
         chat = Chat(asked.text, turns, asked.ground)
         query = self._queries.query(asked, lambda width, height: chat)

@@ -154,8 +154,8 @@ def rows(asked: str, frame: Any, solids: Any, took_s: float) -> Iterator[str]:
     places = {one.id: one.bbox.center.position for one in solids.detections} if solids else {}
     took = f"{took_s * 1000:.0f} ms"
     for index, phrase in enumerate(frame.phrases):
-        box, score, place = "not there", f"{phrase.presence:.2f}", ""
-        if phrase.boxes and phrase.presence >= 0.5:
+        box, score, place = "not found", f"{phrase.presence:.2f}", ""
+        if phrase.boxes:
             best = phrase.boxes[0]
             box = f"{best.x_min:.0f},{best.y_min:.0f} {best.x_max:.0f},{best.y_max:.0f}"
             score = f"{best.score:.2f}"

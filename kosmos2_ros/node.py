@@ -51,6 +51,7 @@ from kosmos2_ros.worker import Command, Limits, Model, Result, Worker
 NAME = "grounding"
 STOP_S = 1.0  # for the worker to end
 DIAGNOSED_S = 0.5
+NEWEST = 1  # depth of the command topic: an older command that was not heard yet is of no use
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 Load = Callable[[Options], Model]
@@ -110,7 +111,7 @@ class GroundingNode(LifecycleNode):
         )
         heard = guarded(self.get_logger(), self._hear_command)
         self.create_subscription(
-            String, "~/command", heard, 10, callback_group=MutuallyExclusiveCallbackGroup()
+            String, "~/command", heard, NEWEST, callback_group=MutuallyExclusiveCallbackGroup()
         )
 
     def _watch(self) -> None:
@@ -168,7 +169,7 @@ class GroundingNode(LifecycleNode):
         self.get_logger().info(f"loading {options.model} ...")
         model = self._load(options)
         blank = np.zeros((64, 64, 3), np.uint8)
-        model.run([([blank], LocateRequest("the object"))])
+        model.run([([blank], LocateRequest("the object", min_presence=0.0))])  # warm up, boxes too
         self._model = model
         self._transforms = transforms_of(self)
         self._transforms.listen()
@@ -249,11 +250,14 @@ class GroundingNode(LifecycleNode):
             self.options = options_of(vars(before) | {one.name: one.value for one in parameters})
             if session := self._session:
                 session.worker.limits = limits_of(self.options)
-            if self.options.request() != before.request() or any(one.name == "command" for one in parameters):
+            if self.options.request() != before.request():
                 self._take_command()
 
     def _hear_command(self, message: String) -> None:
-        """As the parameter, so that whoever asks sees what stands."""
+        """Set the parameter `command`. Planners publish the same command again and again: that changes
+        nothing."""
+        if message.data == self.options.command:
+            return
         [result] = self.set_parameters([Parameter("command", value=message.data)])
         if not result.successful:
             self.get_logger().warning(f"the command is not taken: {result.reason}")
@@ -300,9 +304,18 @@ class GroundingNode(LifecycleNode):
         if self._transforms:
             self._transforms.clear()
 
+    def _threshold(self) -> float:
+        """The presence threshold in force: the parameter's, or the checkpoint's; NaN without a model."""
+        given = self.options.min_presence
+        return given if given >= 0 else float(getattr(self._model, "min_presence", "nan"))
+
     def _diagnose(self, _: object) -> None:
         head = ROS.header(self._now_ns(), "")
-        about = {"model": self.options.model, "device": str(getattr(self._model, "device", "none"))}
+        about = {
+            "model": self.options.model,
+            "device": str(getattr(self._model, "device", "none")),
+            "min_presence": self._threshold(),
+        }
         worker = self._session.worker if self._session else None
         cameras = list(self._cameras.values())
         self._diagnostics.publish(self._health.report(head, self._state, about, worker, cameras))

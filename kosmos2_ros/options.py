@@ -52,8 +52,19 @@ class Options:
     command: str = _told(
         "", "what to locate in every frame: `put [the red mug] into [the bowl]`; empty: nothing"
     )
-    max_boxes: int = _told(1, "boxes of each phrase, best first", 1, 100)
+    max_text_bytes: int = _told(
+        4096, "Longest text of a command, request or question, in bytes of UTF-8.", 1, 1_000_000
+    )
+    max_phrases: int = _told(32, "Most phrases that one command or request may ask for.", 1, 1000)
+    max_boxes: int = _told(1, "Most boxes of each phrase, each of another object, best first.", 1, 100)
     min_score: float = _told(0.0, "boxes below this probability are left out", 0.0, 1.0)
+    min_presence: float = _told(
+        -1.0,
+        "A phrase whose presence is lower gets no box: it was not found. Below 0: the checkpoint's own"
+        " threshold, from calibration.json, else 0.5. 0: every phrase gets its best box.",
+        -1.0,
+        1.0,
+    )
     zoom: bool = _told(False, "look a second time, closer: slower, better for small things")
     max_frame_age_s: float = _told(5.0, "older frames are not used; 0: any are", 0.0, 3600.0)
     max_rate_hz: float = _told(
@@ -91,12 +102,40 @@ class Options:
 
     def request(self) -> Locate | None:
         """What the command asks of every frame."""
-        return self.locate(self.command) if self.command.strip() else None
+        if not self.command.strip():
+            return None
+        return self.locate(self.command, self.max_boxes, self.min_score, self.zoom)
 
-    def locate(self, text: str) -> Locate:
-        asked = Locate(text, self.max_boxes, self.min_score, zoom=self.zoom, splitter=split)
-        asked.grounded()  # says now what is wrong with it
-        return asked
+    def locate(self, text: str, max_boxes: int, min_score: float, zoom: bool) -> Locate:
+        """A request that keeps the limits on text. InputError: what is wrong with it."""
+        self.check_text(text)
+        request = Locate(
+            text,
+            max_boxes,
+            min_score,
+            zoom=zoom,
+            splitter=split,
+            min_presence=self.min_presence if self.min_presence >= 0 else None,
+        )
+        count = len(request.grounded().phrases)
+        if count > self.max_phrases:
+            raise InputError(
+                f"the text has {count} phrases, more than max_phrases ({self.max_phrases}): ask for fewer at"
+                " once, or raise the parameter."
+            )
+        return request
+
+    def check_text(self, text: str, factor: int = 1) -> None:
+        """InputError: a text from outside is longer than allowed, before anything is made of it.
+
+        Args:
+            factor: how many times `max_text_bytes` this text may have.
+        """
+        most = factor * self.max_text_bytes
+        if len(text) > most or len(text.encode("utf-8", "replace")) > most:
+            raise InputError(
+                f"the text has more than {most:,} bytes (max_text_bytes): shorten it, or raise the parameter."
+            )
 
 
 FIXED = frozenset(one.name for one in fields(Options) if one.metadata["fixed"])

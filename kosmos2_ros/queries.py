@@ -13,7 +13,7 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Ask, Caption, Describe, Locate, Request
+from kosmos2_core.tasks import Ask, Caption, Describe, Request
 from kosmos2_io.encodings import Fallback, check
 from kosmos2_ros.camera import stamp_ns
 from kosmos2_ros.codes import Code, QueryError
@@ -48,7 +48,7 @@ class Queries:
         logger: Any,
         fallback: Fallback | None = None,
     ) -> None:
-        self._options, self._session, self._logger = options, session, logger
+        self.options, self._session, self._logger = options, session, logger
         self._fallback = fallback
         self._numbers = itertools.count(1)
 
@@ -77,9 +77,9 @@ class Queries:
         return int(Code.MODEL_ERROR), said(error)
 
     def _locate(self, request: Any, response: Any) -> None:
-        text = Locate(request.text, request.max_boxes or 1, _share(request.min_score), zoom=request.zoom)
-        text.grounded()  # says at once what is wrong with it
-        result, name = self._answered(request, lambda width, height: text)
+        options = self.options()
+        asked = options.locate(request.text, request.max_boxes or 1, request.min_score, request.zoom)
+        result, name = self._answered(request, lambda width, height: asked)
         replies = self.session().replies
         response.frame = replies.frame(result, name)
         response.detections = replies.detections(result, name)
@@ -95,6 +95,8 @@ class Queries:
         response.frame = self._frame(*self._answered(request, about))
 
     def _ask(self, request: Any, response: Any) -> None:
+        self.options().check_text(request.question)
+
         def about(width: int, height: int) -> Request:
             return Ask(request.question, _region(request.region, width, height), request.ground)
 
@@ -124,7 +126,7 @@ class Queries:
 
     def query(self, request: Any, about: Sized) -> Query:
         """What any of the services and the action is asked, without what it is about."""
-        options = self._options()
+        options = self.options()
         deadline_s = time.monotonic() + (_seconds(request.timeout) or options.query_timeout_s)
         image = getattr(request, "image", None)
         camera = _named(request.camera, options.cameras)
@@ -156,12 +158,6 @@ def _seconds(duration: Any) -> float:
     if duration.sec < 0:
         raise InputError(f"the timeout is {duration.sec} s: give 0 for the node's own, or more.")
     return float(duration.sec + duration.nanosec / 1e9)
-
-
-def _share(score: float) -> float:
-    if not 0 <= score <= 1:  # NaN fails too
-        raise InputError(f"min_score is {score:g}: it is from 0 to 1.")
-    return score
 
 
 def _region(region: Any, width: int, height: int) -> Box | None:

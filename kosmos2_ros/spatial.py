@@ -50,11 +50,13 @@ class Spatial:
         """QueryError: there is no depth, or no transform, at the image's stamp."""
         options = self._options()
         frame = result.frame
+        target = options.target_frame or frame.message.header.frame_id
+        header = ROS.header(frame.stamp_ns, target)
+        if not any(phrase.boxes for phrase in result.answer.phrases):  # nothing that depth could tell
+            return Placed(header, tuple(() for _ in result.answer.phrases))
         try:
             view = self._view(result, options)
-            source = frame.message.header.frame_id
-            target = options.target_frame or source
-            pose = self._pose(target, source, frame.stamp_ns, options)
+            pose = self._pose(target, frame.message.header.frame_id, frame.stamp_ns, options)
         except TransformError as error:
             raise QueryError(Code.NO_TRANSFORM, str(error)) from None
         except InputError as error:
@@ -69,7 +71,7 @@ class Spatial:
             return Box3D(found.centre_m, found.extent_m, found.quaternion_xyzw, found.covariance)
 
         solids = tuple(tuple(solid(box) for box in one.boxes) for one in result.answer.phrases)
-        return Placed(ROS.header(frame.stamp_ns, target), solids)
+        return Placed(header, solids)
 
     def _view(self, result: Result, options: Options) -> DepthView:
         frame = result.frame

@@ -1,8 +1,10 @@
-"""The thread that owns the model. Its loop: a query first, then a piece of a dialogue, then frames.
+"""The thread that owns the model. Its loop: a query first, then a token of a dialogue or a part of a batch.
 
 Callbacks only leave things here: frames in mailboxes, queries in a bounded queue, the command. All frames
-that wait are one batch, so cameras share the model and none is served twice before another is served once.
-No rclpy here.
+that wait become one batch, so cameras share the model and none is served twice before another is served
+once. A batch is done in parts, so that queries and dialogues do not wait for the whole of it. It belongs to
+the command that it began with: its results are published under that command's id, even if the command has
+changed meanwhile; the next batch belongs to the newest command. No rclpy here.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from kosmos2_core.box_search import Parts
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, Kosmos2Error, ModelError
 from kosmos2_core.image import Pixels
@@ -27,12 +30,14 @@ from kosmos2_ros.mailbox import Frame, Mailbox
 PLAIN = Decoding()
 MAX_TALKS = 4  # dialogues at a time
 RECENT = 256  # results that latencies are told of
+WITHDRAWN = "the command was withdrawn meanwhile"
 
 
 class Model(Protocol):
     """What the worker needs of `kosmos2_core.engine.Engine`."""
 
     def run(self, jobs: list[Any], decoding: Decoding) -> list[Answer]: ...
+    def locate_in_parts(self, jobs: list[Any]) -> Parts[list[Answer]]: ...
     def stream(self, seen: list[Pixels], request: Any, decoding: Decoding) -> Iterator[Answer]: ...
 
 
@@ -90,6 +95,17 @@ class Talk:
     spent_ns: int = 0
 
 
+@dataclass(eq=False)
+class Batch:
+    """The newest frames of all cameras, which are being grounded for one command."""
+
+    command: Command
+    seen: list[tuple[Frame, Pixels]]
+    parts: Parts[list[Answer]]
+    began_s: float
+    spent_ns: int = 0
+
+
 class Worker:
     """publish: called with each stream result, in this thread. to_rgb: a message's pixels. now_ns: the
     clock that frames are stamped by. report: told what an unexpected error was. look: told of each frame
@@ -112,6 +128,7 @@ class Worker:
         self._command: Command | None = None
         self._queries: deque[Query] = deque()
         self._talks: deque[Talk] = deque()
+        self._batch: Batch | None = None
         self._due_s = dict.fromkeys(cameras, 0.0)  # when each camera's next result may be
         self._talked = False
         self._stopping = False
@@ -191,6 +208,8 @@ class Worker:
             self._busy_since = time.monotonic()
             work()
             self._busy_since = None
+        if self._batch:
+            self._drop(self._batch, Outcome.EXPIRED, "the node was deactivated")
 
     def _wait_for_work(self) -> Callable[[], None] | None:
         """None: stop."""
@@ -208,7 +227,7 @@ class Worker:
         self._talked = not self._talked and bool(self._talks)
         if self._talked:
             return self._talk
-        return self._batch() or (self._talk if self._talks else None)
+        return self._next_part() or self._new_batch() or (self._talk if self._talks else None)
 
     def _next_s(self) -> float | None:
         """In how many seconds to look again, if nothing comes: a deadline, or a camera's turn."""
@@ -327,7 +346,12 @@ class Worker:
 
     # Frames.
 
-    def _batch(self) -> Callable[[], None] | None:
+    def _next_part(self) -> Callable[[], None] | None:
+        """The next part of the batch that was begun."""
+        batch = self._batch
+        return (lambda: self._continue(batch)) if batch else None
+
+    def _new_batch(self) -> Callable[[], None] | None:
         """All frames that wait and are due."""
         command = self._command
         if command is None:
@@ -335,24 +359,54 @@ class Worker:
         now_s = time.monotonic()
         ready = [name for name, box in self.cameras.items() if box.waiting and self._due_s[name] <= now_s]
         frames = [frame for name in ready if (frame := self.cameras[name].take())]
-        return (lambda: self._ground(frames, command)) if frames else None
+        return (lambda: self._begin_batch(frames, command)) if frames else None
 
-    def _ground(self, frames: list[Frame], command: Command) -> None:
+    def _begin_batch(self, frames: list[Frame], command: Command) -> None:
         seen = [(frame, pixels) for frame in frames if (pixels := self._pixels(frame)) is not None]
-        if not seen:
+        if seen:
+            parts = self.model.locate_in_parts([([pixels], command.request) for _, pixels in seen])
+            self._batch = Batch(command, seen, parts, time.monotonic())
+            self._continue(self._batch)
+
+    def _continue(self, batch: Batch) -> None:
+        """Do one part of a batch; publish its results after the last."""
+        if self._command is None:
+            self._drop(batch, Outcome.EXPIRED, WITHDRAWN)
             return
-        began_s = time.monotonic()
+        began_ns = time.perf_counter_ns()
         try:
-            answers, spent_ns = self._run([([pixels], command.request) for _, pixels in seen], PLAIN)
+            next(batch.parts)
+        except StopIteration as done:
+            batch.spent_ns += time.perf_counter_ns() - began_ns
+            self._finish(batch, done.value)
         except Exception as error:  # whatever it was, the next frames are tried
-            self._report(error)
-            for frame, _ in seen:
-                self._settle(frame, Outcome.FAILED, type(error).__name__)
+            self._fail(batch, error)
+        else:
+            batch.spent_ns += time.perf_counter_ns() - began_ns
+
+    def _finish(self, batch: Batch, answers: list[Answer]) -> None:
+        try:
+            for answer in answers:
+                _check_finite(answer)
+        except ModelError as error:
+            self._fail(batch, error)
             return
-        for (frame, pixels), answer in zip(seen, answers, strict=True):
-            self._deliver(Result(frame, pixels, answer, spent_ns, command))
+        self._batch = None
+        for (frame, pixels), answer in zip(batch.seen, answers, strict=True):
+            self._deliver(Result(frame, pixels, answer, batch.spent_ns, batch.command))
             if self.limits.max_rate_hz > 0:
-                self._due_s[frame.camera] = began_s + 1 / self.limits.max_rate_hz
+                self._due_s[frame.camera] = batch.began_s + 1 / self.limits.max_rate_hz
+
+    def _fail(self, batch: Batch, error: Exception) -> None:
+        self._report(error)
+        self._drop(batch, Outcome.FAILED, type(error).__name__)
+
+    def _drop(self, batch: Batch, outcome: Outcome, reason: str) -> None:
+        """End a batch without results."""
+        self._batch = None
+        batch.parts.close()
+        for frame, _ in batch.seen:
+            self._settle(frame, outcome, reason)
 
     def _pixels(self, frame: Frame) -> Pixels | None:
         """None: not used, and settled."""
@@ -371,8 +425,8 @@ class Worker:
 
     def _deliver(self, result: Result) -> None:
         frame = result.frame
-        if self._command is not result.command:
-            self._settle(frame, Outcome.EXPIRED, "the command changed meanwhile")
+        if self._command is None:
+            self._settle(frame, Outcome.EXPIRED, WITHDRAWN)
         elif self._too_old(frame):
             self._settle(frame, Outcome.EXPIRED, "too old when it was answered")
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from robot import IMAGES, PATIENCE_S
@@ -64,6 +65,12 @@ def until(true, what="it"):
     while not true():
         assert time.monotonic() < end_s, f"{what} did not come"
         time.sleep(0.002)
+
+
+def resident_kib(process="self"):
+    """Memory of a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
 
 
 def stamp_ns(message):

@@ -34,6 +34,11 @@ class Sleeper:
         time.sleep(INFERENCE_S)
         return [answer("the mug") for _ in jobs]
 
+    def locate_in_parts(self, jobs):
+        answers = self.run(jobs)
+        yield
+        return answers
+
 
 def serve() -> None:
     from rclpy.parameter import Parameter

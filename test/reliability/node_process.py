@@ -6,7 +6,7 @@ python node_process.py LOAD_S RUN_S --ros-args ...
 import sys
 import time
 
-from stand_in import answer
+from stand_in import InParts, answer
 
 from kosmos2_ros.grounding import started
 from kosmos2_ros.node import GroundingNode
@@ -15,7 +15,7 @@ from kosmos2_ros.process import run
 LOAD_S, RUN_S = map(float, sys.argv[1:3])
 
 
-class Sleeper:
+class Sleeper(InParts):
     """Warmed up at once; then it takes its time."""
 
     warm = False

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # 
 from robot import PATIENCE_S  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
-from traffic import books_of, meet, settled, stamp_ns, traffic, until  # noqa: E402
+from traffic import books_of, meet, resident_kib, settled, stamp_ns, traffic, until  # noqa: E402
 
 from kosmos2_core.boxes import Box  # noqa: E402
 from kosmos2_ros.codes import Code  # noqa: E402
@@ -120,11 +119,6 @@ def test_overload(serve, robot, model, count, record_property):
     assert done >= count(0.95, 0)
     assert grown_mib <= count(5, 50)
     assert max(waits_s) <= count(2 * inference_s + 0.05, PATIENCE_S)
-
-
-def resident_kib():
-    about = Path("/proc/self/status").read_text()
-    return int(about.split("VmRSS:")[1].split()[0])
 
 
 def seconds_of(duration):

@@ -4,78 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
+from processes import PATIENCE_S, process
 from traffic import stamp_ns, traffic
 
-HERE, SHARED = Path(__file__).parent, Path("/dev/shm")
-PATIENCE_S = 120.0
 LONG_S = 600.0
 MUG = ("--ros-args", "-p", "command:=the mug")
-
-
-class Process:
-    def __init__(self, script, *arguments):
-        environ = os.environ | {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-        command = [sys.executable, str(HERE / script), *map(str, arguments)]
-        self._before = set(SHARED.iterdir())
-        self.popen = subprocess.Popen(
-            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self._patience = threading.Timer(PATIENCE_S, self.popen.kill)
-        self._patience.start()
-
-    def wait(self, word):
-        """Until it says that; when that was."""
-        assert any(line.strip() == word for line in self.popen.stdout), f"it ended and never said {word}"
-        return time.monotonic()
-
-    def send(self, number):
-        """Its exit status, and the seconds until it was gone."""
-        began_s = time.monotonic()
-        self.popen.send_signal(number)
-        status = self.popen.wait()
-        return status, time.monotonic() - began_s
-
-    def kill(self):
-        """As a crash; when that was. What it leaves in the shared memory is taken away."""
-        held = self._shared() - self._before
-        self.popen.kill()
-        self.popen.wait()
-        killed_s = time.monotonic()
-        self._patience.cancel()
-        self.popen.stdout.close()
-        for file in held:
-            file.unlink(missing_ok=True)
-        return killed_s
-
-    def _shared(self):
-        """Files in memory that it holds now: mapped or locked. None, once it has ended."""
-        about = Path("/proc", str(self.popen.pid))
-        with suppress(OSError):
-            files = [os.readlink(one) for one in (about / "fd").iterdir()]
-            files += [line.split()[-1] for line in (about / "maps").read_text().splitlines() if "/" in line]
-            return {Path(one) for one in files if one.startswith(f"{SHARED}/")}
-        return set()
-
-
-@contextmanager
-def process(script, *arguments):
-    one = Process(script, *arguments)
-    try:
-        yield one
-    finally:
-        one.kill()
-
 
 # Rows 16 and 17.
 

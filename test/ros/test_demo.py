@@ -45,7 +45,7 @@ def test_it_shows_the_main_job_and_leaves_nothing_running(tmp_path):
     lines = done.stdout.splitlines()
     for text in COMMANDS:
         assert any(line.startswith("command: " + text[:20]) for line in lines)
-    missing = [line for line in lines if "not there" in line]
+    missing = [line for line in lines if "not found" in line]
     assert [ABSENT in line for line in missing] == [True], done.stdout
     pictures = [np.asarray(Image.open(tmp_path / f"command-{number}.png")) for number in (1, 2, 3)]
     assert all(picture.shape == (480, 640, 3) for picture in pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -76,6 +77,98 @@ def test_a_new_command_takes_the_place_of_the_old_and_an_empty_one_stops(serve, 
     robot.show()
     assert robot.call("locate", text="the bowl").error == Code.OK
     assert len(model.jobs) == asked + 1, "the service's, not the stream's"
+
+
+def test_the_same_command_again_changes_nothing(serve, robot):
+    node = serve(command="the mug")
+    robot.show()
+    assert robot.wait("grounding").command_id == "1"
+    current = node._session.worker.command
+    events = []
+    node.add_post_set_parameters_callback(events.append)
+    for _ in range(3):
+        robot.command("the mug")
+    node.set_parameters([Parameter("command", value="the mug")])
+    robot.command("the bowl")  # heard after them
+    while node.options.command != "the bowl":
+        time.sleep(0.01)
+    assert len(events) == 2, "a repeated command is not even a parameter that is set"
+    both = [Parameter("command", value="the mug"), Parameter("max_boxes", value=3)]
+    assert node.set_parameters_atomically(both).successful
+    assert node._session.worker.command.id == "3"
+    assert node._session.worker.command is not current
+
+
+def test_an_equal_request_keeps_its_id_whatever_else_is_set(serve):
+    node = serve(command="the mug")
+    current = node._session.worker.command
+    same = [Parameter("command", value="the mug"), Parameter("max_rate_hz", value=30.0)]
+    assert node.set_parameters_atomically(same).successful
+    assert node._session.worker.command is current
+
+
+LONG = "the mug and " * 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (LONG, "the text has more than 4,096 bytes (max_text_bytes)"),
+        ("é" * 2049, "the text has more than 4,096 bytes (max_text_bytes)"),
+        ("a mug;" * 33, "the text has 33 phrases, more than max_phrases (32)"),
+    ],
+)
+def test_too_long_a_text_is_refused_by_every_way_in(serve, robot, text, sentence):
+    node = serve(command="the mug")
+    robot.show()
+    robot.wait("grounding")
+    [result] = node.set_parameters([Parameter("command", value=text)])
+    assert not result.successful
+    assert sentence in result.reason
+    robot.command(text)
+    located = robot.call("locate", text=text)
+    assert (located.error, located.message[: len(sentence)]) == (Code.BAD_REQUEST, sentence)
+    if "phrases" not in sentence:
+        asked = robot.call("ask", question=text)
+        assert (asked.error, asked.message[: len(sentence)]) == (Code.BAD_REQUEST, sentence)
+    assert node.options.command == "the mug"
+
+
+def test_the_limits_on_text_are_parameters(serve, robot):
+    node = serve(command="the mug", max_text_bytes=20, max_phrases=2)
+    robot.show()
+    assert robot.call("locate", text="a mug; a bowl; a can").error == Code.BAD_REQUEST
+    assert robot.call("locate", text="a mug; a bowl").error == Code.OK
+    [result] = node.set_parameters([Parameter("max_text_bytes", value=3)])
+    assert not result.successful, "the current command would be too long"
+    node.set_parameters([Parameter("max_phrases", value=3)])
+    assert robot.call("locate", text="a mug; a bowl; a can").error == Code.OK
+
+
+def test_a_dialogue_too_long_is_refused(serve, robot):
+    serve()
+    turns = json.dumps([["what?", "that " * 14_000]])
+    for fields in ({"text": LONG}, {"text": "what?", "dialogue": turns}):
+        goal = robot.result(robot.converse.send_goal_async(Converse.Goal(**fields)))
+        result = robot.result(goal.get_result_async()).result
+        assert result.error == Code.BAD_REQUEST
+        assert "max_text_bytes" in result.message
+
+
+def test_without_a_box_an_empty_array_in_3d_needs_no_depth(serve, robot, model):
+    """Looked for and not found: that is known without depth and transforms."""
+    serve(command="the unicorn", target_frame="world")
+    model.boxes = ()
+    robot.listen_3d()
+    robot.show()
+    robot.wait("grounding")
+    sent = robot.show()
+    found = robot.wait("detections_3d", lambda one: one.header.stamp == sent.header.stamp)
+    assert (found.header.frame_id, len(found.detections)) == ("world", 0)
+    response = robot.call("locate", text="the unicorn", want_3d=True)
+    assert (response.error, response.message) == (Code.OK, "")
+    assert len(response.detections.detections) == len(response.detections_3d.detections) == 0
+    assert response.frame.phrases[0].presence > 0
 
 
 def test_a_command_that_makes_no_sense_leaves_the_old_one(serve, robot):

@@ -177,18 +177,85 @@ def test_a_rate_limit_is_each_camera_s_own():
         assert desk.boxes["left"].waiting
 
 
-def test_a_result_for_a_command_that_changed_is_not_published():
+def test_a_running_batch_is_published_for_its_own_command_and_the_newest_command_is_next():
     with Desk(StandIn(open_=False)) as desk:
         desk.worker.command = MUG
         desk.frame(0)
         desk.model.wait()
-        desk.worker.command = Command("2", Locate("the bowl"))
-        desk.model.let.release(2)
+        for number in (2, 3, 4):
+            desk.worker.command = Command(str(number), Locate("the bowl"))
         desk.frame(1)
-        assert desk.wait(1) == [1]
-        assert desk.published[0].command.id == "2"
+        desk.model.let.release(2)
+        assert desk.wait(2) == [0, 1]
+        assert [result.command.id for result in desk.published] == ["1", "4"]
+        assert [result.answer.text for result in desk.published] == ["the mug", "the bowl"]
         books = desk.settled()
-    assert books.reasons == {"expired: the command changed meanwhile": 1}
+    assert books.outcomes["processed"] == 2
+
+
+def test_a_result_for_a_withdrawn_command_is_not_published():
+    with Desk(StandIn(open_=False)) as desk:
+        desk.worker.command = MUG
+        desk.frame(0)
+        desk.model.wait()
+        desk.worker.command = None
+        desk.model.let.release()
+        books = desk.settled()
+    assert desk.published == []
+    assert books.reasons == {"expired: the command was withdrawn meanwhile": 1}
+
+
+class InThreeParts(StandIn):
+    """Asks for leave before each part of a batch."""
+
+    def locate_in_parts(self, jobs):
+        for _ in range(2):
+            self.pass_(jobs)
+            yield
+        return self.run(jobs)
+
+
+def test_a_query_does_not_wait_for_the_rest_of_a_batch():
+    with Desk(InThreeParts(open_=False)) as desk:
+        desk.worker.command = MUG
+        desk.frame(0)
+        desk.model.wait()
+        asked = query()
+        desk.worker.ask(asked)
+        desk.model.let.release(2)  # the first part, and the query
+        assert asked.future.result(PATIENCE_S).answer.text == "the bowl"
+        assert desk.published == []
+        desk.model.let.release(2)
+        assert desk.wait(1) == [0]
+    assert [jobs[0][1].text for jobs in desk.model.jobs] == ["the mug", "the bowl", "the mug", "the mug"]
+
+
+def test_a_withdrawn_command_ends_a_batch_after_its_part():
+    with Desk(InThreeParts(open_=False)) as desk:
+        desk.worker.command = MUG
+        desk.frame(0)
+        desk.model.wait()
+        desk.worker.command = None
+        desk.model.let.release()
+        assert desk.settled().reasons == {"expired: the command was withdrawn meanwhile": 1}
+    assert len(desk.model.jobs) == 1
+
+
+def test_a_batch_that_was_begun_is_accounted_for_when_the_worker_stops():
+    desk = Desk(InThreeParts(open_=False))
+    with desk:
+        desk.worker.command = MUG
+        desk.frame(0)
+        desk.model.wait()
+        stopping = threading.Thread(target=desk.worker.stop, args=(PATIENCE_S,))
+        stopping.start()
+        while desk.worker.command:
+            time.sleep(0.001)
+        desk.model.let.release()
+        stopping.join(PATIENCE_S)
+    books = desk.books()
+    assert (books.in_flight, books.residual) == (0, 0)
+    assert books.reasons == {"expired: the node was deactivated": 1}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -405,7 +472,8 @@ def test_a_dialogue_streams_while_frames_are_grounded():
         desk.wait(2)
     assert heard == ["a", "a b", "a b c", "a b c"]
     kinds = [type(jobs[0][1]).__name__ for jobs in desk.model.jobs]
-    assert kinds[:3] == ["Locate", "Chat", "Locate"], "by turns"
+    # By turns: the first batch has two parts, of which the model sees the first.
+    assert kinds[:4] == ["Locate", "Chat", "Chat", "Locate"]
 
 
 def test_a_cancelled_dialogue_ends_within_one_token():
