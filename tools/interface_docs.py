@@ -44,7 +44,7 @@ nothing was found |
 only where there is depth |
 | out | `~/<cam>/annotated` | `sensor_msgs/msg/Image` | the image with its boxes, while somebody looks |
 | out | `~/<cam>/markers` | `visualization_msgs/msg/MarkerArray` | the 3D boxes, while somebody looks |
-| out | `/diagnostics` | `diagnostic_msgs/msg/DiagnosticArray` | once a second: the model, and each camera |
+| out | `/diagnostics` | `diagnostic_msgs/msg/DiagnosticArray` | twice a second: the model, and each camera |
 """
 SERVED = """\
 ## Services and the action
