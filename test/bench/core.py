@@ -19,7 +19,7 @@ import transformers
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "test"))
+sys.path.insert(0, str(ROOT / "test/support"))
 
 from peer import make_processor  # noqa: E402
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration  # noqa: E402

@@ -30,7 +30,7 @@ def run(what, number, folder):
         [sys.executable, __file__, what, str(number), str(folder)],
         capture_output=True,
         text=True,
-        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS="1"),
+        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1] / "support"), OMP_NUM_THREADS="1"),
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -23,7 +23,9 @@ PATIENCE_S = 30.0
 
 @pytest.fixture(scope="module")
 def echo():
-    environ = os.environ | {"PYTHONPATH": f"{ROOT / 'test'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environ = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'test/support'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    }
     command = [sys.executable, str(ROOT / "test/ros/echo_process.py"), *NAMES]
     with subprocess.Popen(command, env=environ) as process:
         yield

@@ -12,7 +12,7 @@ from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
 
 from kosmos2_core.boxes import Box
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "models/tabletop-tiny"
 GROUP = re.compile(r"<phrase>([^<]+)</phrase><object>((?:<patch_index_\d+>|</delimiter_of_multi_objects/>)+)")
 SIDE = 224  # px, of the pictures

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE, SHARED = Path(__file__).parent, Path("/dev/shm")
-SCRIPTS = HERE / "reliability"
+SCRIPTS = HERE.parent / "reliability"
 PATIENCE_S = 120.0
 
 

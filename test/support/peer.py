@@ -72,7 +72,7 @@ def make_processor(
 ) -> Kosmos2Processor:
     """The peer's processor with a vocabulary trained on this repository's documents, filled up to a size
     with pieces that no text has: at 64001 the control tokens get the public checkpoint's ids."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     lines = [line for file in sorted(root.glob("**/*.md")) for line in file.read_text().splitlines() if line]
     model = io.BytesIO()
     SentencePieceTrainer.train(
