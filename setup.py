@@ -104,7 +104,7 @@ if __name__ == "__main__":
             *find_packages(
                 include=[
                     f"kosmos2_{part}{below}"
-                    for part in ("cli", "core", "eval", "io", "sim")
+                    for part in ("cli", "core", "data", "eval", "io", "sim")
                     for below in ("", ".*")
                 ]
             ),
@@ -113,6 +113,7 @@ if __name__ == "__main__":
         package_dir={"kosmos2_training": "training/kosmos2_training"},
         package_data={
             "kosmos2_core": ["py.typed"],
+            "kosmos2_data": ["py.typed"],
             "kosmos2_eval.bag": ["page.css", "page.js"],
             "kosmos2_io": ["py.typed"],
         },

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:  # loads OpenCV
-    from kosmos2_training.check import Survey
+    from kosmos2_data.check import Survey
 
 BAD_INPUT = 2
 BAR = 30  # letters
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from kosmos2_io.record_source import RecordSource
-    from kosmos2_training.check import survey
+    from kosmos2_data.check import survey
+    from kosmos2_data.record_source import RecordSource
 
     source = RecordSource(arguments.data)
     found = survey(source, tqdm(range(len(source)), unit="record", disable=None, leave=False))

@@ -24,8 +24,7 @@ from kosmos2_cli.options import labels_of
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # loads OpenCV
-    from kosmos2_eval.bag.recording import Question
-    from kosmos2_training.from_bag import Made
+    from kosmos2_data.from_bag import LabelledImages, Made
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,32 +59,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if arguments.jpeg is not None and not 1 <= arguments.jpeg <= 100:
         raise InputError(f"--jpeg {arguments.jpeg}: a quality is from 1 to 100, as 95.")
+    from kosmos2_data.from_bag import make_data
     from kosmos2_io.bag_reader import BagReader
-    from kosmos2_training.from_bag import make_data
 
-    question = question_of(arguments)
+    request = request_of(arguments)
     with BagReader(arguments.bags) as bag:
         with tqdm(unit="image", disable=None, leave=False) as bar:
-            made = make_data(arguments.folder, bag, question, arguments.jpeg, bar.update)
+            made = make_data(arguments.folder, bag, request, arguments.jpeg, bar.update)
         for sentence in bag.missing:
             print(f"kosmos2: {sentence}", file=sys.stderr)
     print(json.dumps(made.as_json()) if arguments.json else "\n".join(lines(made, arguments.folder)))
 
 
-def question_of(arguments: argparse.Namespace) -> Question:
-    from kosmos2_eval.bag.recording import Question
-    from kosmos2_eval.bag.topics import Wanted
+def request_of(arguments: argparse.Namespace) -> LabelledImages:
+    from kosmos2_data.bag_frames import Selection
+    from kosmos2_data.bag_topics import Wanted
+    from kosmos2_data.from_bag import LabelledImages
 
     labels, label_file = labels_of(arguments.labels)
     wanted = Wanted(tuple(arguments.image), arguments.command, labels)
-    return Question(
-        wanted,
-        label_file=label_file,
-        as_labelled=True,
-        from_s=arguments.from_s,
-        to_s=arguments.to_s,
-        every=arguments.every,
-    )
+    return LabelledImages(wanted, label_file, Selection(arguments.from_s, arguments.to_s, arguments.every))
 
 
 def lines(made: Made, folder: Path) -> Iterator[str]:

@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
         least = int(name == "count")
         if getattr(arguments, name) < least:
             raise InputError(f"--{name} is {getattr(arguments, name)}: it is at least {least}.")
-    from kosmos2_io.record_source import RecordSource
-    from kosmos2_training.show import sheet
+    from kosmos2_data.record_source import RecordSource
+    from kosmos2_data.show import sheet
 
     picture = sheet(RecordSource(arguments.data), arguments.count, arguments.seed)
     try:

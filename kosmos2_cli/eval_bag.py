@@ -107,8 +107,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def question_of(arguments: argparse.Namespace) -> Question:
+    from kosmos2_data.bag_topics import Wanted
     from kosmos2_eval.bag.recording import Question
-    from kosmos2_eval.bag.topics import Wanted
 
     labels, label_file = labels_of(arguments.labels)
     return Question(

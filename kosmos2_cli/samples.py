@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import load_image
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import Item, Record
 from kosmos2_eval.scenes import Sample
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import Item, Record
 
 SPLITS = ("standard", "cluttered", "occluded", "far")  # not `train`, which models may have seen
 ITEMS = 8  # things said of each image, as `kosmos2 sim dataset --items 8` has them

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from kosmos2_data.records import normalised
 
 RIGHT = 0.5  # the IoU with a true box from which on a box is right
 BINS = 15
@@ -73,12 +74,6 @@ def standard_error(values: Sequence[float], groups: Sequence[int]) -> float | No
         own[group] += value - middle
     number = len(own)
     return float(np.sqrt(sum(one**2 for one in own.values()) * number / (number - 1)) / len(values))
-
-
-def normalised(text: str) -> str:
-    """Words that count as the same: in lower case, without punctuation or a first article."""
-    words = re.findall(r"\w+(?:[-']\w+)*", text.lower())
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
 
 def token_f1(said: str, truth: str) -> float:

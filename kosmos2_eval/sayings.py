@@ -9,8 +9,8 @@ from typing import Any
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.markdown import write
 from kosmos2_core.results import Answer
-from kosmos2_eval.metrics import RIGHT, mean, normalised, token_f1
-from kosmos2_io.records import Item, Record
+from kosmos2_data.records import Item, Record, normalised
+from kosmos2_eval.metrics import RIGHT, mean, token_f1
 
 SAME = 0.99  # IoU of one box that was written twice, with rounded coordinates
 

@@ -23,6 +23,7 @@ from kosmos2_core.image import Pixels
 from kosmos2_core.markdown import GroundedText, Phrase, write
 from kosmos2_core.results import Entity
 from kosmos2_core.tasks import Ask, Caption, Describe, Locate, Request
+from kosmos2_data.records import Item, Record
 from kosmos2_eval.metrics import (
     RIGHT,
     Bin,
@@ -36,7 +37,6 @@ from kosmos2_eval.metrics import (
 )
 from kosmos2_eval.presence import PresenceAnswer, presence_figures
 from kosmos2_eval.sayings import Saying, saying_of, summary_of_sayings
-from kosmos2_io.records import Item, Record
 
 Sample = tuple[Pixels, Record]
 TASKS = ("locate", "caption", "describe", "ask")

@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 
 from numpy.random import Generator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim import relations
 from kosmos2_sim.descriptions import Description, Things, article, full_description, plain_name, shuffled
 from kosmos2_sim.marked import Marked, marked

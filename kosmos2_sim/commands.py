@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from numpy.random import Generator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim.descriptions import Things, choose
 from kosmos2_sim.marked import Marked, marked
 from kosmos2_sim.referring import Draw, Referring

@@ -1,4 +1,4 @@
-"""A data set of the simulated tabletop: images, masks, and what is true of them, in `kosmos2_io.records`.
+"""A data set of the simulated tabletop: images, masks, and what is true of them, in `kosmos2_data.records`.
 
     images/000000.jpg   masks/000000.png   records.jsonl   made.json (what it was made with)
 
@@ -28,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.records import Item, Record, Truth, to_json
+from kosmos2_data.records import Item, Record, Truth, to_json
 from kosmos2_sim.layout import SPLITS, check
 from kosmos2_sim.probes import probes
 from kosmos2_sim.scene import Tabletop

@@ -11,7 +11,7 @@ from itertools import chain, product
 
 from numpy.random import Generator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim.comparing import ordinal, position, relation, size
 from kosmos2_sim.descriptions import (
     OBJECT,

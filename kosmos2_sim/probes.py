@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim import comparing, expressions
 from kosmos2_sim.commands import KINDS_OF_ONE, command
 from kosmos2_sim.comparing import (

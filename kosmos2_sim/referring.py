@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from kosmos2_core.boxes import Box
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim.descriptions import Description, Things, article, descriptions, fitting, shuffled
 from kosmos2_sim.marked import Marked, marked
 from kosmos2_sim.relations import box_of

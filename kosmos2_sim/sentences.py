@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.random import Generator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_sim import captions, questions
 from kosmos2_sim.commands import command
 from kosmos2_sim.descriptions import Things, things_of

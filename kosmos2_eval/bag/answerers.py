@@ -14,10 +14,10 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
 from kosmos2_core.results import Entity
 from kosmos2_core.tasks import Locate
-from kosmos2_eval.bag.asking import Asked, asked_again
-from kosmos2_eval.bag.frames import Frame
-from kosmos2_eval.bag.labels import stamp_of
-from kosmos2_eval.bag.topics import GROUNDED, TRUE, Topics, listed, named, of_types
+from kosmos2_data.bag_commands import Asked, asked_again
+from kosmos2_data.bag_frames import Frame
+from kosmos2_data.bag_labels import stamp_of
+from kosmos2_data.bag_topics import GROUNDED, TRUE, Topics, listed, named, of_types
 from kosmos2_eval.detection import MOST
 from kosmos2_io.bag_reader import BagReader
 

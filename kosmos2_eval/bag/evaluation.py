@@ -15,13 +15,13 @@ from typing import Any
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.results import Entity
+from kosmos2_data.bag_frames import Frame, frames
+from kosmos2_data.records import normalised
 from kosmos2_eval.bag.answerers import Answerer, Seen
-from kosmos2_eval.bag.frames import Frame, frames
 from kosmos2_eval.bag.journal import Journal
 from kosmos2_eval.bag.queries import Found, Judged, Query, found_json, found_of, query_json, query_of
 from kosmos2_eval.bag.recording import Recording
 from kosmos2_eval.bag.space import Place
-from kosmos2_eval.metrics import normalised
 from kosmos2_eval.phrase_kinds import kind_of
 from kosmos2_io.encodings import to_rgb
 

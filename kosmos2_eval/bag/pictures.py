@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.labels import stamp_of
+from kosmos2_data.bag_labels import stamp_of
 from kosmos2_eval.bag.queries import Judged, Query
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kosmos2_core.errors import InputError
+from kosmos2_data.bag_commands import Asking, Commands, Fixed, fixed, read_commands, read_phrases
+from kosmos2_data.bag_frames import Part, Selection
+from kosmos2_data.bag_labels import Labels, Point, as_labelled, read_centres, read_label_file, read_labels
+from kosmos2_data.bag_topics import Topics, Wanted, choose
+from kosmos2_data.records import normalised
 from kosmos2_eval.bag.answerers import Node, read_answers
-from kosmos2_eval.bag.asking import Asking, Commands, Fixed, fixed, read_commands, read_phrases
-from kosmos2_eval.bag.frames import Part
-from kosmos2_eval.bag.labels import Labels, Point, as_labelled, read_centres, read_label_file, read_labels
 from kosmos2_eval.bag.space import Models, read_models
-from kosmos2_eval.bag.topics import Topics, Wanted, choose
-from kosmos2_eval.metrics import normalised
 from kosmos2_io.bag_reader import BagReader
 
 # By stamp: the frame that the truth in space is in, and where in it the thing of each phrase is.
@@ -34,10 +34,7 @@ class Question:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"--every {self.every}: it is 1, for each image, or more.")
-        if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
-            raise InputError("--from and --to are seconds from the bag's start, the first of them before.")
+        Selection(self.from_s, self.to_s, self.every)
         if sum((bool(self.phrases), self.phrase_file is not None, self.as_labelled)) > 1:
             raise InputError("--phrase, --phrases and --as-labelled each say what is asked: give one.")
 
@@ -78,16 +75,8 @@ def open_recording(
     if labels:
         _check_names(asking, labels)
     centres = read_centres(bag, topics.labels_3d) if topics.labels_3d else {}
-    return Recording(bag, topics, _part(bag, question), asking, labels, centres, read_models(bag, topics))
-
-
-def _part(bag: BagReader, question: Question) -> Part:
-    start_ns = bag.start_ns + round(question.from_s * 1e9)
-    end_ns = bag.end_ns if question.to_s is None else bag.start_ns + round(question.to_s * 1e9)
-    if start_ns > bag.end_ns:
-        seconds = (bag.end_ns - bag.start_ns) / 1e9
-        raise InputError(f"--from {question.from_s:g} is behind the bag's end: it has {seconds:g} seconds.")
-    return Part(start_ns, min(end_ns, bag.end_ns), question.every)
+    part = Selection(question.from_s, question.to_s, question.every).part_of(bag)
+    return Recording(bag, topics, part, asking, labels, centres, read_models(bag, topics))
 
 
 def _asking(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.frames import Frame
-from kosmos2_eval.bag.labels import Point
-from kosmos2_eval.bag.topics import Topics
+from kosmos2_data.bag_frames import Frame
+from kosmos2_data.bag_labels import Point
+from kosmos2_data.bag_topics import Topics
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.depth import to_depth_m

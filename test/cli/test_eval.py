@@ -17,8 +17,8 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration, read_calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.markdown import GroundedText
 from kosmos2_core.tasks import Locate
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import to_json
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import to_json
 from kosmos2_sim.layout import SPLITS as ALL_SPLITS
 from kosmos2_sim.probes import KINDS
 from kosmos2_sim.scene import Tabletop

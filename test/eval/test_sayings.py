@@ -5,8 +5,8 @@ import pytest
 from kosmos2_core.boxes import Box
 from kosmos2_core.markdown import parse
 from kosmos2_core.results import Answer, Entity
+from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.sayings import count_right, saying_of, summary_of_sayings
-from kosmos2_io.records import Item, Record, Truth
 
 MUG, BOWL = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
 RECORD = Record("0.png", (Item("ask", parse("red"), parse("?")),), truths=(Truth(1, ("red", "mug"), MUG),))

@@ -7,6 +7,7 @@ import pytest
 from kosmos2_core.boxes import Box
 from kosmos2_core.markdown import GroundedText, Phrase, parse, write
 from kosmos2_core.tasks import Ask, Caption, Describe, Locate
+from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.scenes import (
     Case,
     Evaluation,
@@ -17,7 +18,6 @@ from kosmos2_eval.scenes import (
     right_with,
     summary,
 )
-from kosmos2_io.records import Item, Record, Truth
 
 HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
 

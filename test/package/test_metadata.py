@@ -131,7 +131,8 @@ def test_pip_installs_the_parts_that_need_no_ros_and_nothing_stale(tmp_path):
     [file] = tmp_path.glob("kosmos2-*.whl")
     names = zipfile.ZipFile(file).namelist()
     assert {name.partition("/")[0] for name in names if not name.startswith("kosmos2-")} == {
-        *("kosmos2_cli", "kosmos2_core", "kosmos2_eval", "kosmos2_io", "kosmos2_sim", "kosmos2_training")
+        *("kosmos2_cli", "kosmos2_core", "kosmos2_data", "kosmos2_eval", "kosmos2_io", "kosmos2_sim"),
+        "kosmos2_training",
     }
     assert "kosmos2_core/py.typed" in names
     assert not any("stale" in name for name in names)

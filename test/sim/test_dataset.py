@@ -9,7 +9,7 @@ import pytest
 
 from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
-from kosmos2_io.record_source import RecordSource
+from kosmos2_data.record_source import RecordSource
 from kosmos2_sim.dataset import make_dataset
 from kosmos2_sim.shapes import COLOURS, SHAPES
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reading import AFTER, ANY, FIRST, NOUNS, ORDINAL, RELATION, SIZED, bare, fitting, meant
 from shots import shot, shots, thing
 
-from kosmos2_io.records import Record, record_of, to_json
+from kosmos2_data.records import Record, record_of, to_json
 from kosmos2_sim.descriptions import things_of
 from kosmos2_sim.probes import KINDS, absent_relation, probes
 from kosmos2_sim.scene import Tabletop

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.markdown import GroundedText, Phrase, parse
-from kosmos2_io.records import Item, Record, Truth, to_json
+from kosmos2_data.records import Item, Record, Truth, to_json
 
 WIDTH, HEIGHT = 96, 64
 COLOURS = {"red": (200, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 200), "yellow": (220, 210, 50)}

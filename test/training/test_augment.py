@@ -11,7 +11,7 @@ from small_data import COLOURS, pixel_box, scene
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.markdown import parse, write
-from kosmos2_io.records import Item, Record, Truth, record_of, to_json
+from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 from kosmos2_training.augment import Augmentation, augment, mirrored, reframed
 from kosmos2_training.photometry import Photometry, relight
 from kosmos2_training.window import Window, cut

@@ -6,7 +6,7 @@ import torch
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_io.record_source import RecordSource
+from kosmos2_data.record_source import RecordSource
 from kosmos2_training.batches import Shape, collate, make_sample
 from kosmos2_training.cells import Names
 from kosmos2_training.start import start_model

@@ -11,8 +11,8 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.judging import Evidence
 from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_data.records import Item
 from kosmos2_eval.scenes import Case, summary
-from kosmos2_io.records import Item
 from kosmos2_training.calibrate import (
     Heard,
     cases_at,

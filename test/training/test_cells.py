@@ -5,7 +5,7 @@ import torch
 from small_data import scene
 
 from kosmos2_core.boxes import Box
-from kosmos2_io.records import Record, Truth
+from kosmos2_data.records import Record, Truth
 from kosmos2_training.cells import UNKNOWN, Names, cell_truth
 
 NAMES = Names((("blue", "red"), ("ball", "cube")))

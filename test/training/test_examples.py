@@ -7,7 +7,7 @@ from kosmos2_core.markdown import parse
 from kosmos2_core.tasks import WORDINGS, Ask, Caption, Locate, locate_prompts, prompt_of
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.tokens import parse_ids
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 from kosmos2_training.examples import examples_of
 
 RNG = np.random.default_rng(0)

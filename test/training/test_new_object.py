@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kosmos2_core.engine import Engine
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import to_json
 from kosmos2_eval.scenes import locate_cases
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import to_json
 from kosmos2_sim.dataset import RECORDS, make_dataset
 from kosmos2_sim.shapes import NOVEL, SHAPES
 from kosmos2_training.config import Checkpoints, Optimisation, Source, Training

@@ -11,8 +11,8 @@ from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
 from kosmos2_core.engine import Engine
 from kosmos2_core.image import load_image
 from kosmos2_core.tasks import Caption, Locate
+from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_cases, summary
-from kosmos2_io.records import Record
 from kosmos2_sim.scene import Tabletop
 from kosmos2_sim.sentences import items
 

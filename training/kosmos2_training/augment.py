@@ -18,7 +18,7 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
 from kosmos2_core.markdown import GroundedText
-from kosmos2_io.records import Item, Record, Truth
+from kosmos2_data.records import Item, Record, Truth
 from kosmos2_training.photometry import Photometry, relight
 from kosmos2_training.window import Window, cut, look, random_window, whole_window
 from kosmos2_training.wording import stands_losing, stands_mirroring, stands_moving

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kosmos2_core.image import preprocess
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_io.records import Item, Record
+from kosmos2_data.records import Item, Record
 from kosmos2_training.cells import CellTruth, Names, cell_truth
 from kosmos2_training.examples import Example, examples_of
 

@@ -27,9 +27,9 @@ from kosmos2_core.judging import Evidence, Search, judge, trimmed
 from kosmos2_core.locating import entity_of
 from kosmos2_core.markdown import Phrase
 from kosmos2_core.tasks import Locate, locate_prompts
+from kosmos2_data.records import Item
 from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
 from kosmos2_eval.scenes import Case, Sample, batches, case_of, request_of
-from kosmos2_io.records import Item
 
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)

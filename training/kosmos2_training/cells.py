@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kosmos2_io.records import Record
+from kosmos2_data.records import Record
 
 UNKNOWN = -100  # what a cross entropy leaves out
 COVERED = 0.15  # of a cell, from which on it shows an object

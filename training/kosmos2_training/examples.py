@@ -15,7 +15,7 @@ from kosmos2_core.markdown import GroundedText, write
 from kosmos2_core.tasks import WORDINGS, Ask, Caption, Describe, Locate, locate_prompts, prompt_of
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.tokens import encode_boxes, encode_grounded
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 
 Corner = tuple[float, float]  # x, y, in unit coordinates
 

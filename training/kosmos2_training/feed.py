@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_io.record_source import BadRecord, RecordSource
+from kosmos2_data.check import check
+from kosmos2_data.record_source import BadRecord, RecordSource
 from kosmos2_training.augment import Augmentation, augment
 from kosmos2_training.batches import Batch, Sample, Shape, collate, make_sample
 from kosmos2_training.cells import Names
-from kosmos2_training.check import check
 from kosmos2_training.config import Training
 from kosmos2_training.order import order_of
 

@@ -16,7 +16,7 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.image import Pixels
 from kosmos2_core.markdown import write
 from kosmos2_core.tasks import Locate
-from kosmos2_io.records import Record
+from kosmos2_data.records import Record
 from kosmos2_training.log import LOG, SCORES, read_lines
 from kosmos2_training.train import Trainer
 

@@ -17,9 +17,9 @@ from typing import Any
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_cases, summary
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import Record
 from kosmos2_training.config import Training
 from kosmos2_training.feed import Step
 from kosmos2_training.log import Log, Scores

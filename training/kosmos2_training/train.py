@@ -22,8 +22,8 @@ from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2
 from kosmos2_core.places import Places
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_core.weights import load_model, save_model
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import Record
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import Record
 from kosmos2_training.batches import Batch, Shape
 from kosmos2_training.cells import Names
 from kosmos2_training.config import SCRATCH, Training

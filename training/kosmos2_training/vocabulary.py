@@ -12,7 +12,7 @@ from pathlib import Path
 from kosmos2_core.boxes import GRID
 from kosmos2_core.tasks import WORDINGS
 from kosmos2_core.tokenizer import SPACE
-from kosmos2_io.records import Record
+from kosmos2_data.records import Record
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 LETTERS = [SPACE, *(chr(code) for code in range(ord("!"), ord("~") + 1))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kosmos2_io.records import Item
+from kosmos2_data.records import Item
 
 _SIDE = (
     r"left\w*|right\w*|\w*clockwise|east\w*|west\w*|port|starboard|mirror\w*"

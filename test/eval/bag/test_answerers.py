@@ -6,8 +6,8 @@ import pytest
 from eval_bags import grounded, image, stamp
 
 from kosmos2_core.errors import InputError
+from kosmos2_data.bag_topics import Wanted, choose
 from kosmos2_eval.bag.answerers import read_answers
-from kosmos2_eval.bag.topics import Wanted, choose
 from kosmos2_io.bag_reader import BagReader
 
 MUG = "[the mug](0.25,0.25,0.5,0.5)"

@@ -15,10 +15,10 @@ from recordings import FORMS, Said
 from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
 from kosmos2_core.tasks import Locate
+from kosmos2_data.bag_topics import Wanted
 from kosmos2_eval.bag.answerers import Model
 from kosmos2_eval.bag.journal import FILE
 from kosmos2_eval.bag.queries import read_queries
-from kosmos2_eval.bag.topics import Wanted
 from kosmos2_eval.metrics import RIGHT
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb

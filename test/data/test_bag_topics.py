@@ -6,7 +6,7 @@ from eval_bags import command, image, messages
 from recordings import Said
 
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.topics import Camera, Wanted, choose
+from kosmos2_data.bag_topics import Camera, Wanted, choose
 from kosmos2_io.bag_reader import BagReader
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from kosmos2_core.boxes import GRID, Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
-from kosmos2_io.record_source import BadRecord, RecordSource
-from kosmos2_io.records import Item, Record
+from kosmos2_data.record_source import BadRecord, RecordSource
+from kosmos2_data.records import Item, Record
 
 Mask = NDArray[np.uint8] | None
 EDGES_PX = (0, 7, 14, 28, 56, 112, 224)  # of the sides of boxes in an image of 224 x 224, where 7 is a cell

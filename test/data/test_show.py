@@ -8,9 +8,9 @@ from small_data import write_data
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import parse
-from kosmos2_io.record_source import RecordSource
-from kosmos2_io.records import Item
-from kosmos2_training.show import IMAGE_HEIGHT, WIDTH, sheet, tile
+from kosmos2_data.record_source import RecordSource
+from kosmos2_data.records import Item
+from kosmos2_data.show import IMAGE_HEIGHT, WIDTH, sheet, tile
 
 
 def test_the_seed_decides_and_so_many_are_shown(tmp_path):

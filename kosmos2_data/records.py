@@ -96,6 +96,12 @@ def to_json(record: Record) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
+def normalised(text: str) -> str:
+    """Words that count as the same: in lower case, without punctuation or a first article."""
+    words = re.findall(r"\w+(?:[-']\w+)*", text.lower())
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
+
+
 def _item_json(item: Item) -> dict[str, Any]:
     fields: dict[str, Any] = {"task": item.task}
     if item.question is not None:

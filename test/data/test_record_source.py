@@ -15,8 +15,8 @@ from PIL import Image
 from small_data import line, write_data
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.record_source import BadRecord, RecordSource
-from kosmos2_io.records import record_of, to_json
+from kosmos2_data.record_source import BadRecord, RecordSource
+from kosmos2_data.records import record_of, to_json
 
 
 def write_lines(folder, *lines):

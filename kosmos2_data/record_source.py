@@ -17,7 +17,7 @@ from PIL import Image
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels, load_image
-from kosmos2_io.records import Record, record_of
+from kosmos2_data.records import Record, record_of
 
 NAME = "records.jsonl"
 MAX_LINE = 1 << 20  # bytes

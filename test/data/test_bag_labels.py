@@ -5,8 +5,8 @@ from eval_bags import HEIGHT, WIDTH, detections, grounded, stamp
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.asking import asked_of
-from kosmos2_eval.bag.labels import as_labelled, read_label_file, read_labels
+from kosmos2_data.bag_commands import asked_of
+from kosmos2_data.bag_labels import as_labelled, read_label_file, read_labels
 from kosmos2_io.bag_reader import BagReader
 
 MUG = Box(0.25, 0.25, 0.5, 0.5)

@@ -10,7 +10,7 @@ from small_data import BROKEN_LINES, line, truth
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import GroundedText, Phrase, parse
-from kosmos2_io.records import Item, Record, Truth, record_of, to_json
+from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 
 
 def test_the_example_of_the_docs_is_read(root):

@@ -4,7 +4,7 @@ import pytest
 from eval_bags import command, grounded, image, stamp
 
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.asking import asked_again, fixed, read_commands, read_phrases
+from kosmos2_data.bag_commands import asked_again, fixed, read_commands, read_phrases
 from kosmos2_io.bag_reader import BagReader
 
 

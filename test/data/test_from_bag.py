@@ -10,24 +10,24 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import parse, write
 from kosmos2_core.results import Answer, Entity
-from kosmos2_eval.bag.recording import Question
-from kosmos2_eval.bag.topics import Wanted
+from kosmos2_data.bag_frames import Selection
+from kosmos2_data.bag_topics import Wanted
+from kosmos2_data.check import survey
+from kosmos2_data.from_bag import LabelledImages, make_data
+from kosmos2_data.record_source import RecordSource
 from kosmos2_io.answer_messages import AnswerMessages, Asked
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
-from kosmos2_io.record_source import RecordSource
 from kosmos2_sim.bag import Plan, make_bag
-from kosmos2_training.check import survey
-from kosmos2_training.from_bag import make_data
 
 answers = AnswerMessages(messages)
 PLAN = Plan(seconds=6, rate_hz=2, seed=3, split="cluttered", width=96, height=72)
 WIDTH, HEIGHT = 64, 48
 
 
-def made_of(folder, *bags, jpeg=None, tick=lambda: None, **question):
+def made_of(folder, *bags, jpeg=None, tick=lambda: None, **request):
     with BagReader(bags) as bag:
-        return make_data(folder, bag, Question(as_labelled=True, **question), jpeg, tick)
+        return make_data(folder, bag, LabelledImages(**request), jpeg, tick)
 
 
 def stamp(frame):
@@ -155,7 +155,7 @@ def test_each_camera_has_its_own_labels(tmp_path):
 
 def test_a_part_of_the_bag_and_each_nth_image(tmp_path):
     run = make_bag(tmp_path / "run", PLAN)
-    made = made_of(tmp_path / "data", run, every=2, from_s=1.0, to_s=4.0)
+    made = made_of(tmp_path / "data", run, selection=Selection(1.0, 4.0, every=2))
     assert (made.images, made.records, made.seconds) == (4, 4, 3.0)
     names = [RecordSource(tmp_path / "data")[k].image for k in range(4)]
     assert [float(name[7:-4]) - 1_767_225_600 for name in names] == [1, 2, 3, 4]

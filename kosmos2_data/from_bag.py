@@ -12,23 +12,29 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import GroundedText, Phrase
-from kosmos2_eval.bag.asking import Asked, Commands, read_commands
-from kosmos2_eval.bag.frames import Frame, frames
-from kosmos2_eval.bag.labels import Label, Labels, Place
-from kosmos2_eval.bag.recording import Question, Recording, open_recording
-from kosmos2_eval.bag.topics import DETECTIONS, GROUNDED, choose, listed, of_types
-from kosmos2_eval.metrics import normalised
+from kosmos2_data.bag_commands import Asked, Commands, read_commands
+from kosmos2_data.bag_frames import Frame, Part, Selection, frames
+from kosmos2_data.bag_labels import (
+    AsLabelled,
+    Label,
+    Labels,
+    Place,
+    as_labelled,
+    read_label_file,
+    read_labels,
+)
+from kosmos2_data.bag_topics import DETECTIONS, GROUNDED, Topics, Wanted, choose, listed, of_types
+from kosmos2_data.record_source import NAME
+from kosmos2_data.records import Item, Record, normalised, record_of, to_json
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.image_file import ImageFile, image_file
-from kosmos2_io.record_source import NAME
-from kosmos2_io.records import Item, Record, record_of, to_json
 
 IMAGES = "images"
 WHERE = re.compile(r"^\S+, at [\d.]+ s: ")  # of a message; what is wrong with it comes after
@@ -52,17 +58,40 @@ class Made:
         return {**vars(self), "left_out": dict(self.left_out)}
 
 
+@dataclass(frozen=True)
+class LabelledImages:
+    """The labelled images of a recording that become records.
+
+    Args:
+        wanted: topics that were named; others are chosen as `choose` does.
+        label_file: a file of labels, which then replaces the bag's topic of labels.
+        selection: the span of time, and every Nth image.
+    """
+
+    wanted: Wanted = field(default_factory=Wanted)
+    label_file: Path | None = None
+    selection: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    bag: BagReader
+    topics: Topics
+    part: Part
+    labels: Labels
+    asking: AsLabelled  # what the labels name
+
+
 def make_data(
-    folder: Path, bag: BagReader, question: Question, jpeg: int | None, tick: Callable[[], Any]
+    folder: Path, bag: BagReader, request: LabelledImages, jpeg: int | None, tick: Callable[[], Any]
 ) -> Made:
-    """question: of which images and labels; it asks what is labelled. jpeg: the quality in which raw images
-    are stored; None: as they are. tick: called after each image."""
-    recording, labels, named = _opened(bag, question)
+    """jpeg: the quality in which raw images are stored; None: as they are. tick: called after each image."""
+    recording = _opened(bag, request)
     seconds = (recording.part.end_ns - recording.part.start_ns) / 1e9
-    made = Made(recording.topics.images, named, seconds)
+    made = Made(recording.topics.images, str(request.label_file or recording.topics.labels), seconds)
     with _new(folder) as place, (place / NAME).open("w", encoding="utf-8") as lines:
         (place / IMAGES).mkdir()
-        work = _Work(recording, labels, place, lines, jpeg, made)
+        work = _Work(recording, place, lines, jpeg, made)
         for frame in frames(bag, recording.topics, recording.part):
             made.images += 1
             why = work.add(frame)
@@ -71,23 +100,25 @@ def make_data(
             tick()
         if not made.records:
             raise InputError(_nothing(made))
-        if question == replace(question, every=1, from_s=0.0, to_s=None):  # else others are left out
+        if request.selection == Selection():  # else the images of other labels are left out
             made.labels_left_out = work.unmet
     return made
 
 
-def _opened(bag: BagReader, question: Question) -> tuple[Recording, Labels, str]:
-    """The recording, its labels, and where they are from."""
-    topics = choose(bag, question.wanted)
-    if question.label_file is None and topics.labels is None:
+def _opened(bag: BagReader, request: LabelledImages) -> Recording:
+    topics = choose(bag, request.wanted)
+    several = len(topics.cameras) > 1
+    if request.label_file:
+        labels = read_label_file(request.label_file, several)
+    elif topics.labels:
+        labels = read_labels(bag, topics.labels, several)
+    else:
         there = of_types(bag, GROUNDED, DETECTIONS)
         raise InputError(
             "nothing in the bag calls itself labels: give --labels FILE, or a topic of"
             f" kosmos2/GroundedFrame or vision_msgs/Detection2DArray; the bag has {listed(there)}."
         )
-    recording = open_recording(bag, question)
-    assert recording.labels is not None
-    return recording, recording.labels, str(question.label_file or topics.labels)
+    return Recording(bag, topics, request.selection.part_of(bag), labels, as_labelled(labels))
 
 
 def _nothing(made: Made) -> str:
@@ -98,14 +129,13 @@ def _nothing(made: Made) -> str:
 @dataclass
 class _Work:
     recording: Recording
-    labels: Labels
     folder: Path
     lines: IO[str]
     jpeg: int | None
     made: Made
 
     def __post_init__(self) -> None:
-        self._commands = _commands(self.recording, self.labels)
+        self._commands = _commands(self.recording)
         self._names: set[str] = set()  # of files
         self._met: set[Place] = set()
 
@@ -139,16 +169,16 @@ class _Work:
 
     def _label(self, frame: Frame) -> Label | None:
         place = frame.camera.image, frame.frame_id, frame.stamp_ns
-        found = self.labels.place(*place)
+        found = self.recording.labels.place(*place)
         if found is None:
             return None
         self._met.add(found)
-        return self.labels.at(*place)
+        return self.recording.labels.at(*place)
 
     @property
     def unmet(self) -> int:
         """Labels of which no image has the stamp."""
-        return sum(map(len, self.labels.of_each().values())) - len(self._met)
+        return sum(map(len, self.recording.labels.of_each().values())) - len(self._met)
 
     def _name(self, frame: Frame) -> str:
         seconds, rest = divmod(frame.stamp_ns, 10**9)
@@ -176,11 +206,11 @@ class _Work:
         self.made.absent += boxes.count(())
 
 
-def _commands(recording: Recording, labels: Labels) -> Commands | None:
+def _commands(recording: Recording) -> Commands | None:
     """Sentences for labels of names, as far as these are what the sentences name."""
     if recording.topics.commands is None:
         return None
-    known = labels.words
+    known = recording.labels.words
     commands = read_commands(recording.bag, recording.topics.commands)
 
     def meant(asked: Asked | None) -> Asked | None:

@@ -14,9 +14,9 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.image import Pixels
 from kosmos2_core.markdown import GroundedText
 from kosmos2_core.results import Entity
-from kosmos2_io.record_source import BadRecord, RecordSource
-from kosmos2_io.records import Item
-from kosmos2_training.check import check
+from kosmos2_data.check import check
+from kosmos2_data.record_source import BadRecord, RecordSource
+from kosmos2_data.records import Item
 
 WIDTH, IMAGE_HEIGHT, GAP = 400, 320, 12  # px, of a tile
 LETTERS = 58  # in a line of a tile's text

@@ -10,9 +10,9 @@ from PIL import Image
 from small_data import BROKEN_LINES, line, truth, write_data
 
 from kosmos2_core.boxes import Box
-from kosmos2_io.record_source import BadRecord, RecordSource
-from kosmos2_io.records import to_json
-from kosmos2_training.check import check, size_name, survey
+from kosmos2_data.check import check, size_name, survey
+from kosmos2_data.record_source import BadRecord, RecordSource
+from kosmos2_data.records import to_json
 
 
 def png(array: np.ndarray) -> bytes:

@@ -19,9 +19,9 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
 from kosmos2_core.markdown import parse
-from kosmos2_eval.bag.asking import Asked, asked_again
-from kosmos2_eval.bag.topics import DETECTIONS, GROUNDED
-from kosmos2_eval.metrics import normalised
+from kosmos2_data.bag_commands import Asked, asked_again
+from kosmos2_data.bag_topics import DETECTIONS, GROUNDED
+from kosmos2_data.records import normalised
 from kosmos2_io.bag_reader import BagReader
 
 NEAR_NS = 1_000_000  # stamps nearer than this are the same: people write milliseconds

@@ -5,8 +5,8 @@ import pytest
 from eval_bags import HEIGHT, STEP, WIDTH, image, messages, stamp
 from recordings import Said
 
-from kosmos2_eval.bag.frames import Part, frames
-from kosmos2_eval.bag.topics import Camera, Topics
+from kosmos2_data.bag_frames import Part, frames
+from kosmos2_data.bag_topics import Camera, Topics
 from kosmos2_io.bag_reader import BagReader
 
 CAMERAS = (Camera("/image", "/info", "/depth", "/info"),)

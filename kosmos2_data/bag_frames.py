@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.labels import stamp_of
-from kosmos2_eval.bag.topics import Camera, Topics
+from kosmos2_data.bag_labels import stamp_of
+from kosmos2_data.bag_topics import Camera, Topics
 from kosmos2_io.bag_reader import BagReader, Recorded
 from kosmos2_io.transforms import TransformBuffer
 
@@ -33,6 +33,34 @@ class Part:
     start_ns: int
     end_ns: int
     every: int = 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images of a recording to use: a span in seconds from its start, every Nth of each camera.
+
+    Raises:
+        InputError: the numbers are out of range; the sentence names the command-line option.
+    """
+
+    from_s: float = 0.0
+    to_s: float | None = None  # None: to the end
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"--every {self.every}: it is 1, for each image, or more.")
+        if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
+            raise InputError("--from and --to are seconds from the bag's start, the first of them before.")
+
+    def part_of(self, bag: BagReader) -> Part:
+        """Return the same selection in log times. Raises InputError if it begins after the bag's end."""
+        start_ns = bag.start_ns + round(self.from_s * 1e9)
+        end_ns = bag.end_ns if self.to_s is None else bag.start_ns + round(self.to_s * 1e9)
+        if start_ns > bag.end_ns:
+            seconds = (bag.end_ns - bag.start_ns) / 1e9
+            raise InputError(f"--from {self.from_s:g} is behind the bag's end: it has {seconds:g} seconds.")
+        return Part(start_ns, min(end_ns, bag.end_ns), self.every)
 
 
 @dataclass(frozen=True, eq=False)

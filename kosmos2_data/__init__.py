@@ -1,0 +1,1 @@
+"""Grounded data: the record format, its readers, checks, contact sheets, and recordings as data."""
