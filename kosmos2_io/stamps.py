@@ -1,7 +1,7 @@
 """Conversion between ROS time stamps (seconds and nanoseconds) and whole nanoseconds.
 
-A stamp is anything with the fields `sec` and `nanosec`: builtin_interfaces/Time or Duration, from a running ROS
-or from a bag. Inside the project time is always an int of nanoseconds.
+A stamp is anything with the fields `sec` and `nanosec`: builtin_interfaces/Time or Duration, from a running
+ROS or from a bag. Inside the project time is always an int of nanoseconds.
 """
 
 from __future__ import annotations

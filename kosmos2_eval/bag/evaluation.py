@@ -166,7 +166,9 @@ def _queries(recording: Recording, number: int, seen: Seen) -> Iterator[Query]:
 def _found(
     recording: Recording, queries: Sequence[Query], frame: Frame, phrases: Sequence[Entity]
 ) -> Iterator[Found]:
-    place = Place(frame, recording.models) if any(one.true_centre_m for one in queries) else None
+    place = None
+    if any(query.true_centre_m for query in queries):
+        place = Place(frame, recording.models, (queries[0].width, queries[0].height))
     for query, phrase in zip(queries, phrases, strict=True):
         if place and query.true_centre_m and phrase.boxes:
             centre, why = place.of(phrase.boxes[0])

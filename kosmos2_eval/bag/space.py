@@ -11,8 +11,7 @@ from kosmos2_data.bag_labels import Point
 from kosmos2_data.bag_topics import Topics
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.camera_model import CameraModel
-from kosmos2_io.depth import to_depth_m
-from kosmos2_io.lifting import DepthView, lift
+from kosmos2_io.placement import DepthScene, NoPlacement, PlacementError, place_boxes
 
 Models = Mapping[str, CameraModel]
 
@@ -33,36 +32,38 @@ def read_models(bag: BagReader, topics: Topics) -> Models:
 
 
 class Place:
-    """Of a frame: from boxes in it to places in the frame of the truth."""
+    """Places boxes of a frame in the frame of the truth, by the same function as the node.
 
-    def __init__(self, frame: Frame, models: Models) -> None:
-        self._frame, self._why = frame, frame.unplaced
-        self._view: DepthView | None = None
-        if frame.sight:
-            try:
-                self._view = _depth_view(frame, models)
-            except InputError as error:
-                self._why = str(error)
+    Args:
+        frame: An image of the recording.
+        models: Camera models by the topic of their CameraInfo.
+        size_px: Width and height of the image.
+    """
+
+    def __init__(self, frame: Frame, models: Models, size_px: tuple[int, int]) -> None:
+        self._size_px, self._unplaced = size_px, frame.unplaced
+        self._scene = _scene(frame, models, size_px)
 
     def of(self, box: Box) -> tuple[Point | None, str]:
-        """The middle of what is seen of the object in the box; else why it is not known."""
-        if self._view is None or self._frame.sight is None:
-            return None, self._why
-        camera = self._view.image_camera
-        pose = self._frame.sight.target_from_camera
-        solid = lift(box.pixels(camera.width, camera.height), self._view, pose)
+        """Return the middle of what is seen of the object in the box, or None and the reason."""
+        if self._scene is None:
+            return None, self._unplaced
+        try:
+            [solid] = place_boxes(self._scene, [box.pixels(*self._size_px)])
+        except PlacementError as error:
+            unknown = error.reason is NoPlacement.NO_CAMERA_INFO
+            return None, error.reason.value if unknown else str(error)
         return (solid.centre_m, "") if solid else (None, "too few depths in the box are known")
 
 
-def _depth_view(frame: Frame, models: Models) -> DepthView:
-    assert frame.sight is not None
-    image, depth = (
-        models.get(one or "")
-        for one in (
-            frame.camera.info or frame.camera.depth_info,
-            frame.camera.depth_info or frame.camera.info,
-        )
+def _scene(frame: Frame, models: Models, size_px: tuple[int, int]) -> DepthScene | None:
+    if frame.sight is None:
+        return None
+    return DepthScene(
+        depth=frame.sight.depth,
+        camera=models.get(frame.camera.info or frame.camera.depth_info or ""),
+        depth_camera=models.get(frame.camera.depth_info or frame.camera.info or ""),
+        camera_from_depth=frame.sight.camera_from_depth,
+        target_from_camera=frame.sight.target_from_camera,
+        image_size_px=size_px,
     )
-    if image is None or depth is None:
-        raise InputError("no CameraInfo of a calibrated camera")
-    return DepthView(to_depth_m(frame.sight.depth), depth, image, frame.sight.camera_from_depth)
