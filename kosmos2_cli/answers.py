@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from kosmos2_cli.images import IMAGES, each_frame, find_frames
 from kosmos2_cli.options import decoding_of, load_engine
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.drawing import draw
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Answer, Entity
-from kosmos2_core.tasks import Generating, Locate
+from kosmos2_core.images import Pixels
+from kosmos2_core.requests import Generating, Locate
 
 RequestOf = Callable[[int, int], Locate | Generating]  # of an image of this width and height
 

@@ -14,7 +14,7 @@ import argparse
 
 from kosmos2_cli.answers import answer_images
 from kosmos2_cli.options import add_decoding, add_images, add_model, add_region, check_region, region_of
-from kosmos2_core.tasks import Ask
+from kosmos2_core.requests import Ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import argparse
 
 from kosmos2_cli.answers import answer_images
 from kosmos2_cli.options import add_decoding, add_images, add_model
-from kosmos2_core.tasks import Caption
+from kosmos2_core.requests import Caption
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

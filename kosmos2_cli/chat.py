@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from kosmos2_cli.images import each_frame
 from kosmos2_cli.options import add_model, decoding_of, load_engine
+from kosmos2_core.answers import Answer
 from kosmos2_core.errors import InputError, TooLongError
-from kosmos2_core.results import Answer
-from kosmos2_core.tasks import Chat
+from kosmos2_core.requests import Chat
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from kosmos2_core.decoding import Decoding

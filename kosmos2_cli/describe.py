@@ -12,7 +12,7 @@ import argparse
 
 from kosmos2_cli.answers import answer_images
 from kosmos2_cli.options import add_decoding, add_images, add_model, add_region, check_region, region_of
-from kosmos2_core.tasks import WORDINGS, Describe
+from kosmos2_core.requests import WORDINGS, Describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 from kosmos2_cli.options import PUBLIC
-from kosmos2_core.hub import download
+from kosmos2_core.checkpoint import download
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from kosmos2_cli.options import add_model, check_min_presence, load_engine
 from kosmos2_cli.samples import SPLITS, add_samples, check_samples, probe_samples, samples_of
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_eval.case_sheet import small
 from kosmos2_eval.scene_report import presence_tables, table, writable, write_pictures, write_results
 from kosmos2_eval.scenes import Sample, evaluate

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels, load_image
+from kosmos2_core.images import Pixels, load_image
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}

@@ -18,10 +18,9 @@ from safetensors import safe_open
 
 from kosmos2_cli.options import add_model
 from kosmos2_core.calibration import Calibration, read_calibration
+from kosmos2_core.checkpoint import REDUNDANT, checkpoint_folder, tensor_files
 from kosmos2_core.config import read_config
-from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.weights import REDUNDANT, tensor_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

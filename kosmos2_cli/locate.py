@@ -16,9 +16,9 @@ import argparse
 
 from kosmos2_cli.answers import answer_images
 from kosmos2_cli.options import add_images, add_model
-from kosmos2_core.commands import Splitter, spacy_splitter, split
+from kosmos2_core.command_parser import Splitter, spacy_splitter, split
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

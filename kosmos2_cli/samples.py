@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import load_image
+from kosmos2_core.images import load_image
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Item, Record
 from kosmos2_eval.scenes import Sample

@@ -24,14 +24,15 @@ from tqdm import tqdm
 
 from kosmos2_cli.images import each_frame
 from kosmos2_cli.options import add_model
+from kosmos2_core.checkpoint import checkpoint_folder
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.hub import checkpoint_folder
-from kosmos2_core.image import Pixels, preprocess
-from kosmos2_core.tasks import IMAGE, Caption, Prompt, prompt_of
+from kosmos2_core.grounded_text import parse_ids, trailing_phrase
+from kosmos2_core.images import Pixels, preprocess
+from kosmos2_core.prompts import IMAGE, prompt_of
+from kosmos2_core.requests import Caption, Prompt
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import parse_ids, trailing_phrase
 
 PROMPTS = {
     "caption": Caption(),

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kosmos2_core.cache import StaticCache
 from kosmos2_core.decoding import Decoding, Rules, decode_one
-from kosmos2_core.model import Kosmos2
+from kosmos2_core.model import Kosmos2, StaticCache
 from kosmos2_core.tokenizer import Control
 
 

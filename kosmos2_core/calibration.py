@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from kosmos2_core.box_scoring import WIDEST, Search
 from kosmos2_core.errors import ModelError
-from kosmos2_core.json_file import read_json
-from kosmos2_core.judging import WIDEST, Search
+from kosmos2_core.files import read_json
 
 FILE = "calibration.json"
 MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration sets none
@@ -29,7 +29,7 @@ class Calibration:
         temperature: divides the logits of location tokens before they become probabilities.
         slope: scales the log-odds of a score.
         spread: standard deviation, in cells, of the Gaussian targets that the corners were trained with.
-        refine: place a corner at the mean of the probabilities around its cell (`kosmos2_core.judging`).
+        refine: place a corner at the mean of the probabilities around its cell (`kosmos2_core.box_scoring`).
         min_presence: a phrase whose presence is lower gets no box: it was not found.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kosmos2_core.errors import ModelError
-from kosmos2_core.json_file import read_json
+from kosmos2_core.files import read_json
 
 MODEL_TYPE = "kosmos-2"
 

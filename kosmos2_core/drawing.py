@@ -8,8 +8,8 @@ from itertools import cycle
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Entity
+from kosmos2_core.answers import Entity
+from kosmos2_core.images import Pixels
 
 Rectangle = tuple[float, float, float, float]
 

@@ -18,23 +18,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kosmos2_core.batch import MAX_ROWS, Looked, Row, Started, Starter
+from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
-from kosmos2_core.box_search import Parts, finish
+from kosmos2_core.box_scoring import Found
 from kosmos2_core.boxes import decode
 from kosmos2_core.calibration import Calibration, read_calibration
+from kosmos2_core.checkpoint import checkpoint_folder, load_model
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.hub import checkpoint_folder
-from kosmos2_core.image import Source, load_image, preprocess
-from kosmos2_core.judging import Found
-from kosmos2_core.locating import Locator, entity_of
+from kosmos2_core.grounded_text import Spoken, parse_ids, trailing_phrase
+from kosmos2_core.images import Source, load_image, preprocess
+from kosmos2_core.localizer import Locator, Parts, entity_of, finish
 from kosmos2_core.model import Kosmos2
-from kosmos2_core.results import Answer, Entity, Option
-from kosmos2_core.tasks import Generating, Locate, Request, Score, prompt_of
+from kosmos2_core.packing import MAX_ROWS, Looked, Row, Started, Starter
+from kosmos2_core.prompts import prompt_of
+from kosmos2_core.requests import Generating, Locate, Request, Score
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import Spoken, parse_ids, trailing_phrase
-from kosmos2_core.weights import load_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT = Decoding()

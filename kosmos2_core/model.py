@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.linear import linear, make_linear
-from kosmos2_core.places import Places
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -278,3 +277,110 @@ def sinusoids(length: int, width: int) -> Tensor:
     frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
     angles = torch.arange(length).float().unsqueeze(1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class StaticCache:
+    """Room for `length` tokens in each of `rows` sequences."""
+
+    def __init__(self, config: TextConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype):
+        self.config = config
+        heads = config.attention_heads
+        shape = (config.layers, rows, heads, length, config.embed_dim // heads)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.real = torch.zeros(rows, length, device=device, dtype=torch.bool)
+        self.filled = 0
+        self.padded = False
+
+    @property
+    def rows(self) -> int:
+        return self.real.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.real.shape[1]
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the new tokens' (B, H, T, D/H), give all tokens' (B, H, S, D/H)."""
+        end = self.filled + keys.shape[2]
+        self.keys[layer, :, :, self.filled : end] = keys
+        self.values[layer, :, :, self.filled : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def place(self, real: Tensor) -> tuple[Tensor, Tensor | None, bool]:
+        """Where new tokens (B, T) go: their positions, the mask (B, 1, T, S), and whether the plain causal
+        mask is the same. real is false at padding."""
+        new = real.shape[1]
+        end = self.filled + new
+        before = self.real[:, : self.filled].sum(1, keepdim=True)
+        positions = (before + real.long().cumsum(1) - 1).clamp(min=0)
+        self.real[:, self.filled : end] = real
+        self.padded = self.padded or not bool(real.all())
+        if not self.padded and (new == 1 or not self.filled):
+            return positions, None, new > 1
+        causal = torch.ones(new, end, dtype=torch.bool, device=real.device).tril(self.filled)
+        itself = torch.zeros_like(causal)  # padding sees itself: to see nothing is undefined
+        itself.diagonal(self.filled).fill_(True)
+        return positions, (causal & self.real[:, None, None, :end]) | itself, False
+
+    def advance(self, new: int) -> None:
+        self.filled += new
+
+    def copy(self, rows: Tensor, more: int) -> StaticCache:
+        """A cache of these rows, any of them several times, with room for `more` tokens."""
+        fresh = StaticCache(
+            self.config, len(rows), self.filled + more, device=self.keys.device, dtype=self.keys.dtype
+        )
+        for mine, theirs in ((self.keys, fresh.keys), (self.values, fresh.values)):
+            seen = mine[:, :, :, : self.filled]  # of one row: copied to all without another copy between
+            theirs[:, :, :, : self.filled] = seen if self.rows == 1 else seen.index_select(1, rows)
+        fresh.real[:, : self.filled] = self.real[rows, : self.filled]
+        fresh.filled, fresh.padded = self.filled, self.padded
+        return fresh
+
+
+class Places:
+    def __init__(self, rows: Tensor, tokens: Tensor | None, count: int) -> None:
+        """Of tokens (M,) in rows (M,) of `count` sequences; None: each row's first ones, in order."""
+        columns = _columns(rows, count)
+        self.rows, self.tokens, self.count = rows, columns if tokens is None else tokens, count
+        self.width = int(columns.max()) + 1
+        self._spread = rows * self.width + columns
+
+    @classmethod
+    def last(cls, amount: int, count: int, length: int, device: torch.device) -> Places:
+        """The last ones of each sequence."""
+        rows = torch.arange(count, device=device).repeat_interleave(amount)
+        return cls(rows, torch.arange(length - amount, length, device=device).repeat(count), count)
+
+    def of(self, x: Tensor) -> Tensor:
+        """(M, ...) of x (B, T, ...)."""
+        return x.flatten(0, 1).index_select(0, self.rows * x.shape[1] + self.tokens)
+
+    def spread(self, values: Tensor, empty: int = 0) -> Tensor:
+        """Values (M, ...) of the places by their sequences (B, W, ...)."""
+        out = values.new_full((self.count * self.width, *values.shape[1:]), empty)
+        return out.index_copy(0, self._spread, values).view(self.count, self.width, *values.shape[1:])
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(M, ...) of what was spread (B, W, ...)."""
+        return x.flatten(0, 1).index_select(0, self._spread)
+
+    def seen(self, mask: Tensor | None, length: int) -> Tensor:
+        """What they see (B, 1, W, S): of a mask (B or 1, 1, T, S); or, without, all up to themselves of a
+        sequence of this length. Empty columns see what the first token sees."""
+        tokens = self.spread(self.tokens)
+        if mask is None:
+            return (torch.arange(length, device=tokens.device) <= tokens[:, :, None])[:, None]
+        mask = mask.expand(self.count, -1, -1, -1)
+        return mask.gather(2, tokens[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def _columns(rows: Tensor, count: int) -> Tensor:
+    """Each one's number among those in the same one of `count` rows, in their order."""
+    order = rows.argsort(stable=True)
+    counts = torch.bincount(rows, minlength=count)
+    columns = torch.empty_like(order)
+    begins = (counts.cumsum(0) - counts)[rows[order]]
+    columns[order] = torch.arange(len(order), device=rows.device) - begins
+    return columns

@@ -19,7 +19,7 @@ from typing import Any
 import tokenizers
 
 from kosmos2_core.errors import ModelError
-from kosmos2_core.json_file import read_json
+from kosmos2_core.files import read_json
 
 LOCATION = re.compile(r"<patch_index_(\d{4})>")
 SPACE = "\u2581"  # how pieces write a space before a word

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from kosmos2_core.commands import split
+from kosmos2_core.command_parser import split
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase, write
-from kosmos2_core.tasks import Locate
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.requests import Locate
 from kosmos2_io.bag_reader import BagReader
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import parse
+from kosmos2_core.grounded_text import parse
 from kosmos2_data.bag_commands import Asked, asked_again
 from kosmos2_data.bag_topics import DETECTIONS, GROUNDED
 from kosmos2_data.records import normalised

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kosmos2_core.boxes import GRID, Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_data.record_source import BadRecord, RecordSource
 from kosmos2_data.records import Item, Record
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.bag_commands import Asked, Commands, read_commands
 from kosmos2_data.bag_frames import Frame, Part, Selection, frames
 from kosmos2_data.bag_labels import (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels, load_image
+from kosmos2_core.images import Pixels, load_image
 from kosmos2_data.records import Record, record_of
 
 NAME = "records.jsonl"

@@ -24,7 +24,7 @@ from typing import Any
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, parse, write
+from kosmos2_core.grounded_text import GroundedText, parse, write
 from kosmos2_core.tokenizer import LOCATION, NAMES
 
 TASKS = ("locate", "caption", "describe", "ask", "text")

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.drawing import draw
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.markdown import GroundedText
-from kosmos2_core.results import Entity
+from kosmos2_core.grounded_text import GroundedText
+from kosmos2_core.images import Pixels
 from kosmos2_data.check import check
 from kosmos2_data.record_source import BadRecord, RecordSource
 from kosmos2_data.records import Item

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_eval.scenes import Case
 
 SIDE, WORDS, GAP = 320, 54, 8  # px, of a tile: its image, its words below, and what is between tiles

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.json_file import read_json
+from kosmos2_core.files import read_json
 from kosmos2_eval.bag.queries import Row, read_queries
 from kosmos2_eval.bag.summary import FIGURES
 from kosmos2_eval.metrics import RIGHT

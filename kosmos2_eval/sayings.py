@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kosmos2_core.answers import Answer
 from kosmos2_core.boxes import Box, iou
-from kosmos2_core.markdown import write
-from kosmos2_core.results import Answer
+from kosmos2_core.grounded_text import write
 from kosmos2_data.records import Item, Record, normalised
 from kosmos2_eval.metrics import RIGHT, mean, token_f1
 

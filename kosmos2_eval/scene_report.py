@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_eval.case_sheet import sheet
 from kosmos2_eval.metrics import Bin
 from kosmos2_eval.scenes import Case, reliability_of, summary

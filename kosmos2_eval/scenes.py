@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.calibration import MIN_PRESENCE
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
-from kosmos2_core.image import Pixels
-from kosmos2_core.markdown import GroundedText, Phrase, write
-from kosmos2_core.results import Entity
-from kosmos2_core.tasks import Ask, Caption, Describe, Locate, Request
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.images import Pixels
+from kosmos2_core.requests import Ask, Caption, Describe, Locate, Request
 from kosmos2_data.records import Item, Record
 from kosmos2_eval.metrics import (
     RIGHT,

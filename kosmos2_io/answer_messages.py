@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer, Entity
 from kosmos2_io.messages import Messages
 
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)  # a quaternion, x y z w

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import check_frame, load_grey16
+from kosmos2_core.images import check_frame, load_grey16
 from kosmos2_io import raster
 from kosmos2_io.raster import Layout
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels, check_frame, load_frame
+from kosmos2_core.images import Pixels, check_frame, load_frame
 from kosmos2_io import raster
 from kosmos2_io.messages import DEPTH_ENCODINGS
 from kosmos2_io.raster import Layout

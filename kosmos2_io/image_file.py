@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 from PIL import ExifTags, Image
 
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_io.encodings import to_rgb
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 
 JPEG_QUALITY = 95
 LONGEST_NS = (2**31 - 1) * 1_000_000_000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import MAX_PIXELS
+from kosmos2_core.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cv2
 from sensor_msgs.msg import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 
 # The package of this name in PyPI is ROS 1's, and ROS 2's own does not load beside each NumPy: whether it
 # works is tried with one orange pixel.

@@ -13,10 +13,10 @@ from typing import Any
 
 from kosmos2.action import Converse
 
+from kosmos2_core.answers import Answer
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Answer
-from kosmos2_core.tasks import Chat
+from kosmos2_core.images import Pixels
+from kosmos2_core.requests import Chat
 from kosmos2_ros.queries import GRACE_S, Queries
 from kosmos2_ros.ros_messages import ANSWERS
 from kosmos2_ros.worker import Query, Result, timeout_error

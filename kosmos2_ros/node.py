@@ -31,7 +31,7 @@ from std_msgs.msg import String
 from kosmos2_core.drawing import draw
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate as LocateRequest
+from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.encodings import to_rgb
 from kosmos2_ros.bridge import fallback
 from kosmos2_ros.camera import Camera

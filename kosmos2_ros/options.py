@@ -10,10 +10,10 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from kosmos2_core.commands import split
+from kosmos2_core.command_parser import split
 from kosmos2_core.engine import DTYPES
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)
 TRANSPORTS = ("raw", "compressed")

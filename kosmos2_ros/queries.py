@@ -13,7 +13,7 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Ask, Caption, Describe, Request
+from kosmos2_core.requests import Ask, Caption, Describe, Request
 from kosmos2_io.encodings import Fallback, check
 from kosmos2_ros.camera import stamp_ns
 from kosmos2_ros.codes import Code, QueryError

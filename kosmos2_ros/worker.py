@@ -17,12 +17,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from kosmos2_core.box_search import Parts
+from kosmos2_core.answers import Answer
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, Kosmos2Error, ModelError
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Answer
-from kosmos2_core.tasks import Locate, Request
+from kosmos2_core.images import Pixels
+from kosmos2_core.localizer import Parts
+from kosmos2_core.requests import Locate, Request
 from kosmos2_ros.books import Outcome
 from kosmos2_ros.codes import Code, QueryError
 from kosmos2_ros.mailbox import Frame, Mailbox

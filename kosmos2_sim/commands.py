@@ -1,6 +1,7 @@
 """Commands to a robot about the things of an image: `put [the egg](..) into [the bowl](..)`.
 
-The templates are such that `kosmos2_core.commands` marks the same words in them when they come unmarked.
+The templates are such that `kosmos2_core.command_parser` marks the same words in them when they come
+unmarked.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_core.grounded_text import GroundedText, Phrase
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from numpy.random import Generator
 
-from kosmos2_core.markdown import GroundedText
+from kosmos2_core.grounded_text import GroundedText
 from kosmos2_data.records import Item
 from kosmos2_sim import relations
 from kosmos2_sim.captions import NUMBERS

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kosmos2_core.boxes import box_of_pixels
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_sim.layout import Layout, draw
 from kosmos2_sim.offscreen import mujoco, open_context
 from kosmos2_sim.placing import Placed

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import ImageColor
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.drawing import COLOURS, draw
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Entity
+from kosmos2_core.images import Pixels
 from kosmos2_sim.truth import Shot, Thing
 
 COLUMNS, GAP_PX = 6, 4

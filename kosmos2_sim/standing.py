@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import encode
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase, write
-from kosmos2_core.results import Answer, Entity
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
 from kosmos2_sim.commands import command
 from kosmos2_sim.comparing import size
 from kosmos2_sim.descriptions import Things, things_of

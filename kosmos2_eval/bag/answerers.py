@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.results import Entity
-from kosmos2_core.tasks import Locate
+from kosmos2_core.images import Pixels
+from kosmos2_core.requests import Locate
 from kosmos2_data.bag_commands import Asked, asked_again
 from kosmos2_data.bag_frames import Frame
 from kosmos2_data.bag_labels import stamp_of

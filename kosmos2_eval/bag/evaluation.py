@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.errors import InputError
-from kosmos2_core.results import Entity
 from kosmos2_data.bag_frames import Frame, frames
 from kosmos2_data.records import normalised
 from kosmos2_eval.bag.answerers import Answerer, Seen

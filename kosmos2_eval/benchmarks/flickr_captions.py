@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from kosmos2_core.tasks import Caption
+from kosmos2_core.requests import Caption
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released
 from kosmos2_eval.benchmarks.caption_scores import caption_figures

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.tasks import Locate, Prompt
+from kosmos2_core.requests import Locate, Prompt
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share
 from kosmos2_eval.benchmarks.official_files import as_published, box_of_xywh, find, json_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kosmos2_core.tasks import Prompt, Score
+from kosmos2_core.requests import Prompt, Score
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, released
 from kosmos2_eval.benchmarks.official_files import as_published, find, lines_of, rows_of, text_of

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from kosmos2_core.tasks import Ask
+from kosmos2_core.requests import Ask
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share, shares
 from kosmos2_eval.benchmarks.official_files import as_published, find, json_of

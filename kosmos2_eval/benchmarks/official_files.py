@@ -16,7 +16,7 @@ from typing import Any
 
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
-from kosmos2_core.json_file import read_json
+from kosmos2_core.files import read_json
 
 
 def find(data: Path, place: str, source: str) -> Path:

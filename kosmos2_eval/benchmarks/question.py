@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kosmos2_core.answers import Answer
 from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer
-from kosmos2_core.tasks import Request
+from kosmos2_core.requests import Request
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.boxes import Box, iou
-from kosmos2_core.markdown import GroundedText, Phrase, write
-from kosmos2_core.tasks import Locate, Prompt
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.requests import Locate, Prompt
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share
 from kosmos2_eval.benchmarks.official_files import as_published, box_of_xywh, find, json_of

@@ -16,8 +16,8 @@ import numpy as np
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase, write
-from kosmos2_core.tasks import Describe, Prompt
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.requests import Describe, Prompt
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released
 from kosmos2_eval.benchmarks.caption_scores import caption_figures

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kosmos2_core.tasks import Ask
+from kosmos2_core.requests import Ask
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, shares
 from kosmos2_eval.benchmarks.official_files import as_published, find, json_of

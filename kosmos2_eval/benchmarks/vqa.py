@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kosmos2_core.markdown import GroundedText, write
-from kosmos2_core.tasks import Ask
+from kosmos2_core.grounded_text import GroundedText, write
+from kosmos2_core.requests import Ask
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, shares
 from kosmos2_eval.benchmarks.official_files import as_published, find, json_of

@@ -24,13 +24,13 @@ sys.path.insert(0, str(ROOT / "test/support"))
 from peer import make_processor  # noqa: E402
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration  # noqa: E402
 
+from kosmos2_core.checkpoint import assign, checkpoint_name, fill_tables  # noqa: E402
 from kosmos2_core.config import Config  # noqa: E402
 from kosmos2_core.decoding import Decoding  # noqa: E402
 from kosmos2_core.engine import Engine  # noqa: E402
 from kosmos2_core.model import Kosmos2  # noqa: E402
-from kosmos2_core.tasks import Caption, Locate  # noqa: E402
+from kosmos2_core.requests import Caption, Locate  # noqa: E402
 from kosmos2_core.tokenizer import Tokenizer  # noqa: E402
-from kosmos2_core.weights import assign, checkpoint_name, fill_tables  # noqa: E402
 
 PHRASES = ["a mug", "the red bowl", "a can", "the table", "an old box", "a plate", "the left cup", "a bottle"]
 BOX_TOKENS = 3  # <object>, two corners

@@ -17,7 +17,7 @@ from in_space import registered, seen_of, well_seen
 
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.engine import Engine
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 from kosmos2_io.lifting import lift
 from kosmos2_sim.descriptions import plain_name, things_of
 from kosmos2_sim.scene import Tabletop

@@ -17,7 +17,7 @@ import numpy as np
 
 from kosmos2_core.boxes import iou
 from kosmos2_core.engine import Engine
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 from kosmos2_sim.descriptions import article, things_of
 from kosmos2_sim.referring import groups
 from kosmos2_sim.scene import Tabletop

@@ -19,8 +19,8 @@ import transformers
 from torch import Tensor
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
+from kosmos2_core.checkpoint import save_model
 from kosmos2_core.config import to_json
-from kosmos2_core.weights import save_model
 from kosmos2_sim.dataset import make_dataset
 from kosmos2_training.batches import SHARED, Batch
 from kosmos2_training.config import Source, Training, make, read_training

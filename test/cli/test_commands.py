@@ -162,7 +162,7 @@ def test_verify_proves_that_the_peer_agrees(kosmos2, photos):
 
 
 def test_verify_fails_where_they_differ(kosmos2, photos, monkeypatch):
-    monkeypatch.setattr("kosmos2_core.weights.sinusoids", torch.zeros)  # no positions
+    monkeypatch.setattr("kosmos2_core.checkpoint.sinusoids", torch.zeros)  # no positions
     code, out, _ = kosmos2("verify", photos / "0.png", "--tokens", 12, "--json")
     assert code == 1
     assert not all(json.loads(line)["good"] for line in out.splitlines())

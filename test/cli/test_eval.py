@@ -15,8 +15,8 @@ from kosmos2_cli.main import main
 from kosmos2_cli.samples import SPLITS, probe_samples, rendered
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration, read_calibration
 from kosmos2_core.engine import Engine
-from kosmos2_core.markdown import GroundedText
-from kosmos2_core.tasks import Locate
+from kosmos2_core.grounded_text import GroundedText
+from kosmos2_core.requests import Locate
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import to_json
 from kosmos2_sim.layout import SPLITS as ALL_SPLITS

@@ -10,11 +10,10 @@ import torch
 from peer import make_peer, save_peer, shape
 
 from kosmos2_core.beam_search import beam_search
-from kosmos2_core.decoding import Decoding, decode_one, generate, make_cache, pad_left, prefill
+from kosmos2_core.checkpoint import load_model
+from kosmos2_core.decoding import Decoding, Grammar, decode_one, generate, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError
-from kosmos2_core.grammar import Grammar
-from kosmos2_core.tokens import parse_ids
-from kosmos2_core.weights import load_model
+from kosmos2_core.grounded_text import parse_ids
 
 QUERIES = 8
 COUNT, NEW = 50, 64

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from kosmos2_core.answers import Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.drawing import draw
-from kosmos2_core.results import Entity
 
 
 def picture(value, height=240, width=320):

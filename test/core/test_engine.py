@@ -14,22 +14,10 @@ from kosmos2_core.boxes import Box, decode, encode
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.markdown import parse
-from kosmos2_core.tasks import (
-    IMAGE,
-    WORDINGS,
-    Ask,
-    Caption,
-    Chat,
-    Describe,
-    Locate,
-    Prompt,
-    Score,
-    locate_prompts,
-    prompt_of,
-)
-from kosmos2_core.tokens import parse_ids
-from kosmos2_core.zoom import cut_around
+from kosmos2_core.grounded_text import parse, parse_ids
+from kosmos2_core.localizer import cut_around
+from kosmos2_core.prompts import IMAGE, locate_prompts, prompt_of
+from kosmos2_core.requests import WORDINGS, Ask, Caption, Chat, Describe, Locate, Prompt, Score
 
 QUERIES, SIZE = 8, 56
 BOX = decode(44, 863)

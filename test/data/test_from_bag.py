@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from recordings import START_NS, Said, messages, write_mcap
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import parse, write
-from kosmos2_core.results import Answer, Entity
+from kosmos2_core.grounded_text import parse, write
 from kosmos2_data.bag_frames import Selection
 from kosmos2_data.bag_topics import Wanted
 from kosmos2_data.check import survey

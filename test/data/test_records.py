@@ -9,7 +9,7 @@ from small_data import BROKEN_LINES, line, truth
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase, parse
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse
 from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 
 

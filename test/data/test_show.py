@@ -7,7 +7,7 @@ import pytest
 from small_data import write_data
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import parse
+from kosmos2_core.grounded_text import parse
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Item
 from kosmos2_data.show import IMAGE_HEIGHT, WIDTH, sheet, tile

@@ -2,9 +2,9 @@
 
 import pytest
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import parse
-from kosmos2_core.results import Answer, Entity
+from kosmos2_core.grounded_text import parse
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.sayings import count_right, saying_of, summary_of_sayings
 

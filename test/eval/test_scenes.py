@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import GroundedText, Phrase, parse, write
-from kosmos2_core.tasks import Ask, Caption, Describe, Locate
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse, write
+from kosmos2_core.requests import Ask, Caption, Describe, Locate
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.scenes import (
     Case,

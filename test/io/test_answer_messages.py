@@ -1,7 +1,7 @@
 """An answer's messages say what it says, in pixels, with ids that match in 2D and 3D."""
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer, Entity
 from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages

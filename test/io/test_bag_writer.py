@@ -9,9 +9,9 @@ from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.results import Answer, Entity
 from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
 from kosmos2_io.bag_writer import STORAGES, open_bag
 from kosmos2_io.message_types import new, typestore

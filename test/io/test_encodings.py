@@ -8,7 +8,7 @@ from frames import KINDS, compressed, image
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import load_image
+from kosmos2_core.images import load_image
 from kosmos2_io.encodings import ENCODINGS, check, to_rgb
 
 WIDTH, HEIGHT = 16, 12

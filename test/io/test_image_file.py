@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kosmos2_core.image import load_image
+from kosmos2_core.images import load_image
 from kosmos2_io.encodings import to_rgb
 from kosmos2_io.image_file import image_file
 from kosmos2_io.message_types import new

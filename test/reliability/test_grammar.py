@@ -12,8 +12,8 @@ import torch
 
 from kosmos2_core.boxes import decode
 from kosmos2_core.decoding import Decoding
-from kosmos2_core.tasks import Caption, Locate
-from kosmos2_core.tokens import parse_ids
+from kosmos2_core.grounded_text import parse_ids
+from kosmos2_core.requests import Caption, Locate
 
 ROW = pytest.mark.row(
     *(10, "grammar: random ids, most of them control tokens"),

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import load_frame, load_image
+from kosmos2_core.images import load_frame, load_image
 
 
 def run(*arguments):
@@ -161,10 +161,10 @@ def same(one, other):
 REFUSE = """
 import json, sys
 from pathlib import Path
-from kosmos2_core import image
+from kosmos2_core import images
 from kosmos2_core.errors import InputError
 
-load = getattr(image, sys.argv[1])
+load = getattr(images, sys.argv[1])
 
 def peak():
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]

@@ -9,8 +9,9 @@ import torch
 from kosmos2_core.boxes import Box
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, write
-from kosmos2_core.tasks import IMAGE, Ask, Caption, Chat, Describe, Locate, Prompt, locate_prompts, prompt_of
+from kosmos2_core.grounded_text import GroundedText, write
+from kosmos2_core.prompts import IMAGE, locate_prompts, prompt_of
+from kosmos2_core.requests import Ask, Caption, Chat, Describe, Locate, Prompt
 
 ROW = pytest.mark.row(
     *(9, "forged prompts: spellings of control tokens, look-alikes, NUL, surrogates, 1 MB of text"),

@@ -1,4 +1,4 @@
-"""Row 11: checkpoints from strangers. What test/core/test_weights.py does to the weights, and more.
+"""Row 11: checkpoints from strangers. What test/core.test_checkpoint.py does to the weights, and more.
 
 All are loaded by one process, which has to live: a refused checkpoint takes nothing with it.
 """
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from core.test_weights import DAMAGES, change_config
+from core.test_checkpoint import DAMAGES, change_config
 
 DEEP = "[" * 100_000  # deeper than any reader goes
 

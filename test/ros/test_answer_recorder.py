@@ -13,7 +13,7 @@ rclpy = pytest.importorskip("rclpy", reason="this environment was set up without
 pytest.importorskip("mujoco", reason="set up without the extra `sim`")
 
 from kosmos2_core.engine import Engine  # noqa: E402
-from kosmos2_core.tasks import Locate  # noqa: E402
+from kosmos2_core.requests import Locate  # noqa: E402
 from kosmos2_io.bag_reader import BagReader  # noqa: E402
 from kosmos2_io.encodings import to_rgb  # noqa: E402
 from kosmos2_sim.bag import Plan, make_bag  # noqa: E402

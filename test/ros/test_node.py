@@ -21,8 +21,8 @@ from robot import Robot, values  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from kosmos2_core.errors import InputError  # noqa: E402
-from kosmos2_core.tasks import Caption  # noqa: E402
-from kosmos2_core.tasks import Describe as DescribeRequest  # noqa: E402
+from kosmos2_core.requests import Caption  # noqa: E402
+from kosmos2_core.requests import Describe as DescribeRequest  # noqa: E402
 from kosmos2_ros.codes import Code  # noqa: E402
 
 

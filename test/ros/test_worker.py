@@ -13,7 +13,7 @@ import pytest
 from stand_in import FOUND, PATIENCE_S, StandIn
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Chat, Locate
+from kosmos2_core.requests import Chat, Locate
 from kosmos2_ros.codes import Code, QueryError
 from kosmos2_ros.mailbox import Frame, Mailbox
 from kosmos2_ros.worker import Command, Limits, Query, Worker

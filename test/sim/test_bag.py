@@ -11,7 +11,7 @@ from reading import meant
 from rosbags.rosbag2 import Reader
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import parse
+from kosmos2_core.grounded_text import parse
 from kosmos2_io.message_types import typestore
 from kosmos2_sim import bag
 from kosmos2_sim.bag import EPOCH_NS, Plan, make_bag

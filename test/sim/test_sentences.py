@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reading import NOUNS, bare, fitting, meant, related
 from shots import shot, shots, thing
 
-from kosmos2_core.commands import split as mark
+from kosmos2_core.command_parser import split as mark
 from kosmos2_data.records import Record, record_of, to_json
 from kosmos2_sim.commands import INTO, OF_ONE, OF_TWO, ONTO
 from kosmos2_sim.scene import Tabletop

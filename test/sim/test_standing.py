@@ -7,7 +7,7 @@ import pytest
 from reading import meant
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import parse
+from kosmos2_core.grounded_text import parse
 from kosmos2_sim import standing
 from kosmos2_sim.film import draw_film
 from kosmos2_sim.scene import Tabletop

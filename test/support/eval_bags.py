@@ -3,9 +3,9 @@
 import numpy as np
 from recordings import Said
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import parse
-from kosmos2_core.results import Answer, Entity
+from kosmos2_core.grounded_text import parse
 from kosmos2_io.answer_messages import AnswerMessages, Asked
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kosmos2_core.boxes import Box, box_of_pixels
-from kosmos2_core.markdown import GroundedText, Phrase, parse
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse
 from kosmos2_data.records import Item, Record, Truth, to_json
 
 WIDTH, HEIGHT = 96, 64

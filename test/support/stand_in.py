@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer, Entity
-from kosmos2_core.tasks import Chat, Locate
+from kosmos2_core.requests import Chat, Locate
 
 PATIENCE_S = 60.0
 FOUND = Box(0.25, 0.5, 0.75, 1.0, 0.9)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_data import COLOURS, pixel_box, scene
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import parse, write
+from kosmos2_core.grounded_text import parse, write
 from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 from kosmos2_training.augment import Augmentation, augment, mirrored, reframed
 from kosmos2_training.photometry import Photometry, relight

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from kosmos2_core.box_scoring import Evidence
 from kosmos2_core.boxes import Box
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
-from kosmos2_core.judging import Evidence
-from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.records import Item
 from kosmos2_eval.scenes import Case, summary
 from kosmos2_training.calibrate import (

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from kosmos2_core.markdown import parse
-from kosmos2_core.tasks import WORDINGS, Ask, Caption, Locate, locate_prompts, prompt_of
+from kosmos2_core.grounded_text import parse, parse_ids
+from kosmos2_core.prompts import locate_prompts, prompt_of
+from kosmos2_core.requests import WORDINGS, Ask, Caption, Locate
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import parse_ids
 from kosmos2_data.records import Item
 from kosmos2_training.examples import examples_of
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
 
+from kosmos2_core.checkpoint import load_model
 from kosmos2_core.config import read_config
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.image import load_image
-from kosmos2_core.tasks import Caption, Locate
-from kosmos2_core.weights import load_model
+from kosmos2_core.images import load_image
+from kosmos2_core.requests import Caption, Locate
 from kosmos2_training.log import read_lines
 from kosmos2_training.session import Session, run_training
 

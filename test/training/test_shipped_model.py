@@ -9,8 +9,8 @@ from PIL import Image
 from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
 
 from kosmos2_core.engine import Engine
-from kosmos2_core.image import load_image
-from kosmos2_core.tasks import Caption, Locate
+from kosmos2_core.images import load_image
+from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_cases, summary
 from kosmos2_sim.scene import Tabletop

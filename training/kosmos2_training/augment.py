@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.markdown import GroundedText
+from kosmos2_core.grounded_text import GroundedText
+from kosmos2_core.images import Pixels
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_training.photometry import Photometry, relight
 from kosmos2_training.window import Window, cut, look, random_window, whole_window

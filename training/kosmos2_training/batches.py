@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kosmos2_core.image import preprocess
+from kosmos2_core.images import preprocess
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item, Record
 from kosmos2_training.cells import CellTruth, Names, cell_truth

@@ -17,16 +17,15 @@ from functools import cache
 
 import torch
 
-from kosmos2_core.batch import Row
-from kosmos2_core.box_search import MAX_STEP, finish, gather
-from kosmos2_core.branches import start_branches
+from kosmos2_core.box_scoring import Evidence, Search, judge, trimmed
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.judging import Evidence, Search, judge, trimmed
-from kosmos2_core.locating import entity_of
-from kosmos2_core.markdown import Phrase
-from kosmos2_core.tasks import Locate, locate_prompts
+from kosmos2_core.grounded_text import Phrase
+from kosmos2_core.localizer import MAX_STEP, entity_of, finish, gather
+from kosmos2_core.packing import Row, start_branches
+from kosmos2_core.prompts import locate_prompts
+from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
 from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
 from kosmos2_eval.scenes import Case, Sample, batches, case_of, request_of

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import GroundedText, write
-from kosmos2_core.tasks import WORDINGS, Ask, Caption, Describe, Locate, locate_prompts, prompt_of
+from kosmos2_core.grounded_text import GroundedText, encode_boxes, encode_grounded, write
+from kosmos2_core.prompts import locate_prompts, prompt_of
+from kosmos2_core.requests import WORDINGS, Ask, Caption, Describe, Locate
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.tokens import encode_boxes, encode_grounded
 from kosmos2_data.records import Item
 
 Corner = tuple[float, float]  # x, y, in unit coordinates

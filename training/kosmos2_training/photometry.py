@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from PIL import Image
 
 from kosmos2_core.drawing import draw
 from kosmos2_core.engine import Engine
-from kosmos2_core.image import Pixels
-from kosmos2_core.markdown import write
-from kosmos2_core.tasks import Locate
+from kosmos2_core.grounded_text import write
+from kosmos2_core.images import Pixels
+from kosmos2_core.requests import Locate
 from kosmos2_data.records import Record
 from kosmos2_training.log import LOG, SCORES, read_lines
 from kosmos2_training.train import Trainer

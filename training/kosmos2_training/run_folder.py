@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.json_file import read_json
+from kosmos2_core.files import read_json
 
 STEP = re.compile(r"step-(\d{7})")
 STATE = "state"

@@ -16,7 +16,7 @@ from typing import Any
 
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
+from kosmos2_core.images import Pixels
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_cases, summary

@@ -14,14 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from kosmos2_core.checkpoint import checkpoint_folder, load_model, save_model
 from kosmos2_core.engine import choose_device
 from kosmos2_core.errors import InputError
-from kosmos2_core.hub import checkpoint_folder
 from kosmos2_core.linear import NATIVE_BFLOAT16
-from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2
-from kosmos2_core.places import Places
+from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2, Places
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.weights import load_model, save_model
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
 from kosmos2_training.batches import Batch, Shape

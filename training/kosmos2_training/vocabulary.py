@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kosmos2_core.boxes import GRID
-from kosmos2_core.tasks import WORDINGS
+from kosmos2_core.requests import WORDINGS
 from kosmos2_core.tokenizer import SPACE
 from kosmos2_data.records import Record
 

@@ -14,7 +14,7 @@ from recordings import FORMS, Said
 
 from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 from kosmos2_data.bag_topics import Wanted
 from kosmos2_eval.bag.answerers import Model
 from kosmos2_eval.bag.journal import FILE

@@ -6,7 +6,7 @@ import pytest
 from official_data import place
 
 from kosmos2_core.engine import Engine
-from kosmos2_core.tasks import Ask, Caption, Locate, Prompt, Score
+from kosmos2_core.requests import Ask, Caption, Locate, Prompt, Score
 from kosmos2_eval.benchmarks.answer_files import Answers
 from kosmos2_eval.benchmarks.asking import answer_all, ask, batches, missing_images
 from kosmos2_eval.benchmarks.benchmark import released

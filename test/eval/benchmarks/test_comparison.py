@@ -7,7 +7,7 @@ import pytest
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 from kosmos2_eval.benchmarks.answer_files import Answers
 from kosmos2_eval.benchmarks.benchmark import Choice, share
 from kosmos2_eval.benchmarks.comparison import check_complete, results_of, table

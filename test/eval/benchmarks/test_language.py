@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from official_data import lines, write
 
-from kosmos2_core.tasks import Prompt, Score
+from kosmos2_core.requests import Prompt, Score
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.language import LANGUAGE, SOURCES
 

@@ -1,7 +1,7 @@
 """What is kept of an answer."""
 
+from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.boxes import Box
-from kosmos2_core.results import Answer, Entity, Option
 from kosmos2_eval.benchmarks.question import Said, said_of
 
 ONE, TWO, THREE = (Box(0, 0, size, size, score=0.5) for size in (0.2, 0.4, 0.6))

@@ -7,7 +7,7 @@ from pycocotools import mask
 
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import Locate
+from kosmos2_core.requests import Locate
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.question import Question, Said
 from kosmos2_eval.benchmarks.refcoco import REFCOCO, REFCOCOG, best_iou

@@ -5,7 +5,8 @@ from official_data import mdetr_refcoco, place, write
 
 from kosmos2_core.boxes import decode
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import IMAGE, Describe, prompt_of
+from kosmos2_core.prompts import IMAGE, prompt_of
+from kosmos2_core.requests import Describe
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.question import Said
 from kosmos2_eval.benchmarks.reg import REG

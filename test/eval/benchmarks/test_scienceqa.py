@@ -3,7 +3,7 @@
 import pytest
 from official_data import place, write
 
-from kosmos2_core.tasks import Ask
+from kosmos2_core.requests import Ask
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.question import Said
 from kosmos2_eval.benchmarks.scienceqa import SCIENCEQA, chosen

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, Phrase
+from kosmos2_core.grounded_text import GroundedText, Phrase
 
 Splitter = Callable[[str], GroundedText]
 

@@ -10,7 +10,7 @@ from peer import image_processor
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import check_frame, load_frame, load_image, preprocess
+from kosmos2_core.images import check_frame, load_frame, load_image, preprocess
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kosmos2_core.box_scoring import Edges, Evidence, Found, Search, judge, sure_masses
 from kosmos2_core.boxes import Box, decode, encode, iou
-from kosmos2_core.judging import Edges, Evidence, Found, Search, judge, sure_masses
 
 COARSE = 6
 CELL = st.integers(0, 1023)

@@ -6,11 +6,10 @@ import pytest
 import torch
 from peer import make_peer, save_peer, shape
 
-from kosmos2_core.batch import Row, Starter
-from kosmos2_core.branches import LAST, start_branches
+from kosmos2_core.checkpoint import load_model
 from kosmos2_core.errors import InputError
-from kosmos2_core.tasks import IMAGE
-from kosmos2_core.weights import load_model
+from kosmos2_core.packing import LAST, Row, Starter, start_branches
+from kosmos2_core.prompts import IMAGE
 
 QUERIES = 8
 

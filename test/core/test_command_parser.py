@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from kosmos2_core.commands import spacy_splitter, split
+from kosmos2_core.command_parser import spacy_splitter, split
 from kosmos2_core.errors import InputError
-from kosmos2_core.markdown import GroundedText, parse, write
+from kosmos2_core.grounded_text import GroundedText, parse, write
 
 # What a person means who speaks like the rule: written before the rule was.
 COMMANDS = [

@@ -6,22 +6,24 @@ generators here yield after each part and return what they found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from kosmos2_core.batch import Looked, Row, Starter
-from kosmos2_core.box_search import MAX_STEP, Parts, score_boxes, search_boxes
+import torch
+from torch import Tensor
+
+from kosmos2_core.answers import Answer, Entity
+from kosmos2_core.box_scoring import Evidence, Found, Search, corners_left, enough, judge
 from kosmos2_core.boxes import Box, encode, suppress
-from kosmos2_core.branches import Branches, start_branches
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
-from kosmos2_core.image import Pixels
-from kosmos2_core.judging import Found, Search
-from kosmos2_core.markdown import GroundedText
-from kosmos2_core.results import Answer, Entity
-from kosmos2_core.tasks import Locate, locate_prompts
-from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.zoom import cut, cut_around, in_whole
+from kosmos2_core.grounded_text import GroundedText
+from kosmos2_core.images import Pixels
+from kosmos2_core.packing import Branches, Looked, Row, Starter, start_branches
+from kosmos2_core.prompts import locate_prompts
+from kosmos2_core.requests import Locate
+from kosmos2_core.tokenizer import Control, Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +167,131 @@ def entity_of(phrase: str, start: int, end: int, found: Found, calibration: Cali
     boxes = [replace(box.box, score=score) for box, score in zip(found.boxes, scores, strict=True)]
     cells = tuple((box.upper_left, box.lower_right) for box in found.boxes)
     return Entity(phrase, start, end, tuple(boxes), found.presence, cells)
+
+
+MAX_STEP = 128  # first corners tried in one step of the model
+
+T = TypeVar("T")
+Parts = Generator[None, None, T]  # work in parts: yields after each of them, and returns the result
+
+
+def finish(parts: Parts[T]) -> T:
+    """Do all parts of the work; return its result."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+
+def search_boxes(branches: Branches, control: Control, searches: Sequence[Search]) -> Parts[list[Found]]:
+    """The best boxes of each branch, whose last two tokens are `</phrase><object>`."""
+    evidence = yield from gather(branches, control, searches)
+    found = [judge(known, control.grid, search) for known, search in zip(evidence, searches, strict=True)]
+    more = [
+        _more_corners(known, boxes, control.grid, search)
+        for known, boxes, search in zip(evidence, found, searches, strict=True)
+    ]
+    second = yield from _after(branches, control, more)
+    for number in (number for number, corners in enumerate(more) if len(corners)):
+        extended = _extended(evidence[number], more[number], second[number])
+        found[number] = judge(extended, control.grid, searches[number])
+    return found
+
+
+def score_boxes(
+    branches: Branches, control: Control, search: Search, pairs: Sequence[Sequence[tuple[int, int]]]
+) -> Parts[list[Found]]:
+    """The given boxes of each branch, pairs of location tokens, with scores, in their order."""
+    evidence = yield from gather(branches, control, [search] * len(pairs))
+    return [judge(known, control.grid, search, boxes) for known, boxes in zip(evidence, pairs, strict=True)]
+
+
+def gather(branches: Branches, control: Control, searches: Sequence[Search]) -> Parts[list[Evidence]]:
+    """Ask the model about each branch. What is known after a branch's last two tokens tells presence and
+    first corners, so a box costs one step more; an absent phrase costs none."""
+    presence = branches.logits[:, 0].float().softmax(-1)[:, control.object].tolist()
+    first = _of_cells(branches.logits[:, 1], control)
+    tried = [
+        _likeliest(logits, search) if share >= search.min_presence else torch.empty(0, dtype=torch.long)
+        for logits, share, search in zip(first, presence, searches, strict=True)
+    ]
+    second = yield from _after(branches, control, tried)
+    return [Evidence(*known) for known in zip(presence, first, tried, second, strict=True)]
+
+
+def _likeliest(logits: Tensor, search: Search) -> Tensor:
+    """The first corners to try, the likeliest first."""
+    probabilities = (logits / search.temperature).softmax(-1)
+    likeliest = probabilities.topk(min(search.max_corners, len(probabilities)))
+    return likeliest.indices[: enough(likeliest.values, search)]
+
+
+def _more_corners(evidence: Evidence, found: Found, grid: int, search: Search) -> Tensor:
+    """First corners to try for further boxes; none if the phrase is absent or has enough boxes."""
+    if not len(evidence.tried) or len(found.boxes) >= search.count:
+        return torch.empty(0, dtype=torch.long)
+    return corners_left(evidence, found, grid, search)
+
+
+def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
+    return replace(
+        evidence,
+        tried=torch.cat([evidence.tried, corners]),
+        second=torch.cat([evidence.second, second]),
+    )
+
+
+def _of_cells(logits: Tensor, control: Control) -> Tensor:
+    """Logits (B, cells) of location tokens, copied to where they are scored: those of all tokens take much
+    memory."""
+    cells = logits[:, control.location : control.location + control.grid**2]
+    return cells.to("cpu", torch.float32, copy=True)
+
+
+def _after(branches: Branches, control: Control, tried: Sequence[Tensor]) -> Parts[list[Tensor]]:
+    """For each branch, the logits (corners, cells) of the second corner after each first one."""
+    numbers = torch.cat([torch.full_like(cells, number) for number, cells in enumerate(tried)])
+    asked = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(branches.logits.device)
+    logits = [torch.empty(0, control.grid**2)]
+    for start in range(0, len(numbers), MAX_STEP):
+        logits.append(_of_cells(branches.step(*asked[:, start : start + MAX_STEP]), control))
+        yield
+    return list(torch.split(torch.cat(logits), [len(cells) for cells in tried]))
+
+
+ROOM = 2.5  # the cut's side, in sides of the box
+SMALLEST = 0.125  # a cut of less of the image shows too little of what is around
+LARGEST = 0.75  # a cut of more gains nothing
+
+
+def cut_around(box: Box) -> Box | None:
+    """The part of the image to look at again; None where the box is too large to gain by it."""
+    side = max(ROOM * max(box.x2 - box.x1, box.y2 - box.y1), SMALLEST)
+    if side > LARGEST:
+        return None
+    x1 = min(max((box.x1 + box.x2 - side) / 2, 0.0), 1 - side)
+    y1 = min(max((box.y1 + box.y2 - side) / 2, 0.0), 1 - side)
+    return Box(x1, y1, min(x1 + side, 1.0), min(y1 + side, 1.0))
+
+
+def cut(image: Pixels, part: Box) -> tuple[Pixels, Box]:
+    """These pixels of an image, and the part that they really are."""
+    height, width = image.shape[:2]
+    x_min, y_min, x_max, y_max = map(round, part.pixels(width, height))
+    x_min, y_min = min(x_min, width - 1), min(y_min, height - 1)  # at least one pixel
+    x_max, y_max = max(x_max, x_min + 1), max(y_max, y_min + 1)
+    real = Box(x_min / width, y_min / height, x_max / width, y_max / height)
+    return image[y_min:y_max, x_min:x_max], real
+
+
+def in_whole(box: Box, part: Box) -> Box:
+    """A box of a part of the image, as a box of the whole."""
+    width, height = part.x2 - part.x1, part.y2 - part.y1
+    return Box(
+        part.x1 + box.x1 * width,
+        part.y1 + box.y1 * height,
+        min(part.x1 + box.x2 * width, 1.0),
+        min(part.y1 + box.y2 * height, 1.0),
+        box.score,
+    )

@@ -1,17 +1,29 @@
 """The search finds what trying everything finds, and its scores are probabilities."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peer import make_peer, make_processor, save_peer, shape
 
-from kosmos2_core import box_search
-from kosmos2_core.batch import Row, Starter
-from kosmos2_core.box_search import MAX_STEP, finish, gather, search_boxes
-from kosmos2_core.boxes import decode, iou
-from kosmos2_core.branches import start_branches
-from kosmos2_core.judging import Search, judge, trimmed
+from kosmos2_core import localizer
+from kosmos2_core.box_scoring import Search, judge, trimmed
+from kosmos2_core.boxes import Box, decode, iou
+from kosmos2_core.checkpoint import load_model
+from kosmos2_core.localizer import (
+    LARGEST,
+    MAX_STEP,
+    SMALLEST,
+    cut,
+    cut_around,
+    finish,
+    gather,
+    in_whole,
+    search_boxes,
+)
+from kosmos2_core.packing import Row, Starter, start_branches
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_core.weights import load_model
 
 GRID = 6
 ALL = Search(count=5, coverage=1.0, max_corners=GRID * GRID)
@@ -90,7 +102,7 @@ def test_boxes_come_best_first_without_near_duplicates(coarse):
 
 def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
     control, model = coarse
-    monkeypatch.setattr(box_search, "MAX_STEP", 7)
+    monkeypatch.setattr(localizer, "MAX_STEP", 7)
     prompts = [prompt(control, 50 + number, 60) for number in range(5)]
     how = Search(count=3, coverage=0.9)
     together = search(model, control, prompts, how)
@@ -126,3 +138,35 @@ def test_judging_later_at_another_temperature_is_searching_at_it(coarse):
         ):
             assert [box.box for box in one.boxes] == [box.box for box in other.boxes]
             assert [box.mass for box in one.boxes] == pytest.approx([box.mass for box in other.boxes])
+
+
+sides = st.floats(0.001, 0.29)
+corners = st.floats(0, 0.7)
+
+
+@given(corners, corners, sides, sides)
+def test_the_cut_shows_the_box_with_room_around(x, y, width, height):
+    box = Box(x, y, x + width, y + height)
+    part = cut_around(box)
+    assert part is not None
+    assert part.x1 <= box.x1 + 1e-9
+    assert part.y1 <= box.y1 + 1e-9
+    assert part.x2 >= box.x2 - 1e-9
+    assert part.y2 >= box.y2 - 1e-9
+    assert part.x2 - part.x1 == pytest.approx(part.y2 - part.y1)  # the image's proportions
+    assert SMALLEST - 1e-9 <= part.x2 - part.x1 <= LARGEST + 1e-9
+
+
+def test_a_large_box_gains_nothing():
+    assert cut_around(Box(0.1, 0.4, 0.9, 0.5)) is None
+
+
+@given(corners, corners, sides, sides, st.integers(1, 60), st.integers(1, 80))
+def test_a_box_of_the_cut_is_where_its_pixels_are(x, y, width, height, rows, columns):
+    image = np.arange(rows * columns * 3, dtype=np.uint8).reshape(rows, columns, 3)
+    pixels, part = cut(image, cut_around(Box(x, y, x + width, y + height)))
+    assert pixels.size
+    whole = in_whole(Box(0, 0, 1, 1, 0.5), part)
+    x1, y1, x2, y2 = (round(value) for value in whole.pixels(columns, rows))
+    np.testing.assert_array_equal(image[y1:y2, x1:x2], pixels)
+    assert whole.score == 0.5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.markdown import GroundedText, Phrase, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, write
 
 
 @dataclass(frozen=True, slots=True)
