@@ -16,9 +16,9 @@ from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.drawing import draw
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
-from kosmos2_core.requests import Generating, Locate
+from kosmos2_core.requests import GenerationRequest, Locate
 
-RequestOf = Callable[[int, int], Locate | Generating]  # of an image of this width and height
+RequestOf = Callable[[int, int], Locate | GenerationRequest]  # of an image of this width and height
 
 
 def answer_images(arguments: argparse.Namespace, request_of: RequestOf, missing: bool = False) -> None:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from kosmos2_cli.options import add_model
 from kosmos2_core.calibration import Calibration, read_calibration
-from kosmos2_core.checkpoint import REDUNDANT, checkpoint_folder, tensor_files
+from kosmos2_core.checkpoint import REDUNDANT_TENSORS, checkpoint_folder, tensor_files
 from kosmos2_core.config import read_config
 from kosmos2_core.tokenizer import Tokenizer
 
@@ -49,7 +49,9 @@ def describe(name: str, revision: str | None, offline: bool) -> dict[str, Any]:
     for tensor, file in files.items():
         with safe_open(file, framework="pt") as opened:
             part = opened.get_slice(tensor)
-            sizes[part.get_dtype()] += 0 if REDUNDANT.fullmatch(tensor) else math.prod(part.get_shape())
+            sizes[part.get_dtype()] += (
+                0 if REDUNDANT_TENSORS.fullmatch(tensor) else math.prod(part.get_shape())
+            )
     vision, text, calibration = config.vision_config, config.text_config, read_calibration(folder)
     return {
         "folder": str(folder),

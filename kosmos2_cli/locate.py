@@ -16,7 +16,7 @@ import argparse
 
 from kosmos2_cli.answers import answer_images
 from kosmos2_cli.options import add_images, add_model
-from kosmos2_core.command_parser import Splitter, spacy_splitter, split
+from kosmos2_core.command_parser import Splitter, spacy_splitter, split_command
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def load_splitter(pipeline: str | None) -> Splitter:
     if pipeline is None:
-        return split
+        return split_command
     try:
         import spacy
 

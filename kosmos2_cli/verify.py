@@ -30,15 +30,15 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import parse_ids, trailing_phrase
 from kosmos2_core.images import Pixels, preprocess
-from kosmos2_core.prompts import IMAGE, prompt_of
-from kosmos2_core.requests import Caption, Prompt
+from kosmos2_core.prompts import IMAGE, prompt_ids
+from kosmos2_core.requests import Caption, Complete
 from kosmos2_core.tokenizer import Tokenizer
 
 PROMPTS = {
     "caption": Caption(),
     "detailed caption": Caption(detailed=True),
     "caption without boxes": Caption(ground=False),
-    "phrase": Prompt("[the object]", ground=True),
+    "phrase": Complete("[the object]", ground=True),
 }
 TEXTS = {
     "caption": "<grounding> An image of",
@@ -110,9 +110,9 @@ def run_ours(engine: Engine, frames: Sequence[tuple[str, Pixels]], tokens: int) 
     for name, pixels in frames:
         view = engine.look(pixels)
         for prompt, request in PROMPTS.items():
-            ids = engine.starter.spell([IMAGE, *prompt_of(engine.tokenizer, request)], start=True)
+            ids = engine.prefiller.expand([IMAGE, *prompt_ids(engine.tokenizer, request)], start=True)
             said = engine.generate_ids(view, request, Decoding(max_new_tokens=tokens, released=True))
-            x, _ = engine.starter.embed([ids + said], list(view.features))
+            x, _ = engine.prefiller.embed([ids + said], list(view.features))
             positions = torch.arange(x.shape[1], device=x.device)[None]
             hidden = engine.model.decoder(x, positions, None, True, None)
             logits = engine.model.decoder.logits(hidden[:, len(ids) - 1 : -1].contiguous())[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Answer:
     def markdown(self) -> str:
         """The text with links; `()` after what was not found."""
         phrases = tuple(Phrase(one.start, one.end, one.boxes) for one in self.phrases)
-        return write(GroundedText(self.text, phrases))
+        return write_markdown(GroundedText(self.text, phrases))
 
     def to_dict(self, width: int, height: int) -> dict[str, Any]:
         """For JSON, with boxes in pixels of an image of this size and in unit coordinates."""

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kosmos2_core.decoding import Decoding, Rules, decode_one
+from kosmos2_core.decoding import Decoding, TokenRules, decode_one
 from kosmos2_core.model import Kosmos2, StaticCache
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.tokenizer import ControlIds
 
 
 @dataclass(frozen=True)
 class _Beam:
     score: float  # log-probability
     ids: list[int]
-    rules: Rules
+    rules: TokenRules
     row: int  # of the cache, where its tokens are
 
 
@@ -57,7 +57,7 @@ def beam_search(
     model: Kosmos2,
     cache: StaticCache,
     logits: Tensor,
-    control: Control,
+    control: ControlIds,
     decoding: Decoding,
     prompts: Sequence[Sequence[int]],
 ) -> list[tuple[list[int], bool]]:
@@ -65,7 +65,8 @@ def beam_search(
     whether it ended before a limit."""
     beams = decoding.beams
     states = [
-        _Prompt([_Beam(0.0, [], Rules(control, decoding, prompt), row)]) for row, prompt in enumerate(prompts)
+        _Prompt([_Beam(0.0, [], TokenRules(control, decoding, prompt), row)])
+        for row, prompt in enumerate(prompts)
     ]
     cache = cache.copy(torch.arange(cache.rows, device=logits.device), 0)
     for step in range(decoding.max_new_tokens):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from kosmos2_core.boxes import Box, decode, iou
+from kosmos2_core.boxes import Box, box_of_cells, iou
 
 CANDIDATES, FURTHER = 64, 16  # pairs compared for the best box and for each further one, the likeliest ones
 TRIES = 4  # candidates for each box that is wanted: some lie too close to a box that was kept
@@ -36,7 +36,7 @@ NARROWEST, WIDEST = 0.05, 1.5  # cells: what a narrower or wider bell counts as
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchOptions:
     """How far to search for the boxes of one phrase.
 
     What is not tried counts as no box, so scores are a little too low rather than too high.
@@ -72,17 +72,17 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundBox:
+class ScoredBox:
     upper_left: int
     lower_right: int
-    mass: float  # probability that a box said here is this one
+    probability: float  # probability that a box said here is this one
     box: Box
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PhraseBoxes:
     presence: float  # probability that a box is said at all
-    boxes: tuple[FoundBox, ...]  # best first
+    boxes: tuple[ScoredBox, ...]  # best first
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,38 +95,38 @@ class Evidence:
     second: Tensor  # (corners, cells) of the lower-right corner, after each of these
 
 
-def judge(
-    evidence: Evidence, grid: int, search: Search, given: Sequence[tuple[int, int]] | None = None
-) -> Found:
+def score_boxes(
+    evidence: Evidence, grid: int, search: SearchOptions, given: Sequence[tuple[int, int]] | None = None
+) -> PhraseBoxes:
     """The best boxes, or the given ones, in their order."""
     first = _first_probabilities(evidence, search)[evidence.tried]
     second = evidence.second / search.temperature
     second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
     pairs = _Pairs.of(evidence.tried, first[:, None] * second, grid)
 
-    def placed(box: FoundBox) -> FoundBox:
+    def placed(box: ScoredBox) -> ScoredBox:
         return replace(box, box=_refined(evidence, box, grid)) if search.refine else box
 
-    boxes = pairs.best(search, placed) if given is None else [placed(box) for box in pairs.judge(given)]
+    boxes = pairs.best(search, placed) if given is None else [placed(box) for box in pairs.score(given)]
     if search.spread:
         boxes = list(_against_sure(boxes, search.bell, grid))
     if given is None:
         boxes = list(_never_surer(boxes))
-    return Found(evidence.presence, tuple(boxes))
+    return PhraseBoxes(evidence.presence, tuple(boxes))
 
 
-def enough(probabilities: Tensor, search: Search) -> int:
+def corners_needed(probabilities: Tensor, search: SearchOptions) -> int:
     """How many first corners to try, given the probabilities of the likeliest, in order."""
     return min(int((probabilities.cumsum(0) < search.coverage).sum()) + 1, len(probabilities))
 
 
-def trimmed(evidence: Evidence, search: Search) -> Evidence:
+def trim_evidence(evidence: Evidence, search: SearchOptions) -> Evidence:
     """The evidence that this search would have gathered, out of that of a more thorough one."""
-    count = enough(_first_probabilities(evidence, search)[evidence.tried], search)
+    count = corners_needed(_first_probabilities(evidence, search)[evidence.tried], search)
     return replace(evidence, tried=evidence.tried[:count], second=evidence.second[:count])
 
 
-def corners_left(evidence: Evidence, found: Found, grid: int, search: Search) -> Tensor:
+def remaining_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
     """First corners to try for the objects that were not found yet.
 
     Returns:
@@ -145,7 +145,7 @@ def corners_left(evidence: Evidence, found: Found, grid: int, search: Search) ->
     return likeliest.indices[around[likeliest.indices] >= search.faint]
 
 
-def _first_probabilities(evidence: Evidence, search: Search) -> Tensor:
+def _first_probabilities(evidence: Evidence, search: SearchOptions) -> Tensor:
     """(cells,) of the upper-left corner."""
     return (evidence.first / search.temperature).softmax(-1)
 
@@ -175,7 +175,7 @@ class _Pairs:
         edges = Edges.of(upper_left, lower_right, grid)
         return cls(upper_left, lower_right, probabilities[corner, lower_right], edges, grid)
 
-    def best(self, search: Search, placed: Callable[[FoundBox], FoundBox]) -> list[FoundBox]:
+    def best(self, search: SearchOptions, placed: Callable[[ScoredBox], ScoredBox]) -> list[ScoredBox]:
         """The boxes of different objects, the most probable first.
 
         Each time, that is the box of most mass among the likeliest pairs. All pairs that mean its object are
@@ -185,10 +185,10 @@ class _Pairs:
             placed: puts a box where it is compared with the others and returned.
         """
         left = self.probabilities.clone()
-        kept: list[FoundBox] = []
+        kept: list[ScoredBox] = []
         for _ in range(TRIES * search.count):
             box = self._most_probable(left, FURTHER if kept else CANDIDATES)
-            if box is None or (kept and box.mass < search.faint):
+            if box is None or (kept and box.probability < search.faint):
                 break
             candidate = placed(box)
             if all(iou(candidate.box, other.box) <= search.max_overlap for other in kept):
@@ -198,14 +198,14 @@ class _Pairs:
             left[self._same_object(box)] = 0
         return kept
 
-    def judge(self, pairs: Sequence[tuple[int, int]]) -> list[FoundBox]:
+    def score(self, pairs: Sequence[tuple[int, int]]) -> list[ScoredBox]:
         """The pairs that are boxes."""
         upper_left, lower_right = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T
         masses = self._masses(Edges.of(upper_left, lower_right, self.grid), self.probabilities)
-        found = (self._found(*pair, mass) for pair, mass in zip(pairs, masses.tolist(), strict=True))
+        found = (self._found(*pair, value) for pair, value in zip(pairs, masses.tolist(), strict=True))
         return [box for box in found if box]
 
-    def _most_probable(self, left: Tensor, candidates: int) -> FoundBox | None:
+    def _most_probable(self, left: Tensor, candidates: int) -> ScoredBox | None:
         """The box of most mass among so many candidates; None if no probability is left."""
         likeliest = left.topk(min(candidates, len(left)))
         numbers = likeliest.indices[likeliest.values > 0]
@@ -216,37 +216,37 @@ class _Pairs:
         pair = int(self.upper_left[numbers[best]]), int(self.lower_right[numbers[best]])
         return self._found(*pair, float(masses[best]))
 
-    def _same_object(self, box: FoundBox) -> Tensor:
+    def _same_object(self, box: ScoredBox) -> Tensor:
         """(N,) Which pairs mean the object of a box: they overlap it by half, or both corners are near."""
         upper_left, lower_right = torch.tensor([box.upper_left]), torch.tensor([box.lower_right])
         overlaps = Edges.of(upper_left, lower_right, self.grid).overlap_by_half(self.edges)
         begins_near = _near(box.upper_left, self.upper_left, self.grid)
         return overlaps | (begins_near & _near(box.lower_right, self.lower_right, self.grid))
 
-    def _found(self, upper_left: int, lower_right: int, mass: float) -> FoundBox | None:
-        box = decode(upper_left, lower_right, self.grid)
-        return FoundBox(upper_left, lower_right, mass, box) if box else None
+    def _found(self, upper_left: int, lower_right: int, probability: float) -> ScoredBox | None:
+        box = box_of_cells(upper_left, lower_right, self.grid)
+        return ScoredBox(upper_left, lower_right, probability, box) if box else None
 
     def _masses(self, boxes: Edges, probabilities: Tensor) -> Tensor:
         """For each box the probability of all pairs that overlap it by half or more."""
         return boxes.column().overlap_by_half(self.edges).float() @ probabilities
 
 
-def _against_sure(found: Iterable[FoundBox], bell: float, grid: int) -> Iterator[FoundBox]:
+def _against_sure(found: Iterable[ScoredBox], bell: float, grid: int) -> Iterator[ScoredBox]:
     """Each mass as a part of a sure model's."""
-    sure = sure_masses(bell, grid)
+    sure = certain_probabilities(bell, grid)
     for one in found:
         down = one.lower_right // grid - one.upper_left // grid
         along = one.lower_right % grid - one.upper_left % grid
-        yield replace(one, mass=min(one.mass / float(sure[down, along]), 1.0))
+        yield replace(one, probability=min(one.probability / float(sure[down, along]), 1.0))
 
 
-def _never_surer(found: Iterable[FoundBox]) -> Iterator[FoundBox]:
+def _never_surer(found: Iterable[ScoredBox]) -> Iterator[ScoredBox]:
     """None has more mass than those before it."""
     most = math.inf
     for one in found:
-        most = min(most, one.mass)
-        yield replace(one, mass=most)
+        most = min(most, one.probability)
+        yield replace(one, probability=most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +294,7 @@ class Edges:
 
 
 @lru_cache(maxsize=64)
-def sure_masses(width: float, grid: int) -> Tensor:
+def certain_probabilities(width: float, grid: int) -> Tensor:
     """The mass of boxes said by a model that is sure, but says each corner as a bell of this width, in cells:
     (rows, columns) from the first corner's cell to the second's."""
     reach = math.ceil(TAIL * width)
@@ -316,7 +316,7 @@ def sure_masses(width: float, grid: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _refined(evidence: Evidence, found: FoundBox, grid: int) -> Box:
+def _refined(evidence: Evidence, found: ScoredBox, grid: int) -> Box:
     """The box with its corners within their cells; as it was, where that is no box. The shares are the
     model's own: a temperature below 1 would draw them to the middle of the cell."""
     first = evidence.first.softmax(-1)

@@ -68,7 +68,7 @@ def iou(a: Box, b: Box) -> float:
     return shared / union if union > 0 else 0.0  # areas too small for a float
 
 
-def encode(box: Box, grid: int = GRID) -> tuple[int, int]:
+def cells_of_box(box: Box, grid: int = GRID) -> tuple[int, int]:
     """The cells of a box's corners. A corner on the edge of two cells belongs to the box's inside."""
     left, top = min(math.floor(box.x1 * grid), grid - 1), min(math.floor(box.y1 * grid), grid - 1)
     right = max(math.ceil(box.x2 * grid - 1), left)
@@ -76,7 +76,7 @@ def encode(box: Box, grid: int = GRID) -> tuple[int, int]:
     return top * grid + left, bottom * grid + right
 
 
-def decode(upper_left: int, lower_right: int, grid: int = GRID) -> Box | None:
+def box_of_cells(upper_left: int, lower_right: int, grid: int = GRID) -> Box | None:
     """The box between two cells: from centre to centre, or the full cells where it is one cell wide or
     high. None where the two are no box: outside the grid, or the wrong way round."""
     if not (0 <= upper_left < grid * grid and 0 <= lower_right < grid * grid):

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from kosmos2_core.box_scoring import WIDEST, Search
+from kosmos2_core.box_scoring import WIDEST, SearchOptions
 from kosmos2_core.errors import ModelError
 from kosmos2_core.files import read_json
 
-FILE = "calibration.json"
+CALIBRATION_FILE = "calibration.json"
 MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration sets none
 
 
@@ -39,7 +39,7 @@ class Calibration:
     refine: bool = False
     min_presence: float = MIN_PRESENCE
 
-    def searching(self, search: Search) -> Search:
+    def apply_to(self, search: SearchOptions) -> SearchOptions:
         """As this checkpoint's places are to be judged."""
         return replace(search, temperature=self.temperature, spread=self.spread, refine=self.refine)
 
@@ -52,7 +52,7 @@ class Calibration:
 
 def read_calibration(folder: Path) -> Calibration | None:
     """The checkpoint's calibration; None where it has none."""
-    file = folder / FILE
+    file = folder / CALIBRATION_FILE
     try:
         values = read_json(file, "calibrate again, or delete it")
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str, Any]) -> Path:
     """Beside the weights, whole or not at all, with what is to be known of its origin."""
-    file = folder / FILE
+    file = folder / CALIBRATION_FILE
     new = file.with_suffix(".new")
     try:
         with new.open("w", encoding="utf-8") as stream:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kosmos2_core.config import read_config, to_json
+from kosmos2_core.config import config_to_json, read_config
 from kosmos2_core.errors import ModelError
 from kosmos2_core.files import read_json
 from kosmos2_core.model import Decoder, Kosmos2, sinusoids
@@ -51,7 +51,7 @@ NAMES = (
     (r"^decoder\.blocks\.(\d+)\.(fc\d)\.", r"text_model.model.layers.\1.ffn.\2."),
 )
 # Older checkpoints hold these too: the tied output layer, and tables that are computed.
-REDUNDANT = re.compile(r"text_model\.lm_head\.weight|.*\.position_ids|.*\.embed_positions\.weights")
+REDUNDANT_TENSORS = re.compile(r"text_model\.lm_head\.weight|.*\.position_ids|.*\.embed_positions\.weights")
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Kosmos2:
@@ -63,7 +63,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     expected = {checkpoint_name(name): (name, p) for name, p in model.named_parameters()}
     where = tensor_files(folder)
     missing, extra = expected.keys() - where.keys(), where.keys() - expected.keys()
-    extra = {name for name in extra if not REDUNDANT.fullmatch(name)}
+    extra = {name for name in extra if not REDUNDANT_TENSORS.fullmatch(name)}
     for names, what in ((missing, "lacks"), (extra, "has, besides the model's,")):
         if names:
             raise ModelError(f"the checkpoint in {folder} {what} {_some(names)}: it is not a Kosmos-2's.")
@@ -71,8 +71,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         own, parameter = expected[name]
         tensor = read_tensor(where[name], name, parameter.shape, torch.device(device), dtype)
         dtype = tensor.dtype  # the embedding's, first, is everyone's
-        assign(model, own, tensor)
-    fill_tables(model)
+        assign_parameter(model, own, tensor)
+    fill_position_table(model)
     return model.eval()
 
 
@@ -81,7 +81,7 @@ def save_model(model: Kosmos2, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {checkpoint_name(n): p.detach().contiguous().cpu() for n, p in model.named_parameters()}
     save_file(tensors, folder / ONE_FILE, metadata={"format": "pt"})
-    (folder / "config.json").write_text(to_json(model.config), encoding="utf-8")
+    (folder / "config.json").write_text(config_to_json(model.config), encoding="utf-8")
 
 
 def checkpoint_name(name: str) -> str:
@@ -154,13 +154,13 @@ def read_tensor(
     return tensor.to(device=device, dtype=dtype or tensor.dtype)
 
 
-def assign(model: nn.Module, name: str, tensor: Tensor) -> None:
+def assign_parameter(model: nn.Module, name: str, tensor: Tensor) -> None:
     """Put a tensor in a parameter's place, without a copy."""
     path, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(path), leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-def fill_tables(model: Kosmos2) -> None:
+def fill_position_table(model: Kosmos2) -> None:
     """The computed tables, which no checkpoint holds, on the weights' device and in their precision."""
     decoder: Decoder = model.decoder
     weight = decoder.embedding.weight

@@ -149,7 +149,7 @@ _MODIFIERS = {"prep", "relcl", "acl", "advmod", "amod", "nummod"}
 _WORD = re.compile(r"\w+(?:(?:['’/&-]|(?<=\d)[.,](?=\d))\w+)*|[.,:!?()\[\]{}…–—\n]+|(?<=\s)-(?=\s)")
 
 
-def split(text: str) -> GroundedText:
+def split_command(text: str) -> GroundedText:
     """Mark what is to be located, by the rule above."""
     if ";" in text:
         return _list(text)

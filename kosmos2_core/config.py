@@ -65,7 +65,7 @@ class Config:
     latent_query_num: int = 64
 
     def __post_init__(self) -> None:
-        check(self)
+        check_config(self)
 
 
 def read_config(path: Path) -> Config:
@@ -86,7 +86,7 @@ def read_config(path: Path) -> Config:
     )
 
 
-def to_json(config: Config) -> str:
+def config_to_json(config: Config) -> str:
     """A config.json that this reader and the peer's understand."""
     values: dict[str, Any] = asdict(config)
     values |= {"model_type": MODEL_TYPE, "architectures": ["Kosmos2ForConditionalGeneration"]}
@@ -108,7 +108,7 @@ def _pick(part: type[Part], values: object, path: Path) -> Part:
     return part(**{name: value for name, value in values.items() if name in known and value is not None})
 
 
-def check(config: Config) -> None:
+def check_config(config: Config) -> None:
     """Every number of the right kind and range, and the shapes fit each other."""
     vision, text = config.vision_config, config.text_config
     for part in (vision, text, config):

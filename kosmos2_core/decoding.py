@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from kosmos2_core.errors import InputError, TooLongError
-from kosmos2_core.model import Kosmos2, Places, StaticCache
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.model import Kosmos2, StaticCache, TokenSelection
+from kosmos2_core.tokenizer import ControlIds
 
 
 def make_cache(model: Kosmos2, rows: int, length: int) -> StaticCache:
@@ -39,7 +39,7 @@ def extend(
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     positions, mask, causal = cache.place(real)
     rows, new = x.shape[:2]
-    places = Places.last(last, rows, new, x.device) if last < new else None
+    places = TokenSelection.last(last, rows, new, x.device) if last < new else None
     hidden: Tensor = model.decoder(x, positions, mask, causal, cache, places)
     cache.advance(new)
     return hidden.view(rows, last, -1)
@@ -98,7 +98,7 @@ def generate(
     model: Kosmos2,
     cache: StaticCache,
     logits: Tensor,
-    control: Control,
+    control: ControlIds,
     decoding: Decoding,
     prompts: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[list[int | None]]:
@@ -107,7 +107,7 @@ def generate(
     prompts: the ids before, which the rules look at. Ends when all rows have, at the limit of tokens or
     of time, where the cache is full, or when the caller stops asking.
     """
-    rows = [Rules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.rows)]
+    rows = [TokenRules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.rows)]
     choose = _chooser(decoding, logits.device)
     for step in range(decoding.max_new_tokens):
         scores = logits.float()
@@ -138,10 +138,10 @@ def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Ten
     return sample
 
 
-class Rules:
+class TokenRules:
     """What one row has said, and what it may say next."""
 
-    def __init__(self, control: Control, decoding: Decoding, prompt: Sequence[int]) -> None:
+    def __init__(self, control: ControlIds, decoding: Decoding, prompt: Sequence[int]) -> None:
         self.control, self.decoding = control, decoding
         self.ended = False
         self.grammar = None if decoding.released else Grammar(control, prompt)
@@ -172,7 +172,7 @@ class Rules:
             self.grammar.take(number)
         return number
 
-    def then(self, number: int) -> Rules:
+    def then(self, number: int) -> TokenRules:
         """The rules of a row that says this next; these stay as they are."""
         fresh = copy(self)
         fresh.grammar, fresh.said = copy(self.grammar), list(self.said)
@@ -197,7 +197,7 @@ class Grammar:
     Control tokens other than those of phrases and boxes, and the end, are never said.
     """
 
-    def __init__(self, control: Control, prompt: Sequence[int] = ()) -> None:
+    def __init__(self, control: ControlIds, prompt: Sequence[int] = ()) -> None:
         self.control = control
         self.open_phrase = False
         self.last: tuple[int, int] = (-1, -1)
@@ -245,7 +245,7 @@ class Grammar:
         scores[banned] = -torch.inf
 
 
-def _only(scores: Tensor, control: Control, upper_left: int | None) -> None:
+def _only(scores: Tensor, control: ControlIds, upper_left: int | None) -> None:
     """Location tokens alone; of a lower-right corner, those not left of or above the upper-left."""
     first, last = control.location, control.location + control.grid**2
     kept = scores[first:last].clone()

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kosmos2_core.boxes import Box, decode, encode
+from kosmos2_core.boxes import Box, box_of_cells, cells_of_box
 from kosmos2_core.errors import InputError
-from kosmos2_core.tokenizer import Control, Tokenizer
+from kosmos2_core.tokenizer import ControlIds, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class GroundedText:
                 )
             end = phrase.end
 
-    def of(self, phrase: Phrase) -> str:
+    def words_of(self, phrase: Phrase) -> str:
         return self.text[phrase.start : phrase.end]
 
 
@@ -58,7 +58,7 @@ _ESCAPED = re.compile(r"\\([\[\]()\\])")
 _SPECIAL = re.compile(r"[\[\]()\\]")
 
 
-def parse(markdown: str) -> GroundedText:
+def parse_markdown(markdown: str) -> GroundedText:
     """Read grounded Markdown. A box that is none (x1 >= x2, or outside the image) is an InputError."""
     pieces: list[str] = []
     phrases: list[Phrase] = []
@@ -79,12 +79,12 @@ def parse(markdown: str) -> GroundedText:
     return GroundedText("".join([*pieces, markdown[end:]]), tuple(phrases))
 
 
-def write(grounded: GroundedText) -> str:
+def write_markdown(grounded: GroundedText) -> str:
     """Grounded Markdown that `parse` reads as the same, coordinates to six decimals."""
     pieces: list[str] = []
     end = 0
     for phrase in grounded.phrases:
-        pieces += _escape(grounded.text[end : phrase.start]), "[", _escape(grounded.of(phrase)), "]"
+        pieces += _escape(grounded.text[end : phrase.start]), "[", _escape(grounded.words_of(phrase)), "]"
         if phrase.boxes is not None:
             pieces += "(", ";".join(map(_coordinates, phrase.boxes)), ")"
         end = phrase.end
@@ -113,24 +113,24 @@ CLOSING = frozenset(".,;:!?")
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class ParsedText:
     """What generated ids say. Offsets are in code points of the text, end exclusive."""
 
     text: str
-    phrases: tuple[SpokenPhrase, ...]
+    phrases: tuple[ParsedPhrase, ...]
     dropped: int  # malformed groups that were left out
 
     def grounded(self, grid: int) -> GroundedText:
         """With boxes in unit coordinates; a phrase nobody boxed has none."""
         phrases = (
-            Phrase(one.start, one.end, tuple(box for pair in one.pairs if (box := decode(*pair, grid))))
+            Phrase(one.start, one.end, tuple(box for pair in one.pairs if (box := box_of_cells(*pair, grid))))
             for one in self.phrases
         )
         return GroundedText(self.text, tuple(phrases))
 
 
 @dataclass(frozen=True, slots=True)
-class SpokenPhrase:
+class ParsedPhrase:
     start: int
     end: int
     pairs: tuple[tuple[int, int], ...]  # cells of the upper-left and lower-right corners, legal ones only
@@ -144,7 +144,7 @@ def encode_grounded(tokenizer: Tokenizer, grounded: GroundedText) -> list[int]:
     end = 0
     for phrase in grounded.phrases:
         ids += tokenizer.encode(grounded.text[end : phrase.start])
-        ids += [control.phrase, *tokenizer.encode(grounded.of(phrase)), control.phrase_end]
+        ids += [control.phrase, *tokenizer.encode(grounded.words_of(phrase)), control.phrase_end]
         ids += encode_boxes(tokenizer, phrase.boxes or ())
         end = phrase.end
     return ids + tokenizer.encode(grounded.text[end:])
@@ -155,19 +155,19 @@ def encode_boxes(tokenizer: Tokenizer, boxes: Sequence[Box]) -> list[int]:
     control = tokenizer.control
     ids: list[int] = []
     for box in boxes:
-        corners = encode(box, control.grid)
+        corners = cells_of_box(box, control.grid)
         ids += [control.another if ids else control.object, *(control.location + cell for cell in corners)]
     return [*ids, control.object_end] if ids else []
 
 
-def parse_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Spoken:
+def parse_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> ParsedText:
     """What generated ids say, in one pass. A malformed group is left out and counted; its words stay."""
     reader = _Reader(tokenizer, ids)
     reader.read()
-    return Spoken(reader.text, tuple(reader.phrases), reader.dropped)
+    return ParsedText(reader.text, tuple(reader.phrases), reader.dropped)
 
 
-def trailing_phrase(control: Control, prompt: Sequence[int]) -> list[int]:
+def trailing_phrase(control: ControlIds, prompt: Sequence[int]) -> list[int]:
     """The phrase that a prompt ends with: its boxes are what is said first, so it begins the answer. Its ids
     are words of the user's, between two control tokens of ours."""
     if not prompt or prompt[-1] != control.phrase_end:
@@ -184,7 +184,7 @@ class _Reader:
         self.at = 0
         self.pieces: list[str] = []
         self.length = 0
-        self.phrases: list[SpokenPhrase] = []
+        self.phrases: list[ParsedPhrase] = []
         self.dropped = 0
 
     @property
@@ -215,9 +215,9 @@ class _Reader:
             self.dropped += 1
             return
         closed, pairs = self.at, self.read_boxes_here()
-        legal = tuple(pair for pair in pairs if decode(*pair, self.control.grid))
+        legal = tuple(pair for pair in pairs if box_of_cells(*pair, self.control.grid))
         self.dropped += len(pairs) - len(legal)
-        self.phrases.append(SpokenPhrase(start, end, legal, closed))
+        self.phrases.append(ParsedPhrase(start, end, legal, closed))
 
     def read_boxes_here(self) -> list[tuple[int, int]]:
         """The boxes of the phrase that just ended; none where there are none, or malformed ones."""

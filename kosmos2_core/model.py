@@ -53,7 +53,7 @@ class Attention(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
-        places: Places | None = None,
+        places: TokenSelection | None = None,
     ) -> Tensor:
         """places: those in source that x (M, D) is of."""
         source = x if source is None else source
@@ -163,7 +163,7 @@ class DecoderBlock(nn.Module):
         causal: bool,
         cache: Cache | None,
         layer: int,
-        places: Places | None = None,
+        places: TokenSelection | None = None,
     ) -> Tensor:
         """places: whose states (M, D) alone are computed; the mask is what they see (B, 1, W, S)."""
         source = asking = self.attention_norm(x)
@@ -198,7 +198,7 @@ class Decoder(nn.Module):
         mask: Tensor | None,
         causal: bool,
         cache: Cache | None,
-        places: Places | None = None,
+        places: TokenSelection | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) of unscaled embeddings x (B, T, D); or (M, D), at places: the last block
         computes no others.
@@ -339,7 +339,7 @@ class StaticCache:
         return fresh
 
 
-class Places:
+class TokenSelection:
     def __init__(self, rows: Tensor, tokens: Tensor | None, count: int) -> None:
         """Of tokens (M,) in rows (M,) of `count` sequences; None: each row's first ones, in order."""
         columns = _columns(rows, count)
@@ -348,7 +348,7 @@ class Places:
         self._spread = rows * self.width + columns
 
     @classmethod
-    def last(cls, amount: int, count: int, length: int, device: torch.device) -> Places:
+    def last(cls, amount: int, count: int, length: int, device: torch.device) -> TokenSelection:
         """The last ones of each sequence."""
         rows = torch.arange(count, device=device).repeat_interleave(amount)
         return cls(rows, torch.arange(length - amount, length, device=device).repeat(count), count)

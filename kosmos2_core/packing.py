@@ -12,15 +12,15 @@ from torch import Tensor
 from kosmos2_core.decoding import check_length, extend, make_cache, pad_left, prefill
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
-from kosmos2_core.model import Kosmos2, Places, StaticCache
-from kosmos2_core.prompts import IMAGE
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.model import Kosmos2, StaticCache, TokenSelection
+from kosmos2_core.prompts import IMAGE, Prompt
+from kosmos2_core.tokenizer import ControlIds
 
 MAX_ROWS = 64  # in one batch; bounds the memory for keys and values
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class EncodedImages:
     """Images that were looked at, and their tokens in the decoder."""
 
     images: tuple[Pixels, ...]
@@ -28,39 +28,23 @@ class Looked:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
-    """A prompt: the tokens of its images, and its ids with IMAGE where the next of them is."""
-
-    images: tuple[Tensor, ...]
-    ids: list[int]
-
-    @property
-    def leading(self) -> int:
-        """Images that the prompt does not place: they come first."""
-        return len(self.images) - self.ids.count(IMAGE)
-
-    @property
-    def shared(self) -> tuple[int, ...]:
-        """What rows about the same images have in common."""
-        return tuple(map(id, self.images))
-
-
-@dataclass(frozen=True, eq=False)
-class Started:
+class PrefilledBatch:
     """A batch of prompts, taken in."""
 
-    places: list[int]  # of its prompts, among all that were asked
+    indices: list[int]  # of its prompts, among all that were asked
     cache: StaticCache
     logits: Tensor  # (B, last, V) after the last tokens
     prompts: list[list[int]]
 
 
 @dataclass(frozen=True)
-class Starter:
+class Prefiller:
     model: Kosmos2
-    control: Control
+    control: ControlIds
 
-    def start(self, rows: Sequence[Row], more: int, last: int = 1, most: int = MAX_ROWS) -> Iterator[Started]:
+    def prefill(
+        self, rows: Sequence[Prompt], more: int, last: int = 1, most: int = MAX_ROWS
+    ) -> Iterator[PrefilledBatch]:
         """Take prompts in, at most so many at a time, with room for `more` tokens and the logits after the
         `last` ones. A batch has one number of leading images."""
         if any(row.leading < 0 for row in rows):
@@ -69,18 +53,20 @@ class Starter:
         for leading, group in groupby(order, key=lambda place: rows[place].leading):
             alike = list(group)
             for start in range(0, len(alike), most):
-                places = alike[start : start + most]
-                yield self._batch(places, [rows[place] for place in places], leading, more, last)
+                indices = alike[start : start + most]
+                yield self._batch(indices, [rows[place] for place in indices], leading, more, last)
 
-    def _batch(self, places: list[int], rows: Sequence[Row], leading: int, more: int, last: int) -> Started:
+    def _batch(
+        self, indices: list[int], rows: Sequence[Prompt], leading: int, more: int, last: int
+    ) -> PrefilledBatch:
         views = list({row.shared: row.images for row in rows}.items())
-        begin = self.spell([IMAGE] * leading, start=True)
-        ends = [self.spell(row.ids) for row in rows]
+        begin = self.expand([IMAGE] * leading, start=True)
+        ends = [self.expand(row.ids) for row in rows]
         if len(views) == len(rows):  # nothing to share: one pass
             x, real = self.embed([begin + end for end in ends], [one for row in rows for one in row.images])
             cache = make_cache(self.model, len(rows), x.shape[1] + more)
             logits = prefill(self.model, cache, x, real, last)
-            return Started(places, cache, logits, [begin + end for end in ends])
+            return PrefilledBatch(indices, cache, logits, [begin + end for end in ends])
 
         rest = [image for row in rows for image in row.images[leading:]]
         common = 0 if rest else shared_length(ends, last)
@@ -95,15 +81,15 @@ class Starter:
         of_view = torch.tensor([number[row.shared] for row in rows], device=x.device)
         cache = shared.copy(of_view, x.shape[1] + more)
         logits = prefill(self.model, cache, x, real, last)
-        return Started(places, cache, logits, [prefix + end for end in ends])
+        return PrefilledBatch(indices, cache, logits, [prefix + end for end in ends])
 
-    def spell_row(self, row: Row) -> list[int]:
+    def expand_prompt(self, row: Prompt) -> list[int]:
         """All ids of a prompt, its leading images first."""
         if row.leading < 0:
             raise InputError("the prompt has more places for images than there are images: give one each.")
-        return self.spell([IMAGE] * row.leading + row.ids, start=True)
+        return self.expand([IMAGE] * row.leading + row.ids, start=True)
 
-    def spell(self, ids: Sequence[int], start: bool = False) -> list[int]:
+    def expand(self, ids: Sequence[int], start: bool = False) -> list[int]:
         """With each IMAGE spelt out. Its slots carry the ids that the peer puts there."""
         unknown, queries = self.control.unknown, self.model.config.latent_query_num
         slots = range(unknown + 1, unknown + 1 + queries)
@@ -137,10 +123,10 @@ SHARED, PADDING = -1, -2  # whose a token is, besides a branch's
 
 
 @dataclass(frozen=True, eq=False)
-class Branches:
+class PackedPrompts:
     """Prompts, taken in. B sequences, each of a view; N branches in all."""
 
-    places: list[int]  # (N) of the prompts, among all that were asked
+    indices: list[int]  # (N) of the prompts, among all that were asked
     model: Kosmos2
     cache: StaticCache
     owners: Tensor  # (B, T) each token's branch, SHARED or PADDING
@@ -152,7 +138,7 @@ class Branches:
         """Logits (n, V) after one more token on each of these branches (n,), any of them several times. The
         tokens are not kept, and do not see each other."""
         sequences = self.sequences[branches]
-        new = Places(sequences, None, len(self.owners))
+        new = TokenSelection(sequences, None, len(self.owners))
         owners = new.spread(branches, PADDING)
         seen = (self.owners[:, None] == SHARED) | (self.owners[:, None] == owners[:, :, None])
         itself = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.count, -1, -1)
@@ -162,7 +148,9 @@ class Branches:
         return self.model.decoder.logits(hidden)
 
 
-def start_branches(starter: Starter, rows: Sequence[Row], more: int, at_once: int) -> Iterator[Branches]:
+def prefill_packed(
+    starter: Prefiller, rows: Sequence[Prompt], more: int, at_once: int
+) -> Iterator[PackedPrompts]:
     """Take prompts in, so many at a time, with room for steps of `more` tokens on each branch, but never
     more than `at_once`."""
     keys = [(row.shared, row.leading) for row in rows]
@@ -170,11 +158,13 @@ def start_branches(starter: Starter, rows: Sequence[Row], more: int, at_once: in
     # As they were given: in the order of memory, as the keys are, sums would be rounded anew each time.
     order = sorted(range(len(rows)), key=lambda place: first[keys[place]])
     for start in range(0, len(rows), MAX_ROWS):
-        places = order[start : start + MAX_ROWS]
-        yield _take_in(starter, places, [rows[place] for place in places], more, at_once)
+        indices = order[start : start + MAX_ROWS]
+        yield _take_in(starter, indices, [rows[place] for place in indices], more, at_once)
 
 
-def _take_in(starter: Starter, places: list[int], rows: Sequence[Row], more: int, at_once: int) -> Branches:
+def _take_in(
+    starter: Prefiller, indices: list[int], rows: Sequence[Prompt], more: int, at_once: int
+) -> PackedPrompts:
     groups: dict[tuple[object, int], list[int]] = {}
     for branch, row in enumerate(rows):
         groups.setdefault((row.shared, row.leading), []).append(branch)
@@ -204,11 +194,11 @@ def _take_in(starter: Starter, places: list[int], rows: Sequence[Row], more: int
     cache = StaticCache(starter.model.config.text_config, len(trunks), room, device, x.dtype)
     seen = (owners[:, None] == SHARED) | (owners[:, None] == owners[:, :, None])
     last = ends[:, None] + torch.arange(-LAST, 0, device=device)
-    ending = Places(sequences.repeat_interleave(LAST), last.flatten(), len(trunks))
+    ending = TokenSelection(sequences.repeat_interleave(LAST), last.flatten(), len(trunks))
     hidden = starter.model.decoder(x, positions, seen.tril()[:, None], False, cache, ending)
     cache.advance(longest)
     logits = starter.model.decoder.logits(hidden.view(*last.shape, -1))
-    return Branches(places, starter.model, cache, owners, sequences, lengths, logits)
+    return PackedPrompts(indices, starter.model, cache, owners, sequences, lengths, logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +211,9 @@ class _Trunk:
     branches: list[int]  # how many ids each has besides
 
     @classmethod
-    def of(cls, starter: Starter, rows: Sequence[Row]) -> _Trunk:
+    def of(cls, starter: Prefiller, rows: Sequence[Prompt]) -> _Trunk:
         first, control = rows[0], starter.control
-        whole = [starter.spell_row(row) for row in rows]
+        whole = [starter.expand_prompt(row) for row in rows]
         shared = shared_length(whole, LAST)
         while whole[0][:shared].count(control.image) > whole[0][:shared].count(control.image_end):
             shared -= 1  # not within an image

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.command_parser import Splitter, split
+from kosmos2_core.command_parser import Splitter, split_command
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, parse
+from kosmos2_core.grounded_text import GroundedText, parse_markdown
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Locate:
     min_score: float = 0.0
     max_corners: int = 16
     zoom: bool = False
-    splitter: Splitter = split
+    splitter: Splitter = split_command
     min_presence: float | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Locate:
 
     def grounded(self) -> GroundedText:
         """The text, and what to look for in it."""
-        grounded = parse(self.text)
+        grounded = parse_markdown(self.text)
         if not grounded.phrases:
             grounded = self.splitter(grounded.text)
         if not grounded.phrases:
@@ -88,7 +88,7 @@ class Describe:
     wording: str = WORDINGS[0]
 
     def __post_init__(self) -> None:
-        if len(parse(self.wording).phrases) != 1:
+        if len(parse_markdown(self.wording).phrases) != 1:
             raise InputError(f"{self.wording!r} does not mark one thing to describe, as in `[It] is`.")
 
 
@@ -112,7 +112,7 @@ class Chat:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Complete:
     """Raw: grounded Markdown that the model continues. Examples come before, each with its own image,
     in the order of the images; the last image is the prompt's."""
 
@@ -121,7 +121,7 @@ class Prompt:
     ground: bool = False
 
 
-Generating = Caption | Describe | Ask | Chat | Prompt
+GenerationRequest = Caption | Describe | Ask | Chat | Complete
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Score:
     """How likely is each of these answers to the prompt? The answer's text is the likeliest, by a token's
     mean."""
 
-    prompt: Generating
+    prompt: GenerationRequest
     options: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class Score:
             raise InputError("there is nothing to score: give options, none of them empty.")
 
 
-Request = Locate | Score | Generating
+Request = Locate | Score | GenerationRequest
 
 
 def _short(text: str) -> str:

@@ -26,7 +26,7 @@ SPACE = "\u2581"  # how pieces write a space before a word
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class ControlIds:
     """Ids of the control tokens; the names are the public checkpoint's, the ids each checkpoint's own."""
 
     start: int  # <s>
@@ -136,7 +136,7 @@ def _pieces(description: dict[str, Any]) -> list[tuple[str, float]]:
     return [(piece, score) for piece, score in model["vocab"]]
 
 
-def _control(ids: dict[str, int]) -> Control:
+def _control(ids: dict[str, int]) -> ControlIds:
     missing = [name for name in NAMES.values() if name not in ids]
     if missing:
         raise ModelError(f"the tokenizer has no {missing[0]}: it is not a Kosmos-2's.")
@@ -147,7 +147,7 @@ def _control(ids: dict[str, int]) -> Control:
     )
     if grid < 2 or grid * grid != len(numbers) or any(ids.get(name) != one for name, one in expected.items()):
         raise ModelError(f"the tokenizer has {len(numbers)} location tokens, which make no square in order.")
-    return Control(**{field: ids[name] for field, name in NAMES.items()}, location=numbers[0], grid=grid)
+    return ControlIds(**{field: ids[name] for field, name in NAMES.items()}, location=numbers[0], grid=grid)
 
 
 def _is_control(name: str) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from kosmos2_core.command_parser import split
+from kosmos2_core.command_parser import split_command
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_core.requests import Locate
 from kosmos2_io.bag_reader import BagReader
 
@@ -23,7 +23,7 @@ class Asked:
 
     def marked(self, index: int) -> str:
         """The sentence with this phrase marked."""
-        return write(GroundedText(self.grounded.text, (self.grounded.phrases[index],)))
+        return write_markdown(GroundedText(self.grounded.text, (self.grounded.phrases[index],)))
 
 
 def asked_of(text: str, standing: int) -> Asked:
@@ -36,8 +36,8 @@ def asked_of(text: str, standing: int) -> Asked:
 def asked_again(text: str, spans: Sequence[tuple[int, int]], standing: int) -> Asked:
     """What was asked, of what was answered or is labelled: a text, and which of its words."""
     grounded = GroundedText(text, tuple(Phrase(*span) for span in spans))
-    as_given = split(text) == grounded  # `the mug; the bowl`: each stands alone
-    return Asked(standing, text if as_given else write(grounded), grounded)
+    as_given = split_command(text) == grounded  # `the mug; the bowl`: each stands alone
+    return Asked(standing, text if as_given else write_markdown(grounded), grounded)
 
 
 class Asking(Protocol):

@@ -18,7 +18,7 @@ from typing import Any
 
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_data.bag_commands import Asked, asked_again
 from kosmos2_data.bag_topics import DETECTIONS, GROUNDED
 from kosmos2_data.records import normalised
@@ -63,7 +63,7 @@ class Label:
             for one in self.named:
                 if one.span == (phrase.start, phrase.end):
                     return one.boxes
-        words = normalised(asked.grounded.of(phrase))
+        words = normalised(asked.grounded.words_of(phrase))
         found = [one.boxes for one in self.named if normalised(one.words) == words]
         if not found:
             return () if self.closed else None
@@ -189,9 +189,9 @@ def _line(line: str) -> tuple[str, int, Label]:
     except (InvalidOperation, OverflowError, ValueError):
         raise InputError(f"{stamp[:40]!r} is no stamp in seconds, as 1767225600.100 is.") from None
     whose, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
-    grounded = parse(rest)
+    grounded = parse_markdown(rest)
     named = tuple(
-        Named(grounded.of(one), (one.start, one.end), tuple(box.pixels(1, 1) for box in one.boxes))
+        Named(grounded.words_of(one), (one.start, one.end), tuple(box.pixels(1, 1) for box in one.boxes))
         for one in grounded.phrases
         if one.boxes is not None
     )

@@ -214,7 +214,7 @@ def _commands(recording: Recording) -> Commands | None:
     commands = read_commands(recording.bag, recording.topics.commands)
 
     def meant(asked: Asked | None) -> Asked | None:
-        named = [normalised(asked.grounded.of(one)) for one in asked.grounded.phrases] if asked else []
+        named = [normalised(asked.grounded.words_of(one)) for one in asked.grounded.phrases] if asked else []
         return asked if set(named) <= known else None
 
     return Commands(commands.since_ns, tuple(map(meant, commands.asked)))

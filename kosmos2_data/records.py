@@ -24,7 +24,7 @@ from typing import Any
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, parse, write
+from kosmos2_core.grounded_text import GroundedText, parse_markdown, write_markdown
 from kosmos2_core.tokenizer import LOCATION, NAMES
 
 TASKS = ("locate", "caption", "describe", "ask", "text")
@@ -105,8 +105,8 @@ def normalised(text: str) -> str:
 def _item_json(item: Item) -> dict[str, Any]:
     fields: dict[str, Any] = {"task": item.task}
     if item.question is not None:
-        fields["question"] = write(item.question)
-    fields["text"] = write(item.text)
+        fields["question"] = write_markdown(item.question)
+    fields["text"] = write_markdown(item.text)
     if item.detailed:
         fields["detailed"] = True
     if item.kind:
@@ -177,19 +177,19 @@ def _grounded(fields: dict[str, Any], name: str, where: str) -> GroundedText:
             " `[the mug](x1,y1,x2,y2)`."
         )
     try:
-        grounded = parse(markdown)
+        grounded = parse_markdown(markdown)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if not grounded.text.strip():
         raise InputError(f"{where} has an empty {name}.")
     for like in _LIKE_BOXES.finditer(_ESCAPED.sub("x", markdown)):
-        if not parse(like[0]).phrases:  # to `parse` it is plain text, but nobody writes so on purpose
+        if not parse_markdown(like[0]).phrases:  # plain text by the rules, but nobody writes so on purpose
             raise InputError(
                 f"{where} has {_short(like[0])} in its {name}: a phrase has words, and a box four numbers,"
                 " `[the mug](x1,y1,x2,y2)`."
             )
     for phrase in grounded.phrases:
-        words = grounded.of(phrase)
+        words = grounded.words_of(phrase)
         if not words.strip():
             raise InputError(f"{where} has a phrase without words in its {name}.")
         if phrase.boxes is None:

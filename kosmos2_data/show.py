@@ -64,7 +64,7 @@ def _entities(item: Item) -> list[Entity]:
 
 def _of(text: GroundedText) -> Iterator[Entity]:
     for phrase in text.phrases:
-        yield Entity(text.of(phrase), phrase.start, phrase.end, phrase.boxes or ())
+        yield Entity(text.words_of(phrase), phrase.start, phrase.end, phrase.boxes or ())
 
 
 def _words(item: Item, line: int) -> str:

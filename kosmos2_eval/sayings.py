@@ -8,7 +8,7 @@ from typing import Any
 
 from kosmos2_core.answers import Answer
 from kosmos2_core.boxes import Box, iou
-from kosmos2_core.grounded_text import write
+from kosmos2_core.grounded_text import write_markdown
 from kosmos2_data.records import Item, Record, normalised
 from kosmos2_eval.metrics import RIGHT, mean, token_f1
 
@@ -45,8 +45,8 @@ def saying_of(image: int, record: Record, item: Item, answer: Answer) -> Saying:
         image,
         item.task,
         item.kind,
-        asked=write(item.question or item.text) if item.task != "caption" else "",
-        truth=item.text.text if described else write(item.text),
+        asked=write_markdown(item.question or item.text) if item.task != "caption" else "",
+        truth=item.text.text if described else write_markdown(item.text),
         said=answer.text if described else answer.markdown,
         exact=same_words and right == len(true) == len(said),
         f1=token_f1(answer.text, item.text.text),
@@ -71,7 +71,9 @@ def count_right(true: Sequence[Named], said: Sequence[Named]) -> int:
 
 def _true_boxes(item: Item) -> list[Named]:
     return [
-        (normalised(item.text.of(phrase)), box) for phrase in item.text.phrases for box in phrase.boxes or ()
+        (normalised(item.text.words_of(phrase)), box)
+        for phrase in item.text.phrases
+        for box in phrase.boxes or ()
     ]
 
 

@@ -20,7 +20,7 @@ from kosmos2_core.boxes import Box, iou
 from kosmos2_core.calibration import MIN_PRESENCE
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Ask, Caption, Describe, Locate, Request
 from kosmos2_data.records import Item, Record
@@ -142,7 +142,7 @@ def _answers(
     sayings: list[Saying] = []
     images = 0
     for first, batch in batches(samples, images_at_once):
-        views = engine.look_at([[pixels] for pixels, _ in batch])
+        views = engine.look_many([[pixels] for pixels, _ in batch])
         asked = [
             (image, record, item)
             for image, (_, record) in enumerate(batch)
@@ -167,7 +167,7 @@ def request_of(item: Item, max_corners: int = 16) -> Request:
     """
     match item.task:
         case "locate":
-            return Locate(write(asked_of(item.text)), max_corners=max_corners, min_presence=0.0)
+            return Locate(write_markdown(asked_of(item.text)), max_corners=max_corners, min_presence=0.0)
         case "caption":
             return Caption(item.detailed, ground=bool(item.text.phrases))
         case "describe":
@@ -176,7 +176,7 @@ def request_of(item: Item, max_corners: int = 16) -> Request:
             return Describe(box)
         case "ask":
             assert item.question is not None  # the records' reader sees to it
-            return Ask(write(item.question), ground=bool(item.text.phrases))
+            return Ask(write_markdown(item.question), ground=bool(item.text.phrases))
     raise ValueError(f"the task {item.task} asks nothing")
 
 
@@ -191,7 +191,7 @@ def case_of(image: int, item: Item, phrase: Phrase, found: Entity) -> Case:
     return Case(
         image,
         item.kind,
-        write(GroundedText(item.text.text, (replace(phrase, boxes=None),))),
+        write_markdown(GroundedText(item.text.text, (replace(phrase, boxes=None),))),
         truth,
         box,
         score=(box.score or 0.0) if box else 0.0,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from kosmos2_core.command_parser import split
+from kosmos2_core.command_parser import split_command
 from kosmos2_core.engine import DTYPES
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
@@ -114,7 +114,7 @@ class Options:
             max_boxes,
             min_score,
             zoom=zoom,
-            splitter=split,
+            splitter=split_command,
             min_presence=self.min_presence if self.min_presence >= 0 else None,
         )
         count = len(request.grounded().phrases)

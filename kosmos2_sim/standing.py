@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from numpy.random import Generator
 
 from kosmos2_core.answers import Answer, Entity
-from kosmos2_core.boxes import encode
+from kosmos2_core.boxes import cells_of_box
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_sim.commands import command
 from kosmos2_sim.comparing import size
 from kosmos2_sim.descriptions import Things, things_of
@@ -43,7 +43,7 @@ class Standing:
     @property
     def markdown(self) -> str:
         """As it is given to a robot: `put [the egg] into [the bowl]`."""
-        return write(GroundedText(self.text, self.phrases))
+        return write_markdown(GroundedText(self.text, self.phrases))
 
     def holds(self, shot: Shot) -> bool:
         """Whether all that it means is seen well enough to be meant."""
@@ -64,7 +64,7 @@ class Standing:
         if thing is None:
             return Entity(words, phrase.start, phrase.end, (), presence=0.0)
         box = replace(box_of(thing), score=1.0)
-        return Entity(words, phrase.start, phrase.end, (box,), 1.0, (encode(box),))
+        return Entity(words, phrase.start, phrase.end, (box,), 1.0, (cells_of_box(box),))
 
 
 def stand(command_id: str, first: Shot, last: Shot, rng: Generator, said: Collection[str]) -> Standing:

@@ -66,7 +66,7 @@ class Model:
         return self.engine.min_presence if self.min_presence is None else self.min_presence
 
     def answer(self, batch: Sequence[Seen]) -> Answers:
-        views = self.engine.look_at([[one.pixels] for one in batch])
+        views = self.engine.look_many([[one.pixels] for one in batch])
         jobs = [
             (view, Locate(asked.text, max_boxes=MOST, zoom=self.zoom, min_presence=self.min_presence))
             for view, one in zip(views, batch, strict=True)

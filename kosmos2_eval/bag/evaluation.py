@@ -145,7 +145,7 @@ def _queries(recording: Recording, number: int, seen: Seen) -> Iterator[Query]:
     centres = recording.centres.get(frame.stamp_ns, ("", {}))[1]
     for asked in seen.asked:
         for index, phrase in enumerate(asked.grounded.phrases):
-            words = asked.grounded.of(phrase)
+            words = asked.grounded.words_of(phrase)
             yield Query(
                 frame=number,
                 camera=frame.camera.image,

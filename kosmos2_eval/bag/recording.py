@@ -105,7 +105,7 @@ def _check_names(asking: Asking, labels: Labels) -> None:
         every = list(asking.asked)
     else:
         return
-    asked = {normalised(one.grounded.of(phrase)) for one in every for phrase in one.grounded.phrases}
+    asked = {normalised(one.grounded.words_of(phrase)) for one in every for phrase in one.grounded.phrases}
     if labels.words and not asked & labels.words:
         some = "; ".join(sorted(labels.words)[:5])
         raise InputError(

@@ -109,7 +109,7 @@ def ask(engine: Engine, batch: Sequence[Question], decoding: Decoding) -> list[d
 def look(engine: Engine, batch: Sequence[Question]) -> dict[tuple[Path, ...], View]:
     """The images of each question. Each file is looked at once, though it may be in several questions."""
     files = list(dict.fromkeys(file for one in batch for file in one.images))
-    looked = dict(zip(files, engine.look_at([[file] for file in files]), strict=True))
+    looked = dict(zip(files, engine.look_many([[file] for file in files]), strict=True))
 
     def view(images: tuple[Path, ...]) -> View:
         parts = [looked[file] for file in images]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.requests import Locate, Prompt
+from kosmos2_core.requests import Complete, Locate
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share
 from kosmos2_eval.benchmarks.official_files import as_published, box_of_xywh, find, json_of
@@ -54,7 +54,7 @@ def _questions(
         yield Question(
             f"{image['id']}/{number}",
             (folder / image["file_name"],),
-            (Prompt(text, ground=True),),
+            (Complete(text, ground=True),),
             truths[start, end],
             ours=Locate(text, max_boxes=max(RANKS), min_presence=0.0),  # no phrase is absent
         )

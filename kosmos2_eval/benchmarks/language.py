@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kosmos2_core.requests import Prompt, Score
+from kosmos2_core.requests import Complete, Score
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, released
 from kosmos2_eval.benchmarks.official_files import as_published, find, lines_of, rows_of, text_of
@@ -36,8 +36,8 @@ class Cloze:
         """Options that begin alike are asked for at once."""
         beginnings = dict.fromkeys(beginning for beginning, _ in self.options)
         if len(beginnings) == 1:
-            return (Score(Prompt(plain(*beginnings)), tuple(ending for _, ending in self.options)),)
-        return tuple(Score(Prompt(plain(beginning)), (ending,)) for beginning, ending in self.options)
+            return (Score(Complete(plain(*beginnings)), tuple(ending for _, ending in self.options)),)
+        return tuple(Score(Complete(plain(beginning)), (ending,)) for beginning, ending in self.options)
 
 
 def of_endings(beginning: str, endings: list[str], truth: int) -> Cloze:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.boxes import Box, iou
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
-from kosmos2_core.requests import Locate, Prompt
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
+from kosmos2_core.requests import Complete, Locate
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, share
 from kosmos2_eval.benchmarks.official_files import as_published, box_of_xywh, find, json_of
@@ -45,12 +45,12 @@ def _question(file: Path, image: dict[str, Any], annotation: dict[str, Any]) -> 
     text = marked(image["caption"], 0, len(image["caption"]))
     truth = box_of_xywh(annotation["bbox"], image["width"], image["height"])
     ours = Locate(text, min_presence=0.0)  # the benchmark has no absent phrases, so each gets its best box
-    return Question(str(image["id"]), (file,), (Prompt(text, ground=True),), truth, ours=ours)
+    return Question(str(image["id"]), (file,), (Complete(text, ground=True),), truth, ours=ours)
 
 
 def marked(text: str, start: int, end: int) -> str:
     """Grounded Markdown of a text up to the phrase that is to be found."""
-    return write(GroundedText(text[:end], (Phrase(start, end),)))
+    return write_markdown(GroundedText(text[:end], (Phrase(start, end),)))
 
 
 def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, Phrase, write
-from kosmos2_core.requests import Describe, Prompt
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
+from kosmos2_core.requests import Complete, Describe
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released
 from kosmos2_eval.benchmarks.caption_scores import caption_figures
@@ -67,7 +67,7 @@ def _with_examples(
             raise InputError(
                 f"{len(examples)} examples with an image are there for a question: train2014 is not whole."
             )
-        request = Prompt(
+        request = Complete(
             prompt(region.box), tuple(prompt(one.box, one.expressions[0]) for one in examples), ground=True
         )
         images = (*(one.file for one in examples), region.file)
@@ -76,7 +76,7 @@ def _with_examples(
 
 def prompt(box: Box, expression: str = "") -> str:
     """`It is`, and what it is."""
-    return write(GroundedText(f"It is {expression}".rstrip(), (Phrase(0, 2, (box,)),)))
+    return write_markdown(GroundedText(f"It is {expression}".rstrip(), (Phrase(0, 2, (box,)),)))
 
 
 def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kosmos2_core.grounded_text import GroundedText, write
+from kosmos2_core.grounded_text import GroundedText, write_markdown
 from kosmos2_core.requests import Ask
 from kosmos2_eval.benchmarks import paper
 from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure, released, shares
@@ -60,7 +60,7 @@ def _answers(data: Path) -> dict[int, tuple[list[str], str]]:
 
 def plain(text: str) -> str:
     """Markdown of a text in which nothing is marked."""
-    return write(GroundedText(text))
+    return write_markdown(GroundedText(text))
 
 
 def score(questions: Sequence[Question], said: Sequence[Said]) -> list[Figure]:

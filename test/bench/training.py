@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
 from kosmos2_core.checkpoint import save_model
-from kosmos2_core.config import to_json
+from kosmos2_core.config import config_to_json
 from kosmos2_sim.dataset import make_dataset
 from kosmos2_training.batches import SHARED, Batch
 from kosmos2_training.config import Source, Training, make, read_training
@@ -71,7 +71,7 @@ def make_trainer(base: Path) -> Trainer:
 def make_peer(trainer: Trainer, base: Path) -> Kosmos2ForConditionalGeneration:
     """The peer with the same weights."""
     save_model(trainer.model, base / "start")
-    (base / "start" / "config.json").write_text(to_json(trainer.model.config))
+    (base / "start" / "config.json").write_text(config_to_json(trainer.model.config))
     settings = Kosmos2Config.from_pretrained(base / "start")
     for name in ("dropout", "attention_dropout", "activation_dropout"):
         setattr(settings.text_config, name, 0.0)

@@ -9,8 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kosmos2_core.box_scoring import Edges, Evidence, Found, Search, judge, sure_masses
-from kosmos2_core.boxes import Box, decode, encode, iou
+from kosmos2_core.box_scoring import (
+    Edges,
+    Evidence,
+    PhraseBoxes,
+    SearchOptions,
+    certain_probabilities,
+    score_boxes,
+)
+from kosmos2_core.boxes import Box, box_of_cells, cells_of_box, iou
 
 COARSE = 6
 CELL = st.integers(0, 1023)
@@ -20,14 +27,14 @@ CELL = st.integers(0, 1023)
 def test_many_pairs_overlap_as_one_by_one(pairs):
     edges = Edges.of(*torch.tensor(pairs).T, 32)
     overlap = edges.column().overlap_by_half(edges)
-    decoded = [decode(*pair) for pair in pairs]
+    decoded = [box_of_cells(*pair) for pair in pairs]
     for row, a in enumerate(decoded):
         for column, b in enumerate(decoded):
             if a is not None and b is not None:
                 assert overlap[row, column] == (iou(a, b) >= 0.5 - 1e-6)
 
 
-REFINE = Search(refine=True)
+REFINE = SearchOptions(refine=True)
 
 
 def bell(x, y, grid=32, width=0.8):
@@ -59,7 +66,7 @@ def boxes(draw, least=0.1, margin=2.5 / 32):
 @settings(max_examples=40)
 @given(boxes())
 def test_a_bell_around_a_corner_says_it_more_finely_than_its_cell(box):
-    [found] = judge(says(box), 32, REFINE).boxes
+    [found] = score_boxes(says(box), 32, REFINE).boxes
     off = [abs(a - b) * 32 for a, b in zip(found.box.pixels(1, 1), box.pixels(1, 1), strict=True)]
     assert max(off) < 0.1
     assert iou(found.box, box) > 0.93
@@ -67,20 +74,20 @@ def test_a_bell_around_a_corner_says_it_more_finely_than_its_cell(box):
 
 def test_thin_boxes_gain_most():
     box = Box(0.401, 0.3, 0.43, 0.6)  # less than a cell wide
-    [plain] = judge(says(box), 32, Search()).boxes
-    [found] = judge(says(box), 32, REFINE).boxes
+    [plain] = score_boxes(says(box), 32, SearchOptions()).boxes
+    [found] = score_boxes(says(box), 32, REFINE).boxes
     assert iou(found.box, box) > 0.85 > iou(plain.box, box)
 
 
 @settings(max_examples=40)
 @given(boxes(least=0.01, margin=0.0))
 def test_at_the_edges_of_the_image_refined_boxes_are_no_worse_than_cells(box):
-    [plain] = judge(says(box), 32, Search()).boxes
-    [found] = judge(says(box), 32, REFINE).boxes
-    assert (found.upper_left, found.lower_right, found.mass) == (
+    [plain] = score_boxes(says(box), 32, SearchOptions()).boxes
+    [found] = score_boxes(says(box), 32, REFINE).boxes
+    assert (found.upper_left, found.lower_right, found.probability) == (
         plain.upper_left,
         plain.lower_right,
-        plain.mass,
+        plain.probability,
     )
     if (plain.lower_right % 32 - plain.upper_left % 32) * (plain.lower_right // 32 - plain.upper_left // 32):
         for a, b, c in zip(found.box.pixels(1, 1), plain.box.pixels(1, 1), box.pixels(1, 1), strict=True):
@@ -94,12 +101,12 @@ def test_whatever_a_model_says_refined_boxes_are_boxes_near_their_cells(seed, sh
     first = sharpness * torch.randn(COARSE**2, generator=rng)
     tried = first.topk(4).indices
     second = sharpness * torch.randn(4, COARSE**2, generator=rng)
-    found = judge(
+    found = score_boxes(
         Evidence(0.5, first, tried, second), COARSE, replace(REFINE, temperature=temperature, count=3)
     )
     assert found.boxes
     for one in found.boxes:  # Box itself refuses what is none
-        plain = decode(one.upper_left, one.lower_right, COARSE)
+        plain = box_of_cells(one.upper_left, one.lower_right, COARSE)
         off = [abs(a - b) * COARSE for a, b in zip(one.box.pixels(1, 1), plain.pixels(1, 1), strict=True)]
         assert max(off) <= 2.5 + 1e-4
 
@@ -107,10 +114,10 @@ def test_whatever_a_model_says_refined_boxes_are_boxes_near_their_cells(seed, sh
 def test_boxes_that_are_given_are_refined_where_their_beginning_was_tried():
     box = Box(0.31, 0.32, 0.71, 0.73)
     evidence = says(box)
-    near, far = encode(box), encode(Box(0.8, 0.8, 0.9, 0.9))
-    here, there = judge(evidence, 32, REFINE, [near, far]).boxes
+    near, far = cells_of_box(box), cells_of_box(Box(0.8, 0.8, 0.9, 0.9))
+    here, there = score_boxes(evidence, 32, REFINE, [near, far]).boxes
     assert iou(here.box, box) > 0.97
-    assert there.box == decode(*far)
+    assert there.box == box_of_cells(*far)
 
 
 def centred(left, top, size):
@@ -122,11 +129,11 @@ def centred(left, top, size):
 def test_a_sure_model_is_sure_of_boxes_of_every_size(size, own):
     """Of a mug three cells wide, half of the bells around its corners means other boxes."""
     evidence = says(centred(8, 8, size), tried=64)
-    [plain] = judge(evidence, 32, Search(coverage=1.0)).boxes
-    [found] = judge(evidence, 32, Search(coverage=1.0, spread=0.8)).boxes
+    [plain] = score_boxes(evidence, 32, SearchOptions(coverage=1.0)).boxes
+    [found] = score_boxes(evidence, 32, SearchOptions(coverage=1.0, spread=0.8)).boxes
     assert found.box == plain.box
-    assert plain.mass == pytest.approx(own, abs=0.01)
-    assert found.mass == pytest.approx(1.0, abs=0.01)
+    assert plain.probability == pytest.approx(own, abs=0.01)
+    assert found.probability == pytest.approx(1.0, abs=0.01)
 
 
 def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
@@ -135,9 +142,9 @@ def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
     tried = first.topk(64).indices
     ends = [bell(box.x2, box.y2) for box in (here, there)]
     second = torch.stack([ends[0] if cell < 32 * 14 else ends[1] for cell in tried.tolist()])
-    search = Search(count=2, coverage=1.0, spread=0.8, max_overlap=0.1)
-    found = judge(Evidence(1.0, first, tried, second), 32, search).boxes
-    assert [one.mass for one in found] == pytest.approx([0.731, 0.269], abs=0.01)
+    search = SearchOptions(count=2, coverage=1.0, spread=0.8, max_overlap=0.1)
+    found = score_boxes(Evidence(1.0, first, tried, second), 32, search).boxes
+    assert [one.probability for one in found] == pytest.approx([0.731, 0.269], abs=0.01)
     assert iou(found[0].box, here) > 0.99 < iou(found[1].box, there)
 
 
@@ -153,17 +160,17 @@ def says_both(a, b, odds):
 def test_no_box_is_surer_than_a_better_one():
     """The small box has less mass than the large one, but a larger part of what such a box can have."""
     large, small = centred(2, 2, 10), centred(24, 24, 3)
-    found = judge(says_both(large, small, 0.8), 32, Search(count=8, spread=0.8)).boxes
-    assert [encode(box.box) for box in found] == [encode(large), encode(small)]
-    assert found[0].mass == pytest.approx(0.444, abs=0.01)
-    assert found[1].mass == found[0].mass
+    found = score_boxes(says_both(large, small, 0.8), 32, SearchOptions(count=8, spread=0.8)).boxes
+    assert [cells_of_box(box.box) for box in found] == [cells_of_box(large), cells_of_box(small)]
+    assert found[0].probability == pytest.approx(0.444, abs=0.01)
+    assert found[1].probability == found[0].probability
 
 
 @settings(max_examples=40)
 @given(boxes(), boxes(), st.floats(0.05, 20), st.booleans(), st.sampled_from([0.0, 0.8]))
 def test_several_boxes_are_several_objects(a, b, odds, refine, spread):
-    search = Search(count=5, refine=refine, spread=spread)
-    found = [box.box for box in judge(says_both(a, b, odds), 32, search).boxes]
+    search = SearchOptions(count=5, refine=refine, spread=spread)
+    found = [box.box for box in score_boxes(says_both(a, b, odds), 32, search).boxes]
     assert all(iou(one, other) <= 0.5 for one in found for other in found if one is not other)
     if iou(a, b) < 0.1:
         assert all(any(iou(box, one) > 0.5 for one in found) for box in (a, b))
@@ -172,16 +179,16 @@ def test_several_boxes_are_several_objects(a, b, odds, refine, spread):
 def test_no_probability_counts_for_two_boxes():
     box, moved = centred(8, 8, 9), centred(12, 8, 9)
     assert 0.3 < iou(box, moved) < 0.5  # so boxes between them overlap both by half
-    first, second = judge(says_both(box, moved, 3.0), 32, Search(count=2)).boxes
-    assert first.mass + second.mass <= 1 + 1e-5
-    [only] = judge(says(box, tried=64), 32, Search(count=8)).boxes
-    assert only.mass > 0.99
+    first, second = score_boxes(says_both(box, moved, 3.0), 32, SearchOptions(count=2)).boxes
+    assert first.probability + second.probability <= 1 + 1e-5
+    [only] = score_boxes(says(box, tried=64), 32, SearchOptions(count=8)).boxes
+    assert only.probability > 0.99
 
 
 def test_an_absent_phrase_has_a_presence_and_no_box():
     nothing = torch.empty(0, dtype=torch.long)
     evidence = Evidence(0.2, torch.zeros(1024), nothing, torch.empty(0, 1024))
-    assert judge(evidence, 32, Search(count=3, refine=True, spread=0.8)) == Found(0.2, ())
+    assert score_boxes(evidence, 32, SearchOptions(count=3, refine=True, spread=0.8)) == PhraseBoxes(0.2, ())
 
 
 @pytest.mark.parametrize(("width", "height", "bell_width"), [(0, 4, 0.8), (2, 3, 0.8), (5, 5, 1.3)])
@@ -199,20 +206,20 @@ def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, 
     said = Edges.between(left, top, right, bottom)
     meant = Edges.between(*torch.tensor([[8], [8], [8 + width], [8 + height]]))
     share = meant.overlap_by_half(said).float().mean().item()
-    assert sure_masses(bell_width, 32)[height, width].item() == pytest.approx(share, abs=0.02)
+    assert certain_probabilities(bell_width, 32)[height, width].item() == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-300, 0.05])
 def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(spread):
     evidence = says(Box(0.3, 0.3, 0.4, 0.4))
-    [plain] = judge(evidence, 32, Search()).boxes
-    [found] = judge(evidence, 32, Search(spread=spread)).boxes
+    [plain] = score_boxes(evidence, 32, SearchOptions()).boxes
+    [found] = score_boxes(evidence, 32, SearchOptions(spread=spread)).boxes
     assert found.box == plain.box
-    assert found.mass == pytest.approx(plain.mass, abs=1e-6)
+    assert found.probability == pytest.approx(plain.probability, abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1e-5, 1e5])
 def test_at_any_temperature_masses_are_probabilities(temperature):
-    how = Search(spread=1.5, temperature=temperature, count=3)
-    for one in judge(says(Box(0.3, 0.3, 0.4, 0.4)), 32, how).boxes:
-        assert 0 <= one.mass <= 1
+    how = SearchOptions(spread=1.5, temperature=temperature, count=3)
+    for one in score_boxes(says(Box(0.3, 0.3, 0.4, 0.4)), 32, how).boxes:
+        assert 0 <= one.probability <= 1

@@ -10,7 +10,7 @@ from transformers.models.kosmos2.processing_kosmos2 import (
     patch_index_to_coordinate,
 )
 
-from kosmos2_core.boxes import Box, box_of_pixels, decode, encode, iou, suppress
+from kosmos2_core.boxes import Box, box_of_cells, box_of_pixels, cells_of_box, iou, suppress
 from kosmos2_core.errors import InputError
 
 CELLS = st.integers(0, 31)
@@ -25,38 +25,38 @@ def boxes(draw):
 
 
 def test_the_paper_s_example():
-    box = decode(44, 863)
+    box = box_of_cells(44, 863)
     assert (box.x1, box.y1, box.x2, box.y2) == (0.390625, 0.046875, 0.984375, 0.828125)
 
 
 @given(CELLS, CELLS, CELLS, CELLS)
 def test_decoding_is_the_peer_s_and_encoding_inverts_it(left, top, right, bottom):
     upper_left, lower_right = top * 32 + left, bottom * 32 + right
-    box = decode(upper_left, lower_right)
+    box = box_of_cells(upper_left, lower_right)
     if right < left or bottom < top:
         assert box is None
         return
     assert (box.x1, box.y1, box.x2, box.y2) == patch_index_to_coordinate(upper_left, lower_right, 32)
-    assert encode(box) == (upper_left, lower_right)
+    assert cells_of_box(box) == (upper_left, lower_right)
 
 
 @given(boxes())
 def test_encoding_is_the_peer_s_and_always_a_box(box):
-    corners = encode(box)
+    corners = cells_of_box(box)
     if box.x1 < 0.9999 and box.y1 < 0.9999 and box.x2 > 1e-4 and box.y2 > 1e-4:
         assert corners == coordinate_to_patch_index((box.x1, box.y1, box.x2, box.y2), 32)
-    assert decode(*corners) is not None
+    assert box_of_cells(*corners) is not None
 
 
 @given(st.integers(0, 223), st.integers(0, 223), st.integers(1, 224), st.integers(1, 224))
 def test_whole_pixels_on_the_edges_of_cells(x, y, width, height):
     box = box_of_pixels(x, y, min(x + width, 224), min(y + height, 224), 224, 224)
-    assert encode(box) == coordinate_to_patch_index((box.x1, box.y1, box.x2, box.y2), 32)
+    assert cells_of_box(box) == coordinate_to_patch_index((box.x1, box.y1, box.x2, box.y2), 32)
 
 
 @pytest.mark.parametrize("pair", [(-1, 5), (0, 1024), (5, 4), (32, 31), (1024, 1024)])
 def test_what_is_no_box_decodes_to_none(pair):
-    assert decode(*pair) is None
+    assert box_of_cells(*pair) is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kosmos2_core.calibration import FILE, Calibration, read_calibration, write_calibration
+from kosmos2_core.calibration import CALIBRATION_FILE, Calibration, read_calibration, write_calibration
 from kosmos2_core.errors import ModelError
 
 
@@ -13,17 +13,19 @@ def test_no_file_is_no_calibration(tmp_path):
 
 
 def test_the_file_s_numbers_are_read(tmp_path):
-    (tmp_path / FILE).write_text(json.dumps({"temperature": 1.5, "slope": 2, "fitted_on": "scenes"}))
+    (tmp_path / CALIBRATION_FILE).write_text(
+        json.dumps({"temperature": 1.5, "slope": 2, "fitted_on": "scenes"})
+    )
     assert read_calibration(tmp_path) == Calibration(1.5, 2.0, refine=False)
-    (tmp_path / FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "refine": True}))
+    (tmp_path / CALIBRATION_FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "refine": True}))
     assert read_calibration(tmp_path) == Calibration(1.0, 2.0, refine=True)
-    (tmp_path / FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "spread": 1}))
+    (tmp_path / CALIBRATION_FILE).write_text(json.dumps({"temperature": 1, "slope": 2, "spread": 1}))
     assert read_calibration(tmp_path) == Calibration(1.0, 2.0, spread=1.0)
 
 
 @pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True, 0.4)])
 def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration):
-    (tmp_path / FILE).write_text("an older one")
+    (tmp_path / CALIBRATION_FILE).write_text("an older one")
     file = write_calibration(tmp_path, calibration, {"data": "scenes"})
     assert read_calibration(tmp_path) == calibration
     assert json.loads(file.read_text())["data"] == "scenes"
@@ -55,7 +57,7 @@ BAD = [
 
 @pytest.mark.parametrize("text", BAD)
 def test_a_bad_file_is_one_sentence(tmp_path, text):
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / CALIBRATION_FILE).write_text(text)
     with pytest.raises(ModelError, match=r"calibration\.json .* calibrate again"):
         read_calibration(tmp_path)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from kosmos2_core.command_parser import spacy_splitter, split
+from kosmos2_core.command_parser import spacy_splitter, split_command
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, parse, write
+from kosmos2_core.grounded_text import GroundedText, parse_markdown, write_markdown
 
 # What a person means who speaks like the rule: written before the rule was.
 COMMANDS = [
@@ -182,7 +182,7 @@ def head_of(i, token, words):
 
 def docs():
     lines = [line for line in DOCS.read_text().splitlines() if not line.startswith("#")]
-    texts = [parse(command).text for command in COMMANDS]
+    texts = [parse_markdown(command).text for command in COMMANDS]
     return {text: doc_of(text, line) for text, line in zip(texts, lines, strict=True)}
 
 
@@ -194,12 +194,14 @@ def test_there_are_a_hundred_commands_and_a_parse_of_each():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_rule_locates(command):
-    assert write(split(parse(command).text)) == command
+    assert write_markdown(split_command(parse_markdown(command).text)) == command
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_parse_locates(command):
-    assert write(spacy_splitter(docs().__getitem__)(parse(command).text)) == PARSED.get(command, command)
+    assert write_markdown(spacy_splitter(docs().__getitem__)(parse_markdown(command).text)) == PARSED.get(
+        command, command
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_what_the_parse_locates(command):
     ],
 )
 def test_further_cases_of_the_rule(command):
-    assert write(split(parse(command).text)) == command
+    assert write_markdown(split_command(parse_markdown(command).text)) == command
 
 
 def test_a_pipeline_without_a_parser_is_said():
@@ -252,7 +254,7 @@ def test_a_text_without_a_word_has_no_phrase_for_a_parser_either():
 def test_punctuation_is_in_no_span_of_a_parse():
     text = 'take "the mug" - "'
     line = 'take/ROOT "/punct/mug the/det/mug mug/dobj/take "/punct/mug -/dobj/take "/pobj/-'
-    assert write(spacy_splitter(lambda text: doc_of(text, line))(text)) == 'take "[the mug]" - "'
+    assert write_markdown(spacy_splitter(lambda text: doc_of(text, line))(text)) == 'take "[the mug]" - "'
 
 
 WORDS = (
@@ -263,10 +265,10 @@ SPOKEN = st.lists(st.sampled_from([*WORDS.split(), "\n"]), max_size=30).map(" ".
 
 @given(st.text() | SPOKEN | st.text("pu ;.t\u2028\x1c\u0301²İ"))
 def test_any_text_is_split_into_spans_without_edges(text):
-    grounded = split(text)  # which refuses spans that are empty, overlap or leave the text
+    grounded = split_command(text)  # which refuses spans that are empty, overlap or leave the text
     assert grounded.text == text
     for phrase in grounded.phrases:
-        assert grounded.of(phrase) == grounded.of(phrase).strip()
+        assert grounded.words_of(phrase) == grounded.words_of(phrase).strip()
         assert phrase.boxes is None
 
 
@@ -277,4 +279,4 @@ def test_any_text_is_split_into_spans_without_edges(text):
 def test_a_megabyte_is_split_like_any_text(unit):
     """Quadratic time would take minutes."""
     text = "put the " + unit * (1_000_000 // len(unit))
-    assert split(text).text == text
+    assert split_command(text).text == text

@@ -7,18 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kosmos2_core.boxes import Box, decode
+from kosmos2_core.boxes import Box, box_of_cells
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, Phrase, encode_grounded, parse, parse_ids, write
+from kosmos2_core.grounded_text import (
+    GroundedText,
+    Phrase,
+    encode_grounded,
+    parse_ids,
+    parse_markdown,
+    write_markdown,
+)
 
 
 def phrases_of(markdown):
-    grounded = parse(markdown)
-    return [(grounded.of(phrase), phrase.boxes) for phrase in grounded.phrases]
+    grounded = parse_markdown(markdown)
+    return [(grounded.words_of(phrase), phrase.boxes) for phrase in grounded.phrases]
 
 
 def test_the_contract_s_example():
-    grounded = parse(
+    grounded = parse_markdown(
         "put [the red mug](0.12,0.30,0.25,0.51) into [the bowl](0.5,0.4,0.8,0.7;0.1,0.1,0.2,0.2)"
     )
     assert grounded.text == "put the red mug into the bowl"
@@ -49,14 +56,14 @@ def test_the_contract_s_example():
     ],
 )
 def test_what_is_a_phrase_and_what_is_plain(markdown, text, phrases):
-    assert parse(markdown).text == text
+    assert parse_markdown(markdown).text == text
     assert phrases_of(markdown) == phrases
 
 
 @pytest.mark.parametrize("box", ["0.5,0,0.4,1", "0,0,1,1.5", "0,0,0,0", "-0.1,0,1,1", "0,0,1e999,1"])
 def test_a_box_that_is_none_is_said(box):
     with pytest.raises(InputError, match="x1 < x2"):
-        parse(f"[the mug]({box})")
+        parse_markdown(f"[the mug]({box})")
 
 
 UNIT = st.floats(0, 1)
@@ -92,7 +99,7 @@ def rounded(grounded):
 
 @given(grounded_texts())
 def test_writing_and_reading_loses_nothing_but_digits(grounded):
-    again = parse(write(grounded))
+    again = parse_markdown(write_markdown(grounded))
     assert again.text == grounded.text
     assert rounded(grounded) == [
         (p.start, p.end, p.boxes and [b.pixels(1, 1) for b in p.boxes]) for p in again.phrases
@@ -102,17 +109,17 @@ def test_writing_and_reading_loses_nothing_but_digits(grounded):
 @given(st.text(st.sampled_from("[]()\\ab0.,;1 "), max_size=60))
 def test_any_text_is_read_and_what_was_read_is_stable(markdown):
     try:
-        grounded = parse(markdown)
+        grounded = parse_markdown(markdown)
     except InputError:  # a box that is none
         return
-    assert parse(write(grounded)).text == grounded.text
+    assert parse_markdown(write_markdown(grounded)).text == grounded.text
 
 
 @pytest.mark.parametrize("unit", ["[", "[a](", "[a", "\\", "[a](0,", "[a](1.1.1", "]](", "[\\"])
 def test_a_megabyte_of_brackets_is_read_like_any_text(unit):
     """Quadratic time would take minutes."""
     text = unit * (1_000_000 // len(unit))
-    assert len(parse(text).text) <= len(text)
+    assert len(parse_markdown(text).text) <= len(text)
 
 
 @pytest.mark.parametrize("spans", [[(0, 0)], [(2, 1)], [(0, 3), (2, 4)], [(0, 99)], [(3, 4), (0, 1)]])
@@ -123,7 +130,7 @@ def test_spans_that_cannot_be_are_refused(spans):
 
 def test_numpy_s_numbers_are_written_as_numbers():
     box = Box(*np.array([0.1, 0.2, 0.3, 0.4]))
-    assert write(GroundedText("a mug", (Phrase(0, 5, (box,)),))) == "[a mug](0.1,0.2,0.3,0.4)"
+    assert write_markdown(GroundedText("a mug", (Phrase(0, 5, (box,)),))) == "[a mug](0.1,0.2,0.3,0.4)"
 
 
 WORDS = ["the", "red", "mug", "is", "left", "of", "a", "blue", "bowl", "on", "an", "old", "wooden", "table"]
@@ -132,7 +139,7 @@ RANDOM = random.Random(0)
 
 def random_box():
     left, top = RANDOM.randrange(32), RANDOM.randrange(32)
-    return decode(top * 32 + left, RANDOM.randrange(top, 32) * 32 + RANDOM.randrange(left, 32))
+    return box_of_cells(top * 32 + left, RANDOM.randrange(top, 32) * 32 + RANDOM.randrange(left, 32))
 
 
 def random_grounded():
@@ -156,7 +163,7 @@ def peer_ids(processor, grounded):
     """The peer takes marked text and lists of boxes."""
     text, boxes, end = "", [], 0
     for phrase in grounded.phrases:
-        text += f"{grounded.text[end : phrase.start]}<phrase>{grounded.of(phrase)}</phrase>"
+        text += f"{grounded.text[end : phrase.start]}<phrase>{grounded.words_of(phrase)}</phrase>"
         boxes.append([(box.x1, box.y1, box.x2, box.y2) for box in phrase.boxes] or None)
         end = phrase.end
     text += grounded.text[end:]
@@ -176,7 +183,7 @@ def test_what_was_encoded_is_what_is_parsed(tokenizer, grounded):
 
 
 def test_punctuation_after_a_phrase_stays_where_it_was(tokenizer):
-    grounded = parse(
+    grounded = parse_markdown(
         "put [the mug](0.1,0.1,0.5,0.5), [the can](0.2,0.2,0.9,0.9) and [the bowl](0.6,0.6,0.9,0.9)."
     )
     assert parse_ids(tokenizer, encode_grounded(tokenizer, grounded)).text == grounded.text
@@ -237,7 +244,7 @@ def test_any_ids_say_something_sound(tokenizer, data):
     spoken = parse_ids(tokenizer, data.draw(st.lists(some, max_size=40)))
     grounded = spoken.grounded(control.grid)  # checks spans and boxes
     assert all(isinstance(box, Box) for phrase in grounded.phrases for box in phrase.boxes)
-    assert all(grounded.of(phrase) == grounded.of(phrase).lstrip() for phrase in grounded.phrases)
+    assert all(grounded.words_of(phrase) == grounded.words_of(phrase).lstrip() for phrase in grounded.phrases)
 
 
 @pytest.mark.parametrize(

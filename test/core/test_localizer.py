@@ -8,25 +8,26 @@ from hypothesis import strategies as st
 from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core import localizer
-from kosmos2_core.box_scoring import Search, judge, trimmed
-from kosmos2_core.boxes import Box, decode, iou
+from kosmos2_core.box_scoring import SearchOptions, score_boxes, trim_evidence
+from kosmos2_core.boxes import Box, box_of_cells, iou
 from kosmos2_core.checkpoint import load_model
 from kosmos2_core.localizer import (
     LARGEST,
     MAX_STEP,
     SMALLEST,
-    cut,
-    cut_around,
+    crop_around,
+    crop_image,
     finish,
-    gather,
-    in_whole,
+    gather_evidence,
     search_boxes,
+    to_whole_image,
 )
-from kosmos2_core.packing import Row, Starter, start_branches
+from kosmos2_core.packing import Prefiller, prefill_packed
+from kosmos2_core.prompts import Prompt
 from kosmos2_core.tokenizer import Tokenizer
 
 GRID = 6
-ALL = Search(count=5, coverage=1.0, max_corners=GRID * GRID)
+ALL = SearchOptions(count=5, coverage=1.0, max_corners=GRID * GRID)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,11 @@ def prompt(control, *words):
 
 @torch.no_grad()
 def search(model, control, prompts, how):
-    rows = [Row((), ids[1:]) for ids in prompts]  # the start is put there
+    rows = [Prompt((), ids[1:]) for ids in prompts]  # the start is put there
     found = {}
-    for branches in start_branches(Starter(model, control), rows, how.max_corners, MAX_STEP):
-        parts = search_boxes(branches, control, [how] * len(branches.places))
-        found |= zip(branches.places, finish(parts), strict=True)
+    for packed in prefill_packed(Prefiller(model, control), rows, how.max_corners, MAX_STEP):
+        parts = search_boxes(packed, control, [how] * len(packed.indices))
+        found |= zip(packed.indices, finish(parts), strict=True)
     return [found[place] for place in range(len(rows))]
 
 
@@ -63,7 +64,7 @@ def every_pair(model, control, opened):
     pairs = {}
     for corner in range(cells):
         logits = model(torch.tensor([[*opened, control.location + corner]]))[0, -1, here]
-        legal = [cell for cell in range(cells) if decode(corner, cell, GRID)]
+        legal = [cell for cell in range(cells) if box_of_cells(corner, cell, GRID)]
         for cell, share in zip(legal, logits[legal].softmax(-1).tolist(), strict=True):
             pairs[corner, cell] = first[corner].item() * share
     return presence, pairs
@@ -79,24 +80,24 @@ def test_the_best_box_is_the_one_that_trying_everything_finds(coarse):
         likely = sorted(pairs, key=pairs.get, reverse=True)[:64]
         masses = {pair: mass_of(pair, pairs) for pair in likely}
         best = found.boxes[0]
-        assert best.mass == pytest.approx(max(masses.values()), abs=1e-4)
+        assert best.probability == pytest.approx(max(masses.values()), abs=1e-4)
         for box in found.boxes:  # what means an earlier box does not count again
-            assert box.mass <= mass_of((box.upper_left, box.lower_right), pairs) + 1e-4
-        assert sum(box.mass for box in found.boxes) <= 1 + 1e-4
+            assert box.probability <= mass_of((box.upper_left, box.lower_right), pairs) + 1e-4
+        assert sum(box.probability for box in found.boxes) <= 1 + 1e-4
 
 
 def mass_of(pair, pairs):
-    box = decode(*pair, GRID)
-    return sum(share for other, share in pairs.items() if iou(box, decode(*other, GRID)) >= 0.5 - 1e-6)
+    box = box_of_cells(*pair, GRID)
+    return sum(share for other, share in pairs.items() if iou(box, box_of_cells(*other, GRID)) >= 0.5 - 1e-6)
 
 
 def test_boxes_come_best_first_without_near_duplicates(coarse):
     control, model = coarse
     [found] = search(model, control, [prompt(control, 50, 60)], ALL)
-    masses = [box.mass for box in found.boxes]
+    masses = [box.probability for box in found.boxes]
     assert masses == sorted(masses, reverse=True)
     assert all(0 <= mass <= 1 + 1e-5 for mass in masses)
-    boxes = [decode(box.upper_left, box.lower_right, GRID) for box in found.boxes]
+    boxes = [box_of_cells(box.upper_left, box.lower_right, GRID) for box in found.boxes]
     assert all(iou(a, b) <= ALL.max_overlap for a in boxes for b in boxes if a is not b)
 
 
@@ -104,7 +105,7 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
     control, model = coarse
     monkeypatch.setattr(localizer, "MAX_STEP", 7)
     prompts = [prompt(control, 50 + number, 60) for number in range(5)]
-    how = Search(count=3, coverage=0.9)
+    how = SearchOptions(count=3, coverage=0.9)
     together = search(model, control, prompts, how)
     for found, ids in zip(together, prompts, strict=True):
         [alone] = search(model, control, [ids], how)
@@ -117,27 +118,29 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
 def test_less_searching_never_scores_higher(coarse):
     control, model = coarse
     [thorough] = search(model, control, [prompt(control, 50, 60)], ALL)
-    [quick] = search(model, control, [prompt(control, 50, 60)], Search(coverage=0.3, max_corners=4))
-    assert quick.boxes[0].mass <= thorough.boxes[0].mass + 1e-5
+    [quick] = search(model, control, [prompt(control, 50, 60)], SearchOptions(coverage=0.3, max_corners=4))
+    assert quick.boxes[0].probability <= thorough.boxes[0].probability + 1e-5
 
 
 def test_judging_later_at_another_temperature_is_searching_at_it(coarse):
     control, model = coarse
-    rows = [Row((), prompt(control, *words)[1:]) for words in ([50, 60], [70, 80])]
-    wide = Search(max_corners=8, coverage=1.0)
+    rows = [Prompt((), prompt(control, *words)[1:]) for words in ([50, 60], [70, 80])]
+    wide = SearchOptions(max_corners=8, coverage=1.0)
     for temperature in (0.5, 1.0, 2.0):
-        how = Search(max_corners=8, coverage=0.6, temperature=temperature)
+        how = SearchOptions(max_corners=8, coverage=0.6, temperature=temperature)
         with torch.no_grad():
-            [branches] = start_branches(Starter(model, control), rows, 8, MAX_STEP)
-            evidence = finish(gather(branches, control, [wide, wide]))
-            later = [judge(trimmed(known, how), GRID, how) for known in evidence]
+            [packed] = prefill_packed(Prefiller(model, control), rows, 8, MAX_STEP)
+            evidence = finish(gather_evidence(packed, control, [wide, wide]))
+            later = [score_boxes(trim_evidence(known, how), GRID, how) for known in evidence]
         for one, other in zip(
             later,
             search(model, control, [prompt(control, 50, 60), prompt(control, 70, 80)], how),
             strict=True,
         ):
             assert [box.box for box in one.boxes] == [box.box for box in other.boxes]
-            assert [box.mass for box in one.boxes] == pytest.approx([box.mass for box in other.boxes])
+            assert [box.probability for box in one.boxes] == pytest.approx(
+                [box.probability for box in other.boxes]
+            )
 
 
 sides = st.floats(0.001, 0.29)
@@ -147,7 +150,7 @@ corners = st.floats(0, 0.7)
 @given(corners, corners, sides, sides)
 def test_the_cut_shows_the_box_with_room_around(x, y, width, height):
     box = Box(x, y, x + width, y + height)
-    part = cut_around(box)
+    part = crop_around(box)
     assert part is not None
     assert part.x1 <= box.x1 + 1e-9
     assert part.y1 <= box.y1 + 1e-9
@@ -158,15 +161,15 @@ def test_the_cut_shows_the_box_with_room_around(x, y, width, height):
 
 
 def test_a_large_box_gains_nothing():
-    assert cut_around(Box(0.1, 0.4, 0.9, 0.5)) is None
+    assert crop_around(Box(0.1, 0.4, 0.9, 0.5)) is None
 
 
 @given(corners, corners, sides, sides, st.integers(1, 60), st.integers(1, 80))
 def test_a_box_of_the_cut_is_where_its_pixels_are(x, y, width, height, rows, columns):
     image = np.arange(rows * columns * 3, dtype=np.uint8).reshape(rows, columns, 3)
-    pixels, part = cut(image, cut_around(Box(x, y, x + width, y + height)))
+    pixels, part = crop_image(image, crop_around(Box(x, y, x + width, y + height)))
     assert pixels.size
-    whole = in_whole(Box(0, 0, 1, 1, 0.5), part)
+    whole = to_whole_image(Box(0, 0, 1, 1, 0.5), part)
     x1, y1, x2, y2 = (round(value) for value in whole.pixels(columns, rows))
     np.testing.assert_array_equal(image[y1:y2, x1:x2], pixels)
     assert whole.score == 0.5

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from peer import SHAPES, make_peer, save_peer
 
 from kosmos2_core.checkpoint import load_model
-from kosmos2_core.model import Places
+from kosmos2_core.model import TokenSelection
 
 LOGITS = 1e-4
 
@@ -110,7 +110,7 @@ def test_states_at_places_are_those_of_the_whole(pair):
     mask = torch.ones(12, 12, dtype=torch.bool).tril()[None, None]
     whole = model.decoder(x, positions, mask, False, None)
     rows, places = torch.tensor([2, 0, 2, 0, 2]), torch.tensor([3, 11, 3, 0, 7])
-    there = model.decoder(x, positions, mask, False, None, Places(rows, places, 3))
+    there = model.decoder(x, positions, mask, False, None, TokenSelection(rows, places, 3))
     torch.testing.assert_close(there, whole[rows, places], atol=1e-5, rtol=1e-5)
 
 
@@ -121,7 +121,7 @@ ASKED = st.lists(st.tuples(ROWS, st.integers(0, LENGTH - 1)), min_size=1, max_si
 
 def places_of(asked):
     rows, tokens = torch.tensor(asked).T
-    return Places(rows, tokens, COUNT)
+    return TokenSelection(rows, tokens, COUNT)
 
 
 @given(ASKED)
@@ -159,12 +159,12 @@ def test_without_a_mask_each_sees_what_is_up_to_itself(asked):
 
 @given(st.lists(ROWS, min_size=1, max_size=12))
 def test_without_tokens_they_are_the_first_ones_of_their_rows(rows):
-    places = Places(torch.tensor(rows), None, COUNT)
+    places = TokenSelection(torch.tensor(rows), None, COUNT)
     assert places.tokens.tolist() == [rows[:at].count(row) for at, row in enumerate(rows)]
 
 
 def test_the_last_ones():
-    places = Places.last(2, COUNT, LENGTH, torch.device("cpu"))
+    places = TokenSelection.last(2, COUNT, LENGTH, torch.device("cpu"))
     assert places.of(torch.arange(COUNT * LENGTH).view(COUNT, LENGTH)).view(COUNT, 2).tolist() == [
         [LENGTH * row + LENGTH - 2, LENGTH * row + LENGTH - 1] for row in range(COUNT)
     ]

@@ -14,7 +14,7 @@ def commands(bag):
 
 
 def words(asked):
-    return [[one.grounded.of(phrase) for phrase in one.grounded.phrases] for one in asked]
+    return [[one.grounded.words_of(phrase) for phrase in one.grounded.phrases] for one in asked]
 
 
 def test_the_command_that_stands_at_the_stamp_of_the_image(bag_of):

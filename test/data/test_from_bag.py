@@ -9,7 +9,7 @@ from recordings import START_NS, Said, messages, write_mcap
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import parse, write
+from kosmos2_core.grounded_text import parse_markdown, write_markdown
 from kosmos2_data.bag_frames import Selection
 from kosmos2_data.bag_topics import Wanted
 from kosmos2_data.check import survey
@@ -49,7 +49,7 @@ def test_what_the_simulation_labels_comes_back_whole(tmp_path, compressed):
         for number, (image, truth) in enumerate(pairs):
             record, truth = source[number], truth.message()
             [item] = record.items
-            assert (item.task, item.text) == ("locate", parse(truth.markdown))
+            assert (item.task, item.text) == ("locate", parse_markdown(truth.markdown))
             assert f"{stamp(truth) // 10**9}.{stamp(truth) % 10**9:09}" in record.image
             assert np.array_equal(source.image(record), to_rgb(image.message()))
             for phrase, said in zip(truth.phrases, item.text.phrases, strict=True):
@@ -78,7 +78,7 @@ def images(topic="/eye/image", stamps=STAMPS):
 
 def said_of(folder):
     source = RecordSource(folder)
-    return [[write(item.text) for item in source[k].items] for k in range(len(source))]
+    return [[write_markdown(item.text) for item in source[k].items] for k in range(len(source))]
 
 
 def test_names_become_an_item_each_and_what_is_not_named_is_absent(tmp_path):

@@ -9,7 +9,7 @@ from small_data import BROKEN_LINES, line, truth
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, Phrase, parse
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown
 from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 
 
@@ -20,7 +20,7 @@ def test_the_example_of_the_docs_is_read(root):
     assert [item.task for item in record.items] == ["locate", "locate", "caption", "describe", "ask"]
     assert record.items[0].text.phrases[1].boxes == (Box(0.5, 0.4, 0.8, 0.7),)
     assert record.items[1].text.phrases[0].boxes == ()
-    assert record.items[4].question == parse("What colour is the mug?")
+    assert record.items[4].question == parse_markdown("What colour is the mug?")
 
 
 def test_all_fields_are_read():
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_line_is_said_in_a_sentence(name):
     ],
 )
 def test_plain_brackets_and_signs_are_no_mistake(text):
-    assert record_of(line(text=text)).items[0].text == parse(text)
+    assert record_of(line(text=text)).items[0].text == parse_markdown(text)
 
 
 FIELDS = st.sampled_from(["image", "items", "task", "text", "mask", "truths"])

@@ -7,7 +7,7 @@ import pytest
 from small_data import write_data
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Item
 from kosmos2_data.show import IMAGE_HEIGHT, WIDTH, sheet, tile
@@ -26,7 +26,7 @@ def test_the_seed_decides_and_so_many_are_shown(tmp_path):
 def test_boxes_are_drawn_where_they_are():
     image = np.full((100, 200, 3), 128, np.uint8)
     plain, boxed = (
-        tile(image, Item("locate", parse(text)), 1) for text in ("[it]()", "[it](0.5,0.5,0.75,1)")
+        tile(image, Item("locate", parse_markdown(text)), 1) for text in ("[it]()", "[it](0.5,0.5,0.75,1)")
     )
     scale = WIDTH / 200
     row = slice(int(70 * scale), int(80 * scale))  # below the label, above what says what is absent
@@ -37,8 +37,8 @@ def test_boxes_are_drawn_where_they_are():
 
 def test_a_question_and_its_region_are_shown():
     image = np.full((100, 200, 3), 128, np.uint8)
-    item = Item("ask", parse("red"), parse("What colour is [this](0.1,0.1,0.5,0.5)?"))
-    without = tile(image, replace(item, question=parse("What colour is it?")), 1)
+    item = Item("ask", parse_markdown("red"), parse_markdown("What colour is [this](0.1,0.1,0.5,0.5)?"))
+    without = tile(image, replace(item, question=parse_markdown("What colour is it?")), 1)
     shown = tile(image, item, 1)
     assert not np.array_equal(shown[:IMAGE_HEIGHT], without[:IMAGE_HEIGHT])
     assert not np.array_equal(shown[IMAGE_HEIGHT:], without[IMAGE_HEIGHT:])
@@ -46,7 +46,7 @@ def test_a_question_and_its_region_are_shown():
 
 def test_a_long_text_stays_in_its_tile():
     image = np.zeros((50, 50, 3), np.uint8)
-    assert tile(image, Item("text", parse("many words " * 500)), 1).shape[1] == WIDTH
+    assert tile(image, Item("text", parse_markdown("many words " * 500)), 1).shape[1] == WIDTH
 
 
 def test_bad_records_are_passed_over_and_nothing_good_is_said(tmp_path):

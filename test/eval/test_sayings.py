@@ -4,25 +4,29 @@ import pytest
 
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.sayings import count_right, saying_of, summary_of_sayings
 
 MUG, BOWL = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
-RECORD = Record("0.png", (Item("ask", parse("red"), parse("?")),), truths=(Truth(1, ("red", "mug"), MUG),))
+RECORD = Record(
+    "0.png",
+    (Item("ask", parse_markdown("red"), parse_markdown("?")),),
+    truths=(Truth(1, ("red", "mug"), MUG),),
+)
 CAPTION = "[a red mug](0.1,0.1,0.4,0.4) and [a bowl](0.6,0.6,0.9,0.9) on a table"
 
 
 def answer(markdown):
-    said = parse(markdown)
+    said = parse_markdown(markdown)
     return Answer(
         said.text,
-        tuple(Entity(said.of(one), one.start, one.end, one.boxes or ()) for one in said.phrases),
+        tuple(Entity(said.words_of(one), one.start, one.end, one.boxes or ()) for one in said.phrases),
     )
 
 
 def said(task, truth, markdown, **fields):
-    return saying_of(0, RECORD, Item(task, parse(truth), **fields), answer(markdown))
+    return saying_of(0, RECORD, Item(task, parse_markdown(truth), **fields), answer(markdown))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def said(task, truth, markdown, **fields):
     ],
 )
 def test_a_question_s_answer_has_the_same_words_and_boxes(truth, words, exact):
-    one = said("ask", truth, words, question=parse("Where is it?"), kind="where")
+    one = said("ask", truth, words, question=parse_markdown("Where is it?"), kind="where")
     assert one.exact == exact
     assert one.asked == "Where is it?"
     assert summary_of_sayings([one])["ask"] == {
@@ -65,7 +69,7 @@ def test_a_description_says_the_names_of_the_thing_in_its_box(words, names, exac
 
 def test_of_a_thing_without_names_all_must_be_said():
     one = saying_of(
-        0, RECORD, Item("describe", parse("[an old bowl](0.6,0.6,0.9,0.9)")), answer("the bowl, old")
+        0, RECORD, Item("describe", parse_markdown("[an old bowl](0.6,0.6,0.9,0.9)")), answer("the bowl, old")
     )
     assert one.names
     assert not said("describe", "[an old bowl](0.6,0.6,0.9,0.9)", "the bowl").names

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import GroundedText, Phrase, parse, write
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown, write_markdown
 from kosmos2_core.requests import Ask, Caption, Describe, Locate
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.scenes import (
@@ -23,7 +23,7 @@ HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
 
 
 def locate(text, kind=""):
-    return Item("locate", parse(text), kind=kind)
+    return Item("locate", parse_markdown(text), kind=kind)
 
 
 def case(score=0.5, iou=0.0, truth=(HERE,), presence=0.5, kind="", image=0):
@@ -71,7 +71,7 @@ def test_the_truth_is_never_shown(engine, samples):
     before = locate_cases(engine, [(pixels, replace(record, items=located))])
     after = locate_cases(engine, [(pixels, replace(record, items=tuple(map(elsewhere, located))))])
     assert [one.found for one in before] == [one.found for one in after]
-    assert write(parse(request_of(located[0]).text)) == f"[{located[0].text.text}]"
+    assert write_markdown(parse_markdown(request_of(located[0]).text)) == f"[{located[0].text.text}]"
 
 
 def as_answered(item, answer):
@@ -184,21 +184,21 @@ def test_probes_are_located_beside_the_samples(engine, samples):
 
 
 def test_each_task_asks_what_it_was_taught():
-    question = Item("ask", parse("red"), parse("What colour is [this](0.1,0.1,0.4,0.4)?"))
+    question = Item("ask", parse_markdown("red"), parse_markdown("What colour is [this](0.1,0.1,0.4,0.4)?"))
     assert request_of(question) == Ask("What colour is [this](0.1,0.1,0.4,0.4)?", ground=False)
-    grounded = Item("ask", parse("[here](0.1,0.1,0.4,0.4)"), parse("Where is it?"))
+    grounded = Item("ask", parse_markdown("[here](0.1,0.1,0.4,0.4)"), parse_markdown("Where is it?"))
     assert request_of(grounded).ground
-    assert request_of(Item("caption", parse("[a](0,0,1,1)"), detailed=True)) == Caption(True, True)
-    assert request_of(Item("describe", parse("[a](0.1,0.1,0.4,0.4)"))) == Describe(HERE)
+    assert request_of(Item("caption", parse_markdown("[a](0,0,1,1)"), detailed=True)) == Caption(True, True)
+    assert request_of(Item("describe", parse_markdown("[a](0.1,0.1,0.4,0.4)"))) == Describe(HERE)
 
 
 def test_what_a_model_says_is_evaluated_by_task(engine, samples):
     pixels = samples[0][0]
     asked = [
-        Item("caption", parse("[a red mug](0.1,0.1,0.4,0.4)"), kind="brief"),
-        Item("describe", parse("[a red mug](0.1,0.1,0.4,0.4)"), kind="describe"),
-        Item("ask", parse("red"), parse("What colour is the mug?"), kind="colour"),
-        Item("text", parse("some words")),
+        Item("caption", parse_markdown("[a red mug](0.1,0.1,0.4,0.4)"), kind="brief"),
+        Item("describe", parse_markdown("[a red mug](0.1,0.1,0.4,0.4)"), kind="describe"),
+        Item("ask", parse_markdown("red"), parse_markdown("What colour is the mug?"), kind="colour"),
+        Item("text", parse_markdown("some words")),
     ]
     view = engine.look(pixels)
     [answer] = view.run(request_of(asked[2]))

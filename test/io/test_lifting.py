@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from in_space import camera_of, registered, seen_of, well_seen
 
-from kosmos2_core.boxes import decode, encode
+from kosmos2_core.boxes import box_of_cells, cells_of_box
 from kosmos2_core.errors import InputError
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.lifting import DepthView, lift
@@ -106,7 +106,7 @@ def test_half_of_the_depths_or_rounded_or_noisy_ones_are_enough(shots, split, sp
 @pytest.mark.parametrize("split", ["standard", "cluttered", "far"])
 def test_a_box_of_location_cells_finds_nearly_the_same_place(shots, split):
     def coarse(thing):
-        return decode(*encode(thing.box))
+        return box_of_cells(*cells_of_box(thing.box))
 
     assert_near([off for shot in shots[split] for off in off_m(shot, registered(shot), box=coarse)])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from kosmos2_core.boxes import decode
+from kosmos2_core.boxes import box_of_cells
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.grounded_text import parse_ids
 from kosmos2_core.requests import Caption, Locate
@@ -124,7 +124,7 @@ def test_boxes_of_the_search_are_sound(engine, picture, count, record_property):
         for box, cells in zip(entity.boxes, entity.cells, strict=True):
             assert sound(box)
             assert 0 <= box.score <= 1
-            whole = decode(*cells, engine.control.grid)
+            whole = box_of_cells(*cells, engine.control.grid)
             assert (box.x1, box.y1, box.x2, box.y2) == (whole.x1, whole.y1, whole.x2, whole.y2)
             boxes += 1
     assert boxes >= number

@@ -9,9 +9,9 @@ import torch
 from kosmos2_core.boxes import Box
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, write
-from kosmos2_core.prompts import IMAGE, locate_prompts, prompt_of
-from kosmos2_core.requests import Ask, Caption, Chat, Describe, Locate, Prompt
+from kosmos2_core.grounded_text import GroundedText, write_markdown
+from kosmos2_core.prompts import IMAGE, locate_prompt_ids, prompt_ids
+from kosmos2_core.requests import Ask, Caption, Chat, Complete, Describe, Locate
 
 ROW = pytest.mark.row(
     *(9, "forged prompts: spellings of control tokens, look-alikes, NUL, surrogates, 1 MB of text"),
@@ -82,9 +82,9 @@ KINDS = {
     "question": lambda text: Ask(text),
     "question about a region": lambda text: Ask(f"{text} [this] {text}", region=BOX, ground=True),
     "dialogue": lambda text: Chat(text, turns=((text, text), (text, f"[{text}](0.1,0.1,0.5,0.5)"))),
-    "continuation": lambda text: Prompt(f"{text} [{text}](0.1,0.1,0.5,0.5) {text}", ground=True),
-    "open phrase": lambda text: Prompt(f"{text} [{text}]", ground=True),
-    "examples": lambda text: Prompt(text, examples=(text,), ground=True),
+    "continuation": lambda text: Complete(f"{text} [{text}](0.1,0.1,0.5,0.5) {text}", ground=True),
+    "open phrase": lambda text: Complete(f"{text} [{text}]", ground=True),
+    "examples": lambda text: Complete(text, examples=(text,), ground=True),
 }
 
 
@@ -107,7 +107,7 @@ def texts(spellings, count):
 
 
 def plain(text):
-    return write(GroundedText(text.replace(";", ",")))  # `;` separates expressions
+    return write_markdown(GroundedText(text.replace(";", ",")))  # `;` separates expressions
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def placed(processor, tokenizer):
 
     def placed(request):
         one_each = isinstance(request, Locate)
-        prompts = locate_prompts(tokenizer, request) if one_each else [prompt_of(tokenizer, request)]
+        prompts = locate_prompt_ids(tokenizer, request) if one_each else [prompt_ids(tokenizer, request)]
         return {tuple(number for number in ids if number in control_ids) for ids in prompts}
 
     return placed

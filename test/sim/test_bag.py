@@ -11,7 +11,7 @@ from reading import meant
 from rosbags.rosbag2 import Reader
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_io.message_types import typestore
 from kosmos2_sim import bag
 from kosmos2_sim.bag import EPOCH_NS, Plan, make_bag
@@ -174,7 +174,7 @@ def test_commands_come_every_few_seconds_and_frames_answer_the_last_one(topics, 
     assert set(commands) <= set(shots)
     for stamp_ns, frame in topics["/truth/grounding"].items():
         standing = max(one for one in commands if one <= stamp_ns)
-        asked = parse(commands[standing].data)
+        asked = parse_markdown(commands[standing].data)
         assert frame.text == asked.text
         assert frame.command_id == str(list(commands).index(standing) + 1)
         assert [(one.span_start, one.span_end) for one in frame.phrases] == [

@@ -16,7 +16,7 @@ from kosmos2_sim.scene import Tabletop
 def check(item, taken):
     """That an expression is one phrase, and fits what its box says."""
     words, [phrase] = item.text.text, item.text.phrases
-    assert item.text.of(phrase) == words == words.lower()
+    assert item.text.words_of(phrase) == words == words.lower()
     assert words.isascii()
     assert not words.endswith(".")
     if item.kind == "absent":

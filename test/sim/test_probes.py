@@ -87,7 +87,7 @@ def check(taken, item):
     assert item.task == "locate"
     assert item.kind in KINDS
     for phrase in item.text.phrases:
-        words = item.text.of(phrase)
+        words = item.text.words_of(phrase)
         if item.kind != "command":
             assert words == item.text.text
             assert kind_of(words) == item.kind
@@ -198,11 +198,11 @@ def test_relations_need_something_to_relate_to():
 def test_nothing_is_absent_of_which_a_pixel_is_seen():
     taken = shot(thing("mug"), thing("ball", "blue", visible=0.02))
     words = {
-        described(item.text.of(phrase))[0]
+        described(item.text.words_of(phrase))[0]
         for seed in range(20)
         for item in probes(replace(taken, seed=seed), 6)
         for phrase in item.text.phrases
-        if not phrase.boxes and kind_of(item.text.of(phrase)) != "relation"
+        if not phrase.boxes and kind_of(item.text.words_of(phrase)) != "relation"
     }
     assert not {"ball", "sphere", "blue ball", "blue object"} & words
     assert {"red ball", "blue mug"} <= words
@@ -216,7 +216,7 @@ def test_absent_commands_have_an_absent_phrase_and_often_a_present_one(rendered)
                 forms[tuple(bool(phrase.boxes) for phrase in item.text.phrases)] += 1
     assert set(forms) == {(True,), (False,), (True, True), (True, False), (False, True), (False, False)}
     kinds = Counter(
-        kind_of(item.text.of(phrase))
+        kind_of(item.text.words_of(phrase))
         for _, items in rendered
         for item in items
         for phrase in item.text.phrases

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reading import NOUNS, bare, fitting, meant, related
 from shots import shot, shots, thing
 
-from kosmos2_core.command_parser import split as mark
+from kosmos2_core.command_parser import split_command as mark
 from kosmos2_data.records import Record, record_of, to_json
 from kosmos2_sim.commands import INTO, OF_ONE, OF_TWO, ONTO
 from kosmos2_sim.scene import Tabletop
@@ -85,19 +85,19 @@ def check_where(taken, item):
     """An answer with boxes: the thing asked for, and where it is."""
     text, things = item.question.text.removesuffix("?"), seen(taken)
     first = item.text.phrases[0]
-    assert boxed(taken, first) == meant(item.text.of(first), things)[0]
+    assert boxed(taken, first) == meant(item.text.words_of(first), things)[0]
     if found := re.fullmatch(r"(?:What|Which object) is (.+?) (the .+)", text):
         [anchor] = meant(found[2], things)
         assert related(things, found[1], [anchor]) == [boxed(taken, first)]
     else:
         how = re.fullmatch(r"the .+? is (.+) the .+", item.text.text)[1]
-        assert text == f"Where is {item.text.of(first)}"
+        assert text == f"Where is {item.text.words_of(first)}"
         assert holds(boxed(taken, first), how, boxed(taken, item.text.phrases[1]))
 
 
 def check(taken, item):
     for phrase in item.text.phrases:
-        words = item.text.of(phrase).lower()
+        words = item.text.words_of(phrase).lower()
         if phrase.boxes == ():
             assert fitting([one for one in taken.things if one.box], bare(words)) == []
         elif item.task == "caption":
@@ -196,7 +196,7 @@ def test_items_are_records(rendered):
 def test_commands_are_marked_as_the_splitter_would(template):
     phrases = ["the red mug", "the shiny bowl"][: template.count("{}")]
     marked = mark(template.format(*phrases))
-    assert [marked.of(phrase) for phrase in marked.phrases] == phrases
+    assert [marked.words_of(phrase) for phrase in marked.phrases] == phrases
 
 
 def test_a_command_marks_its_things():
@@ -207,7 +207,7 @@ def test_a_command_marks_its_things():
     into = [item.text for item in commands if " into the " in item.text.text]
     assert {boxed(taken, text.phrases[1]).shape for text in into} == {"mug", "bowl"}
     for item in commands:
-        assert all(item.text.of(phrase).startswith("the ") for phrase in item.text.phrases)
+        assert all(item.text.words_of(phrase).startswith("the ") for phrase in item.text.phrases)
 
 
 def test_a_short_caption_names_all_from_left_to_right():

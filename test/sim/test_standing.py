@@ -7,7 +7,7 @@ import pytest
 from reading import meant
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_sim import standing
 from kosmos2_sim.film import draw_film
 from kosmos2_sim.scene import Tabletop
@@ -74,7 +74,7 @@ def test_a_command_no_longer_holds_when_what_it_means_is_out_of_sight(runs):
 def test_the_markdown_asks_and_does_not_answer(runs):
     for _, said in runs:
         for command in said:
-            asked = parse(command.markdown)
+            asked = parse_markdown(command.markdown)
             assert asked.text == command.text
             assert [(one.start, one.end) for one in asked.phrases] == [
                 (one.start, one.end) for one in command.phrases

@@ -5,7 +5,7 @@ from recordings import Said
 
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import parse
+from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_io.answer_messages import AnswerMessages, Asked
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
@@ -33,10 +33,10 @@ def command(topic, text, number=0.0):
 
 def answer_of(markdown, score=1.0, presence=None):
     """Grounded Markdown as an answer; of what is absent the presence is 0."""
-    said = parse(markdown)
+    said = parse_markdown(markdown)
     entities = [
         Entity(
-            said.of(one),
+            said.words_of(one),
             one.start,
             one.end,
             tuple(Box(box.x1, box.y1, box.x2, box.y2, score) for box in one.boxes or ()),

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kosmos2_core.boxes import Box, box_of_pixels
-from kosmos2_core.grounded_text import GroundedText, Phrase, parse
+from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown
 from kosmos2_data.records import Item, Record, Truth, to_json
 
 WIDTH, HEIGHT = 96, 64
@@ -42,7 +42,9 @@ def scene(rng: np.random.Generator, name: str = "0") -> tuple[np.ndarray, np.nda
         image[inside], mask[inside] = rgb, mark
         things.append(Truth(mark, (colour, "disc"), pixel_box(mask, mark)))
     located = [Item("locate", marked(f"the {thing.names[0]} disc", thing.box)) for thing in things]
-    count = Item("ask", parse(str(len(things))), parse("How many discs are there?"), kind="count")
+    count = Item(
+        "ask", parse_markdown(str(len(things))), parse_markdown("How many discs are there?"), kind="count"
+    )
     return image, mask, Record(f"images/{name}.png", (*located, count), f"masks/{name}.png", tuple(things))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_data import COLOURS, pixel_box, scene
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import parse, write
+from kosmos2_core.grounded_text import parse_markdown, write_markdown
 from kosmos2_data.records import Item, Record, Truth, record_of, to_json
 from kosmos2_training.augment import Augmentation, augment, mirrored, reframed
 from kosmos2_training.photometry import Photometry, relight
@@ -91,15 +91,15 @@ MUG, BOWL = "(0.1,0.2,0.3,0.4)", "(0.7,0.4,0.9,0.8)"
 
 
 def locate(text: str) -> Item:
-    return Item("locate", parse(text))
+    return Item("locate", parse_markdown(text))
 
 
 def ask(question: str, text: str) -> Item:
-    return Item("ask", parse(text), parse(question))
+    return Item("ask", parse_markdown(text), parse_markdown(question))
 
 
 def texts(view) -> list[str]:
-    return [] if view is None else [write(item.text) for item in view[2].items]
+    return [] if view is None else [write_markdown(item.text) for item in view[2].items]
 
 
 def test_without_a_mask_boxes_are_clipped():
@@ -126,7 +126,7 @@ def test_a_box_that_is_not_around_its_pixels_is_cut_as_a_box():
 
 def test_a_region_moves_with_its_question():
     shown = mirrored(*of_boxes(ask(f"What colour is [this]{MUG}?", "red")))
-    assert write(shown[2].items[0].question) == "What colour is [this](0.7,0.2,0.9,0.4)?"
+    assert write_markdown(shown[2].items[0].question) == "What colour is [this](0.7,0.2,0.9,0.4)?"
 
 
 FIRST = f"[the mug]{MUG}"  # stands whatever is done in these tests
@@ -149,9 +149,9 @@ FIRST = f"[the mug]{MUG}"  # stands whatever is done in these tests
         (ask("Where is the mug?", "on the right"), False),
         (ask("What does the label say?", "MILK"), False),
         (ask("How many mugs are there?", "one"), True),
-        (Item("caption", parse(f"[a mug]{MUG} and [a bowl]{BOWL}")), False),  # from left to right
-        (Item("caption", parse(f"[a bowl]{BOWL} and [a mug]{MUG}")), True),
-        (Item("describe", parse(f"[a red mug]{MUG}")), True),
+        (Item("caption", parse_markdown(f"[a mug]{MUG} and [a bowl]{BOWL}")), False),  # from left to right
+        (Item("caption", parse_markdown(f"[a bowl]{BOWL} and [a mug]{MUG}")), True),
+        (Item("describe", parse_markdown(f"[a red mug]{MUG}")), True),
     ],
 )
 def test_what_a_mirror_makes_untrue_is_left_out(item, stands):
@@ -186,10 +186,10 @@ LOSSY, LARGER = Window(0, 0, 130, 100), Window(-20, -20, 240, 140)  # without th
         (ask(f"What colour is [this]{MUG}?", "red"), True, True),
         (ask(f"What colour is [this]{BOWL}?", "red"), False, True),
         (ask(f"Is [this]{MUG} the biggest mug?", "yes"), False, True),
-        (Item("caption", parse(f"[a mug]{MUG} on a table")), False, True),
-        (Item("describe", parse(f"[a red mug]{MUG}")), True, True),
-        (Item("describe", parse(f"[a small red mug]{MUG}")), False, True),
-        (Item("text", parse("A kitchen.")), False, True),
+        (Item("caption", parse_markdown(f"[a mug]{MUG} on a table")), False, True),
+        (Item("describe", parse_markdown(f"[a red mug]{MUG}")), True, True),
+        (Item("describe", parse_markdown(f"[a small red mug]{MUG}")), False, True),
+        (Item("text", parse_markdown("A kitchen.")), False, True),
     ],
 )
 def test_what_a_cut_or_a_border_may_make_untrue_is_left_out(item, after_loss, with_border):

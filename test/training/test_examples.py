@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kosmos2_core.grounded_text import parse, parse_ids
-from kosmos2_core.prompts import locate_prompts, prompt_of
+from kosmos2_core.grounded_text import parse_ids, parse_markdown
+from kosmos2_core.prompts import locate_prompt_ids, prompt_ids
 from kosmos2_core.requests import WORDINGS, Ask, Caption, Locate
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item
@@ -26,8 +26,8 @@ def split(example):
 
 def test_locating_is_learnt_as_it_is_asked(tokenizer):
     text = f"put [the red disc]{BOX} into [the bowl]{OTHER}"
-    examples = examples_of(tokenizer, Item("locate", parse(text)), RNG)
-    prompts = locate_prompts(tokenizer, Locate("put [the red disc] into [the bowl]"))
+    examples = examples_of(tokenizer, Item("locate", parse_markdown(text)), RNG)
+    prompts = locate_prompt_ids(tokenizer, Locate("put [the red disc] into [the bowl]"))
     control = tokenizer.control
     for example, prompt, box in zip(
         examples, prompts, ((0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.9, 0.8)), strict=True
@@ -42,7 +42,7 @@ def test_locating_is_learnt_as_it_is_asked(tokenizer):
 
 
 def test_of_what_is_absent_it_is_learnt_that_no_box_comes(tokenizer):
-    [example] = examples_of(tokenizer, Item("locate", parse("[the zebra]()")), RNG)
+    [example] = examples_of(tokenizer, Item("locate", parse_markdown("[the zebra]()")), RNG)
     asked, answer = split(example)
     assert asked[-1] == tokenizer.control.phrase_end
     assert answer == [tokenizer.control.end]
@@ -50,17 +50,17 @@ def test_of_what_is_absent_it_is_learnt_that_no_box_comes(tokenizer):
 
 
 def test_several_boxes_of_a_phrase_are_one_answer(tokenizer):
-    item = Item("locate", parse("[the discs](0.1,0.2,0.3,0.4;0.5,0.5,0.9,0.8)"))
+    item = Item("locate", parse_markdown("[the discs](0.1,0.2,0.3,0.4;0.5,0.5,0.9,0.8)"))
     [example] = examples_of(tokenizer, item, RNG)
     assert len(example.corners) == 4
     assert tokenizer.control.another in example.ids
 
 
 def test_a_caption_is_learnt_after_its_prompt(tokenizer):
-    text = parse(f"[a red disc]{BOX} and [a bowl]{OTHER}")
+    text = parse_markdown(f"[a red disc]{BOX} and [a bowl]{OTHER}")
     [example] = examples_of(tokenizer, Item("caption", text), RNG)
     asked, answer = split(example)
-    assert asked == prompt_of(tokenizer, Caption())
+    assert asked == prompt_ids(tokenizer, Caption())
     spoken = parse_ids(tokenizer, answer[:-1])
     assert [spoken.text[one.start : one.end] for one in spoken.phrases] == ["a red disc", "a bowl"]
     assert len(example.corners) == 4
@@ -69,7 +69,7 @@ def test_a_caption_is_learnt_after_its_prompt(tokenizer):
 def test_describing_gets_the_box_in_its_prompt_and_learns_words(tokenizer):
     seen = set()
     for seed in range(40):
-        item = Item("describe", parse(f"[the red disc]{BOX}"))
+        item = Item("describe", parse_markdown(f"[the red disc]{BOX}"))
         [example] = examples_of(tokenizer, item, np.random.default_rng(seed))
         asked, answer = split(example)
         assert tokenizer.encode("the red disc") == answer[:-1]
@@ -81,10 +81,10 @@ def test_describing_gets_the_box_in_its_prompt_and_learns_words(tokenizer):
 
 @pytest.mark.parametrize(("answer", "ground"), [("red", False), (f"[the bowl]{OTHER}", True)])
 def test_a_question_is_grounded_where_its_answer_is(tokenizer, answer, ground):
-    item = Item("ask", parse(answer), parse("What is it?"))
+    item = Item("ask", parse_markdown(answer), parse_markdown("What is it?"))
     [example] = examples_of(tokenizer, item, RNG)
     asked, learnt = split(example)
-    assert asked == prompt_of(tokenizer, Ask("What is it?", ground=ground))
+    assert asked == prompt_ids(tokenizer, Ask("What is it?", ground=ground))
     assert len(example.corners) == 2 * ground
     assert learnt[-1] == tokenizer.control.end
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.tokenizer import ControlIds
 from kosmos2_training.cells import CellTruth, Names
 from kosmos2_training.losses import CellHeads, answer_loss, soft_cells
 
 GRID = 4
-CONTROL = Control(*range(12), location=12, grid=GRID)
+CONTROL = ControlIds(*range(12), location=12, grid=GRID)
 NONE = float("nan")
 
 

@@ -17,14 +17,14 @@ from functools import cache
 
 import torch
 
-from kosmos2_core.box_scoring import Evidence, Search, judge, trimmed
+from kosmos2_core.box_scoring import Evidence, SearchOptions, score_boxes, trim_evidence
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import Phrase
-from kosmos2_core.localizer import MAX_STEP, entity_of, finish, gather
-from kosmos2_core.packing import Row, start_branches
-from kosmos2_core.prompts import locate_prompts
+from kosmos2_core.localizer import MAX_STEP, finish, gather_evidence, make_entity
+from kosmos2_core.packing import prefill_packed
+from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
 from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
@@ -34,7 +34,7 @@ TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
 SPREADS = (0.0, 0.5, 0.8, 1.1)
 FALSE_ALARMS = 0.03  # share of the absent phrases that may be taken for present
-THOROUGH = Search(coverage=1.0)  # as many corners as any temperature might try
+THOROUGH = SearchOptions(coverage=1.0)  # as many corners as any temperature might try
 
 CasesAt = Callable[[Calibration], Sequence[Case]]
 
@@ -60,14 +60,14 @@ def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> 
     """Every phrase that the records say to locate."""
     heard: list[Heard] = []
     for first, batch in batches(samples, images_at_once):
-        views = engine.look_at([[pixels] for pixels, _ in batch])
+        views = engine.look_many([[pixels] for pixels, _ in batch])
         asked: list[tuple[int, Item, Phrase]] = []
-        rows: list[Row] = []
+        rows: list[Prompt] = []
         for number, (view, (_, record)) in enumerate(zip(views, batch, strict=True)):
             for item in (one for one in record.items if one.task == "locate"):
                 ask = request_of(item)
                 assert isinstance(ask, Locate)
-                rows += [Row(view.features, ids) for ids in locate_prompts(engine.tokenizer, ask)]
+                rows += [Prompt(view.features, ids) for ids in locate_prompt_ids(engine.tokenizer, ask)]
                 asked += [(first + number, item, phrase) for phrase in item.text.phrases]
         said = evidence_of(engine, rows)
         heard += [Heard(*one, evidence) for one, evidence in zip(asked, said, strict=True)]
@@ -75,23 +75,23 @@ def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> 
 
 
 @torch.inference_mode()
-def evidence_of(engine: Engine, rows: Sequence[Row]) -> list[Evidence]:
+def evidence_of(engine: Engine, rows: Sequence[Prompt]) -> list[Evidence]:
     found: dict[int, Evidence] = {}
-    for branches in start_branches(engine.starter, rows, THOROUGH.max_corners, MAX_STEP):
-        searches = [THOROUGH] * len(branches.places)
-        found |= zip(branches.places, finish(gather(branches, engine.control, searches)), strict=True)
+    for packed in prefill_packed(engine.prefiller, rows, THOROUGH.max_corners, MAX_STEP):
+        searches = [THOROUGH] * len(packed.indices)
+        found |= zip(packed.indices, finish(gather_evidence(packed, engine.control, searches)), strict=True)
     return [found[place] for place in range(len(rows))]
 
 
 @torch.inference_mode()
 def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[Case]:
     """What the engine would answer with this calibration, if every phrase got a box."""
-    search = calibration.searching(Search())
+    search = calibration.apply_to(SearchOptions())
     cases = []
     for one in heard:
         text, phrase = one.item.text, one.phrase
-        found = judge(trimmed(one.evidence, search), grid, search)
-        entity = entity_of(text.of(phrase), phrase.start, phrase.end, found, calibration)
+        found = score_boxes(trim_evidence(one.evidence, search), grid, search)
+        entity = make_entity(text.words_of(phrase), phrase.start, phrase.end, found, calibration)
         cases.append(case_of(one.image, one.item, phrase, entity))
     return cases
 

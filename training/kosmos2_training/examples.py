@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.grounded_text import GroundedText, encode_boxes, encode_grounded, write
-from kosmos2_core.prompts import locate_prompts, prompt_of
+from kosmos2_core.grounded_text import GroundedText, encode_boxes, encode_grounded, write_markdown
+from kosmos2_core.prompts import locate_prompt_ids, prompt_ids
 from kosmos2_core.requests import WORDINGS, Ask, Caption, Describe, Locate
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item
@@ -33,24 +33,24 @@ def examples_of(tokenizer: Tokenizer, item: Item, rng: np.random.Generator) -> l
     """One example, or for `locate` one for each phrase: that is how phrases are asked for."""
     match item.task:
         case "locate":
-            ask = Locate(write(item.text))
-            prompts = locate_prompts(tokenizer, ask)
+            ask = Locate(write_markdown(item.text))
+            prompts = locate_prompt_ids(tokenizer, ask)
             return [
                 # The prompt's last id, <object>, says that something is there: that is part of the answer.
                 _example(tokenizer, prompt[:-1], encode_boxes(tokenizer, phrase.boxes or ()), phrase.boxes)
                 for prompt, phrase in zip(prompts, item.text.phrases, strict=True)
             ]
         case "caption":
-            prompt = prompt_of(tokenizer, Caption(item.detailed, ground=bool(item.text.phrases)))
+            prompt = prompt_ids(tokenizer, Caption(item.detailed, ground=bool(item.text.phrases)))
         case "describe":
             [phrase] = item.text.phrases
             [box] = phrase.boxes or ()
-            prompt = prompt_of(tokenizer, Describe(box, str(rng.choice(WORDINGS))))
-            words = GroundedText(item.text.of(phrase))
+            prompt = prompt_ids(tokenizer, Describe(box, str(rng.choice(WORDINGS))))
+            words = GroundedText(item.text.words_of(phrase))
             return [_answered(tokenizer, prompt, words)]
         case "ask":
             assert item.question is not None  # the records' reader sees to it
-            prompt = prompt_of(tokenizer, Ask(write(item.question), ground=bool(item.text.phrases)))
+            prompt = prompt_ids(tokenizer, Ask(write_markdown(item.question), ground=bool(item.text.phrases)))
         case _:
             prompt = [tokenizer.control.grounding] if item.text.phrases else []
     return [_answered(tokenizer, prompt, item.text)]

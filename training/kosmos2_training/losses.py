@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kosmos2_core.config import Config
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.tokenizer import ControlIds
 from kosmos2_training.cells import UNKNOWN, CellTruth, Names
 
 BINS = 32  # along a side, for a cell's guess of its object's box
@@ -22,7 +22,9 @@ def soft_cells(values: Tensor, grid: int, spread: float) -> Tensor:
     return (-((values[..., None] * grid - centres) ** 2) / (2 * spread**2)).softmax(-1)
 
 
-def answer_loss(logits: Tensor, targets: Tensor, corners: Tensor, control: Control, spread: float) -> Tensor:
+def answer_loss(
+    logits: Tensor, targets: Tensor, corners: Tensor, control: ControlIds, spread: float
+) -> Tensor:
     """The sum over M tokens. spread 0: location tokens are learnt as words are."""
     likely = logits.float().log_softmax(-1)
     if not spread:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from kosmos2_core.drawing import draw
 from kosmos2_core.engine import Engine
-from kosmos2_core.grounded_text import write
+from kosmos2_core.grounded_text import write_markdown
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Record
@@ -76,7 +76,7 @@ def picture(engine: Engine, image: Pixels, record: Record) -> Pixels:
     large = np.asarray(Image.fromarray(image).resize((448, 448), Image.Resampling.BICUBIC))
     asked = [item for item in record.items if item.task == "locate"][:4]
     view = engine.look(image)
-    answers = view.run(*(Locate(write(item.text), min_presence=0.0) for item in asked))
+    answers = view.run(*(Locate(write_markdown(item.text), min_presence=0.0) for item in asked))
     return draw(large, [phrase for answer in answers for phrase in answer.phrases], missing=True)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kosmos2_core.config import Config
 from kosmos2_core.model import Attention, Kosmos2
-from kosmos2_core.tokenizer import Control
+from kosmos2_core.tokenizer import ControlIds
 
 SHORTEST, LONGEST = 2.5, 0.05  # the waves' frequencies, in radians per cell of the location grid
 GAINED = ("fc1.weight", "fc2.weight", "attention.out.weight", "attention.v.weight")  # in the decoder
@@ -23,7 +23,7 @@ SHARPNESS = 15.0  # of the image tokens' first look
 SHORT = 0.1  # an image token's query, where a feature has length 1
 
 
-def start_model(config: Config, control: Control, seed: int) -> Kosmos2:
+def start_model(config: Config, control: ControlIds, seed: int) -> Kosmos2:
     """A model to train from scratch."""
     torch.manual_seed(seed)
     model = Kosmos2(config)
@@ -66,7 +66,7 @@ def _magneto(model: Kosmos2) -> None:
     nn.init.normal_(model.vision.whole, std=0.02)
 
 
-def _grids(model: Kosmos2, control: Control) -> None:
+def _grids(model: Kosmos2, control: ControlIds) -> None:
     """Places for location tokens, patches and image tokens, in the same waves."""
     config = model.config
     vision, text = config.vision_config, config.text_config
@@ -80,7 +80,7 @@ def _grids(model: Kosmos2, control: Control) -> None:
         _look_around(model, control)
 
 
-def _look_around(model: Kosmos2, control: Control) -> None:
+def _look_around(model: Kosmos2, control: ControlIds) -> None:
     """Each image token's query is its cell's place, as the keys show it. Features have length 1: without a
     gain all keys look alike, and attention stays even. Queries are keys too: they are short, so that they do
     not look at themselves."""

@@ -18,7 +18,7 @@ from kosmos2_core.checkpoint import checkpoint_folder, load_model, save_model
 from kosmos2_core.engine import choose_device
 from kosmos2_core.errors import InputError
 from kosmos2_core.linear import NATIVE_BFLOAT16
-from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2, Places
+from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2, TokenSelection
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
@@ -194,7 +194,7 @@ class Trainer:
         features = model.vision(batch.pixels)
         tokens = model.connector(features)
         x = model.embed(batch.ids, tokens, batch.slots)
-        learnt = Places(batch.rows, batch.places, len(x))
+        learnt = TokenSelection(batch.rows, batch.places, len(x))
         hidden = model.decoder(x, batch.positions, batch.mask, False, None, learnt)
         return features, tokens, model.decoder.logits(hidden)
 

@@ -58,7 +58,7 @@ def stands_losing(item: Item) -> bool:
     of_all = item.task in ("caption", "text") or (item.task == "ask" and not _regions(item))
     if of_all or any(COMPARISON.search(text) for text in _texts(item)):
         return False
-    return not any(RELATION.search(item.text.of(phrase)) for phrase in item.text.phrases)
+    return not any(RELATION.search(item.text.words_of(phrase)) for phrase in item.text.phrases)
 
 
 def _texts(item: Item) -> Iterator[str]:

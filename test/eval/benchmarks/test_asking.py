@@ -6,7 +6,7 @@ import pytest
 from official_data import place
 
 from kosmos2_core.engine import Engine
-from kosmos2_core.requests import Ask, Caption, Locate, Prompt, Score
+from kosmos2_core.requests import Ask, Caption, Complete, Locate, Score
 from kosmos2_eval.benchmarks.answer_files import Answers
 from kosmos2_eval.benchmarks.asking import answer_all, ask, batches, missing_images
 from kosmos2_eval.benchmarks.benchmark import released
@@ -40,8 +40,8 @@ def test_batches_keep_an_image_s_questions_together():
 
 def test_each_image_is_looked_at_once(answer, pictures, monkeypatch):
     looked = []
-    look_at = Engine.look_at
-    monkeypatch.setattr(Engine, "look_at", lambda self, views: looked.extend(views) or look_at(self, views))
+    look_at = Engine.look_many
+    monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
     one, other = pictures[:2]
     questions = [question("1", one), question("2", other), question("3", one, ours=Locate("the mug"))]
     said = answer(questions, size=2).said
@@ -110,11 +110,11 @@ def test_missing_images_are_named_once(pictures, tmp_path):
 def test_an_image_in_several_questions_is_looked_at_once(tiny, pictures, monkeypatch):
     """As examples are: each question has its own prompt of several images."""
     one, other = pictures[:2]
-    request = Prompt("[It](0.1,0.1,0.4,0.4) is", ("[It](0.5,0.5,0.9,0.9) is a mug",), ground=True)
+    request = Complete("[It](0.1,0.1,0.4,0.4) is", ("[It](0.5,0.5,0.9,0.9) is a mug",), ground=True)
     questions = [question("1", one, other, request=request), question("2", other, one, request=request)]
     apart = [ask(tiny, [each], released(8))[0] for each in questions]
     looked = []
-    look_at = Engine.look_at
-    monkeypatch.setattr(Engine, "look_at", lambda self, views: looked.extend(views) or look_at(self, views))
+    look_at = Engine.look_many
+    monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
     assert ask(tiny, questions, released(8)) == apart
     assert [file for [file] in looked] == [one, other]

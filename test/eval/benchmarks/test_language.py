@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from official_data import lines, write
 
-from kosmos2_core.requests import Prompt, Score
+from kosmos2_core.requests import Complete, Score
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.language import LANGUAGE, SOURCES
 
@@ -102,7 +102,7 @@ def test_each_task_is_worded_as_its_authors_do(data, tmp_path, task):
     assert options_of(question) == options
     assert question.truth == truth
     assert question.images == ()
-    assert all(isinstance(one, Score) and isinstance(one.prompt, Prompt) for one in question.requests)
+    assert all(isinstance(one, Score) and isinstance(one.prompt, Complete) for one in question.requests)
 
 
 def test_a_cause_is_joined_with_because(data, tmp_path):

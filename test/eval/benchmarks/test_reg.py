@@ -3,16 +3,16 @@
 import pytest
 from official_data import mdetr_refcoco, place, write
 
-from kosmos2_core.boxes import decode
+from kosmos2_core.boxes import box_of_cells
 from kosmos2_core.errors import InputError
-from kosmos2_core.prompts import IMAGE, prompt_of
+from kosmos2_core.prompts import IMAGE, prompt_ids
 from kosmos2_core.requests import Describe
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.question import Said
 from kosmos2_eval.benchmarks.reg import REG
 
 CELLS = (300, 600), (134, 201)
-BOXES = [decode(*cells) for cells in CELLS]
+BOXES = [box_of_cells(*cells) for cells in CELLS]
 PROMPT = "<grounding><phrase> It</phrase><object><patch_index_{:04}><patch_index_{:04}></object> is"
 
 
@@ -75,7 +75,7 @@ def test_examples_come_before_the_question_each_with_its_image(data, tiny, tmp_p
     """`<s><image>..</image><grounding>.. is the thing 2<image>..`, as the release's example in the paper."""
     question = REG.read(tmp_path, Choice("val", few_shot=4))[0]
     control = tiny.tokenizer.control
-    ids = prompt_of(tiny.tokenizer, question.requests[0])
+    ids = prompt_ids(tiny.tokenizer, question.requests[0])
     assert ids.count(IMAGE) == len(question.images) == 5
     assert ids.count(control.grounding) == ids.count(control.object) == 5
     assert ids[0] == IMAGE
