@@ -6,7 +6,7 @@
 
 Each image whose stamp a label has becomes a record of docs/data.md. Labels are a topic of
 kosmos2/GroundedFrame or vision_msgs/Detection2DArray, or a file: a stamp and grounded Markdown a line.
-Topics are found where one choice is sensible. docs/recording.md shows how to record and to label.
+RecordingTopics are found where one choice is sensible. docs/recording.md shows how to record and to label.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kosmos2_cli.options import labels_of
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # loads OpenCV
-    from kosmos2_data.from_bag import LabelledImages, Made
+    from kosmos2_data.from_bag import BagDataSummary, LabelledImages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,28 +65,29 @@ def run(arguments: argparse.Namespace) -> None:
     request = request_of(arguments)
     with BagReader(arguments.bags) as bag:
         with tqdm(unit="image", disable=None, leave=False) as bar:
-            made = make_data(arguments.folder, bag, request, arguments.jpeg, bar.update)
+            summary = make_data(arguments.folder, bag, request, arguments.jpeg, bar.update)
         for sentence in bag.missing:
             print(f"kosmos2: {sentence}", file=sys.stderr)
-    print(json.dumps(made.as_json()) if arguments.json else "\n".join(lines(made, arguments.folder)))
+    print(json.dumps(summary.as_json()) if arguments.json else "\n".join(lines(summary, arguments.folder)))
 
 
 def request_of(arguments: argparse.Namespace) -> LabelledImages:
-    from kosmos2_data.bag_frames import Selection
-    from kosmos2_data.bag_topics import Wanted
+    from kosmos2_data.bag_frames import ImageSelection
+    from kosmos2_data.bag_topics import RequestedTopics
     from kosmos2_data.from_bag import LabelledImages
 
     labels, label_file = labels_of(arguments.labels)
-    wanted = Wanted(tuple(arguments.image), arguments.command, labels)
-    return LabelledImages(wanted, label_file, Selection(arguments.from_s, arguments.to_s, arguments.every))
+    topics = RequestedTopics(tuple(arguments.image), arguments.command, labels)
+    selection = ImageSelection(arguments.from_s, arguments.to_s, arguments.every)
+    return LabelledImages(topics, label_file, selection)
 
 
-def lines(made: Made, folder: Path) -> Iterator[str]:
+def lines(summary: BagDataSummary, folder: Path) -> Iterator[str]:
     yield f"{folder / 'records.jsonl'}"
-    yield f"{made.images:>9,} images on {', '.join(made.topics)}, of {made.seconds:.1f} s"
-    yield f"{made.records:>9,} used, labelled by {made.labels}"
-    yield f"{made.phrases:>9,} phrases, {made.absent:,} of them absent"
-    for why, count in made.left_out.most_common():
-        yield f"{count:>9,} images left out: {why}"
-    if made.labels_left_out:
-        yield f"{made.labels_left_out:>9,} labels left out: no image has their stamp"
+    yield f"{summary.images:>9,} images on {', '.join(summary.topics)}, of {summary.seconds:.1f} s"
+    yield f"{summary.records:>9,} used, labelled by {summary.labels}"
+    yield f"{summary.phrases:>9,} phrases, {summary.absent:,} of them absent"
+    for reason, count in summary.left_out.most_common():
+        yield f"{count:>9,} images left out: {reason}"
+    if summary.labels_left_out:
+        yield f"{summary.labels_left_out:>9,} labels left out: no image has their stamp"

@@ -107,12 +107,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def question_of(arguments: argparse.Namespace) -> Question:
-    from kosmos2_data.bag_topics import Wanted
+    from kosmos2_data.bag_topics import RequestedTopics
     from kosmos2_eval.bag.recording import Question
 
     labels, label_file = labels_of(arguments.labels)
     return Question(
-        Wanted(
+        RequestedTopics(
             images=tuple(arguments.image),
             commands=arguments.commands,
             labels=labels,

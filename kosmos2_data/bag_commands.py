@@ -1,4 +1,8 @@
-"""What is asked of each image: the command that stands at its stamp, or the same phrases of all."""
+"""The commands of a recording: which phrases to locate in each image.
+
+Commands come from a topic (an image then has the last command given before its stamp), from a list of phrases
+(the same for every image), from labels (`bag_labels`) or from recorded answers of the node.
+"""
 
 from __future__ import annotations
 
@@ -16,88 +20,120 @@ from kosmos2_io.bag_reader import BagReader
 
 
 @dataclass(frozen=True)
-class Asked:
-    standing: int  # which command it is; the same words given again are another
-    text: str  # as it was given
-    grounded: GroundedText  # its words, and what to look for in them, without boxes
+class ParsedCommand:
+    """A text with the phrases to locate in it.
 
-    def marked(self, index: int) -> str:
-        """The sentence with this phrase marked."""
-        return write_markdown(GroundedText(self.grounded.text, (self.grounded.phrases[index],)))
+    Args:
+        index: Number of the command in the recording. The same text, given again, has another number.
+        text: The text as it was given.
+        grounded: The words, with the phrases to locate, without boxes.
+    """
+
+    index: int
+    text: str
+    grounded: GroundedText
+
+    def marked(self, phrase_index: int) -> str:
+        """Return the sentence with only this phrase in brackets."""
+        return write_markdown(GroundedText(self.grounded.text, (self.grounded.phrases[phrase_index],)))
 
 
-def asked_of(text: str, standing: int) -> Asked:
-    """As the node takes a command. InputError: it names nothing to locate."""
+def parse_command(text: str, index: int) -> ParsedCommand:
+    """Split a command into phrases as the node does.
+
+    Raises:
+        InputError: The text names nothing that could be located.
+    """
     grounded = Locate(text).grounded()
-    bare = tuple(replace(phrase, boxes=None) for phrase in grounded.phrases)
-    return Asked(standing, text, GroundedText(grounded.text, bare))
+    phrases = tuple(replace(phrase, boxes=None) for phrase in grounded.phrases)
+    return ParsedCommand(index, text, GroundedText(grounded.text, phrases))
 
 
-def asked_again(text: str, spans: Sequence[tuple[int, int]], standing: int) -> Asked:
-    """What was asked, of what was answered or is labelled: a text, and which of its words."""
+def command_of_spans(text: str, spans: Sequence[tuple[int, int]], index: int) -> ParsedCommand:
+    """Rebuild the command behind an answer or a label, from its text and the spans of its phrases."""
     grounded = GroundedText(text, tuple(Phrase(*span) for span in spans))
-    as_given = split_command(text) == grounded  # `the mug; the bowl`: each stands alone
-    return Asked(standing, text if as_given else write_markdown(grounded), grounded)
+    split_alike = split_command(text) == grounded  # `the mug; the bowl`: the text needs no brackets
+    return ParsedCommand(index, text if split_alike else write_markdown(grounded), grounded)
 
 
-class Asking(Protocol):
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
-        """What is asked of an image of this camera; nothing: it is not evaluated."""
+class CommandSource(Protocol):
+    """Gives the commands of an image."""
+
+    def commands_of(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[ParsedCommand]:
+        """Return the commands of an image, or nothing if the image is not to be used.
+
+        Args:
+            camera: Topic of the image.
+            frame_id: Frame in the header of the image.
+            stamp_ns: Stamp in the header of the image.
+        """
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """The same of every image."""
+class FixedCommands:
+    """The same commands for every image."""
 
-    asked: tuple[Asked, ...]
+    commands: tuple[ParsedCommand, ...]
 
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
-        return self.asked
+    def commands_of(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[ParsedCommand]:
+        return self.commands
 
 
 @dataclass(frozen=True)
-class Commands:
-    """Of an image, the last command given until its stamp, and none after an empty one."""
+class TimedCommands:
+    """For each image the last command given up to its stamp; none after an empty command.
+
+    Args:
+        since_ns: Log times of the commands, ascending.
+        commands: The command given at each of these times; None for an empty one.
+    """
 
     since_ns: tuple[int, ...]
-    asked: tuple[Asked | None, ...]
+    commands: tuple[ParsedCommand | None, ...]
 
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
-        place = bisect_right(self.since_ns, stamp_ns) - 1
-        one = self.asked[place] if place >= 0 else None
-        return (one,) if one else ()
-
-
-def fixed(texts: Sequence[str]) -> Fixed:
-    return Fixed(tuple(asked_of(text, number) for number, text in enumerate(texts)))
+    def commands_of(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[ParsedCommand]:
+        index = bisect_right(self.since_ns, stamp_ns) - 1
+        command = self.commands[index] if index >= 0 else None
+        return (command,) if command else ()
 
 
-def read_phrases(file: Path) -> list[str]:
-    """Expressions or commands, one a line; empty lines and those after a # are none."""
+def fixed_commands(texts: Sequence[str]) -> FixedCommands:
+    """Parse texts as commands for every image."""
+    return FixedCommands(tuple(parse_command(text, index) for index, text in enumerate(texts)))
+
+
+def read_phrase_file(file: Path) -> list[str]:
+    """Read expressions or commands, one per line; empty lines and lines that begin with # are skipped."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"--phrases {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise InputError(f"--phrases {file} is no text in UTF-8: write one phrase a line.") from None
+        raise InputError(f"--phrases {file} is not text in UTF-8: write one phrase per line.") from None
     phrases = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not phrases:
-        raise InputError(f"--phrases {file} has no phrase: write one a line.")
+        raise InputError(f"--phrases {file} has no phrase: write one phrase per line.")
     return phrases
 
 
-def read_commands(bag: BagReader, topic: str) -> Commands:
-    """What a node would refuse, as it names nothing, leaves the earlier command standing."""
+def read_commands(bag: BagReader, topic: str) -> TimedCommands:
+    """Read the commands of a std_msgs/String topic.
+
+    A command in which nothing can be located is skipped, as the node refuses it: the one before stays valid.
+
+    Raises:
+        InputError: No command names anything.
+    """
     since_ns: list[int] = []
-    asked: list[Asked | None] = []
-    for one in bag.messages([topic]):
-        text = str(one.message().data)
+    commands: list[ParsedCommand | None] = []
+    for recorded in bag.messages([topic]):
+        text = str(recorded.message().data)
         try:
-            given = asked_of(text, len(asked)) if text.strip() else None
+            command = parse_command(text, len(commands)) if text.strip() else None
         except InputError:
             continue
-        since_ns.append(one.stamp_ns)
-        asked.append(given)
-    if not any(asked):
-        raise InputError(f"{topic} has no command that names a thing: give --phrase TEXT.")
-    return Commands(tuple(since_ns), tuple(asked))
+        since_ns.append(recorded.stamp_ns)
+        commands.append(command)
+    if not any(commands):
+        raise InputError(f"no command on {topic} names an object: give --phrase TEXT.")
+    return TimedCommands(tuple(since_ns), tuple(commands))

@@ -1,7 +1,7 @@
-"""The images to evaluate, in the order of the recording, each with the depth and the transforms of its stamp.
+"""The images of a recording in order, each with the depth and the transforms of its stamp.
 
-Depth and transforms may be recorded a little after their image: an image waits for them, and goes on when
-what was recorded is so much later that they will not come.
+Depth and transforms may be recorded a little later than their image. An image therefore waits until the
+recording is WAIT_NS further; what has not come by then is missing.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_labels import stamp_of
-from kosmos2_data.bag_topics import Camera, Topics
-from kosmos2_io.bag_reader import BagReader, Recorded
+from kosmos2_data.bag_topics import CameraTopics, RecordingTopics
+from kosmos2_io.bag_reader import BagReader, MessageError, Recorded
+from kosmos2_io.stamps import NS_PER_S, header_ns, ns_of_s, to_ns
 from kosmos2_io.transforms import TransformBuffer
 
 WAIT_NS = 500_000_000  # for depth and transforms
 SLOP_NS = 50_000_000  # between the stamps of image and depth, as the node's sync_slop_s
 TF, TF_STATIC = "/tf", "/tf_static"
-Pose = NDArray[np.float64]
+Matrix = NDArray[np.float64]  # (4, 4)
 
 
 @dataclass(frozen=True)
-class Part:
-    """Of a recording: log times, and each how manieth image of a camera."""
+class FrameSpan:
+    """A span of log times, both ends included, of which every Nth image of each camera is used."""
 
     start_ns: int
     end_ns: int
@@ -36,115 +36,146 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which images of a recording to use: a span in seconds from its start, every Nth of each camera.
+class ImageSelection:
+    """The images of a recording that a user wants, in seconds from its start.
+
+    Args:
+        from_s: Start of the span.
+        to_s: End of the span; None: the end of the recording.
+        every: Use every Nth image of each camera.
 
     Raises:
-        InputError: the numbers are out of range; the sentence names the command-line option.
+        InputError: A number is out of range; the sentence names the command-line option.
     """
 
     from_s: float = 0.0
-    to_s: float | None = None  # None: to the end
+    to_s: float | None = None
     every: int = 1
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise InputError(f"--every {self.every}: it is 1, for each image, or more.")
+            raise InputError(f"--every {self.every} is not possible: give 1 for every image, or more.")
         if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
-            raise InputError("--from and --to are seconds from the bag's start, the first of them before.")
+            raise InputError(
+                "--from and --to are seconds from the start of the bag: --from must be the smaller, and not"
+                " negative."
+            )
 
-    def part_of(self, bag: BagReader) -> Part:
-        """Return the same selection in log times. Raises InputError if it begins after the bag's end."""
-        start_ns = bag.start_ns + round(self.from_s * 1e9)
-        end_ns = bag.end_ns if self.to_s is None else bag.start_ns + round(self.to_s * 1e9)
+    def span_of(self, bag: BagReader) -> FrameSpan:
+        """Return the selection in log times. Raises InputError if it begins after the end of the bag."""
+        start_ns = bag.start_ns + ns_of_s(self.from_s)
+        end_ns = bag.end_ns if self.to_s is None else bag.start_ns + ns_of_s(self.to_s)
         if start_ns > bag.end_ns:
-            seconds = (bag.end_ns - bag.start_ns) / 1e9
-            raise InputError(f"--from {self.from_s:g} is behind the bag's end: it has {seconds:g} seconds.")
-        return Part(start_ns, min(end_ns, bag.end_ns), self.every)
+            seconds = (bag.end_ns - bag.start_ns) / NS_PER_S
+            raise InputError(f"--from {self.from_s:g} is after the end of the bag, which has {seconds:g} s.")
+        return FrameSpan(start_ns, min(end_ns, bag.end_ns), self.every)
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What it takes to place a box of an image in space."""
+class DepthAtStamp:
+    """The depth image and the poses that place a box of an image in space.
 
-    depth: Any  # the message
-    target_from_camera: Pose
-    camera_from_depth: Pose
+    Args:
+        depth: The depth message, an Image or a CompressedImage.
+        target_from_camera: (4, 4), the camera's optical frame in the target frame.
+        camera_from_depth: (4, 4), the depth camera's optical frame in the camera's.
+    """
+
+    depth: Any
+    target_from_camera: Matrix
+    camera_from_depth: Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    camera: Camera
+class RecordedFrame:
+    """An image of a recording.
+
+    Args:
+        camera: The topics of its camera.
+        recorded: The message.
+        frame_id: The frame in its header.
+        stamp_ns: The stamp in its header; without one, the log time.
+        damage: Why the message cannot be decoded; empty if it can.
+        depth: The depth of its stamp; None if it is missing or not wanted.
+        unplaced: Why there is no depth although it is wanted; empty otherwise.
+    """
+
+    camera: CameraTopics
     recorded: Recorded
     frame_id: str
     stamp_ns: int
-    damage: str = ""  # why the message cannot be read
-    sight: Sight | None = None
-    unplaced: str = ""  # why there is no sight, where there should be
+    damage: str = ""
+    depth: DepthAtStamp | None = None
+    unplaced: str = ""
 
 
-def frames(
-    bag: BagReader, topics: Topics, part: Part, targets: Mapping[int, str] | None = None
-) -> Iterator[Frame]:
-    """Every image of the part. targets: by stamp, the frame in which the truth in space is; without them
-    neither depth nor transforms are read."""
-    cameras = {one.image: one for one in topics.cameras}
+def read_frames(
+    bag: BagReader, topics: RecordingTopics, span: FrameSpan, targets: Mapping[int, str] | None = None
+) -> Iterator[RecordedFrame]:
+    """Yield every image of the span, in the order of log times.
+
+    Args:
+        bag: The recording.
+        topics: Its topics.
+        span: The images to use.
+        targets: By stamp of an image, the frame in which its boxes are to be placed in space. Without
+            targets neither depth nor transforms are read.
+    """
+    cameras = {camera.image: camera for camera in topics.cameras}
     if not targets:
-        for recorded in _chosen(bag.messages(topics.images, part.start_ns, part.end_ns), part):
-            yield frame_of(cameras[recorded.topic], recorded)
+        images = filter(_EveryNth(span).takes, bag.messages(topics.images, span.start_ns, span.end_ns))
+        yield from (recorded_frame(cameras[image.topic], image) for image in images)
         return
-    depths = {one.depth for one in topics.cameras if one.depth}
+    depths = {camera.depth for camera in topics.cameras if camera.depth}
     join = _Join(bag, targets)
-    read = bag.messages([*cameras, *depths, TF], part.start_ns - WAIT_NS, part.end_ns + WAIT_NS)
-    pictures = _Every(part)
-    for recorded in read:
-        yield from join.until(recorded.stamp_ns - WAIT_NS)
-        if recorded.topic in cameras:
-            if pictures.takes(recorded):
-                join.waiting.append(frame_of(cameras[recorded.topic], recorded))
-        else:
-            join.hear(recorded)
-    yield from join.until(part.end_ns + WAIT_NS)
+    every_nth = _EveryNth(span)
+    for recorded in bag.messages([*cameras, *depths, TF], span.start_ns - WAIT_NS, span.end_ns + WAIT_NS):
+        yield from join.frames_until(recorded.stamp_ns - WAIT_NS)
+        if recorded.topic not in cameras:
+            join.add(recorded)
+        elif every_nth.takes(recorded):
+            join.waiting.append(recorded_frame(cameras[recorded.topic], recorded))
+    yield from join.frames_until(span.end_ns + WAIT_NS)
 
 
-def frame_of(camera: Camera, recorded: Recorded) -> Frame:
-    """An image without a stamp has the time when it was recorded."""
+def recorded_frame(camera: CameraTopics, recorded: Recorded) -> RecordedFrame:
+    """Return an image with its stamp, or with the reason why it cannot be decoded."""
     try:
         header = recorded.message().header
-    except InputError as error:
-        return Frame(camera, recorded, "", recorded.stamp_ns, damage=str(error))
-    return Frame(camera, recorded, header.frame_id, stamp_of(header) or recorded.stamp_ns)
+    except MessageError as error:
+        return RecordedFrame(camera, recorded, "", recorded.stamp_ns, damage=error.reason)
+    except InputError as error:  # a message without a header
+        return RecordedFrame(camera, recorded, "", recorded.stamp_ns, damage=str(error))
+    return RecordedFrame(camera, recorded, header.frame_id, to_ns(header.stamp) or recorded.stamp_ns)
 
 
-class _Every:
-    """Counts the images of each camera."""
+class _EveryNth:
+    """Counts the images of each camera inside a span."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
-        self._seen: Counter[str] = Counter()
+    def __init__(self, span: FrameSpan) -> None:
+        self._span = span
+        self._counts: Counter[str] = Counter()
 
     def takes(self, recorded: Recorded) -> bool:
-        if not self.part.start_ns <= recorded.stamp_ns <= self.part.end_ns:
+        if not self._span.start_ns <= recorded.stamp_ns <= self._span.end_ns:
             return False
-        self._seen[recorded.topic] += 1
-        return (self._seen[recorded.topic] - 1) % self.part.every == 0
-
-
-def _chosen(images: Iterator[Recorded], part: Part) -> Iterator[Recorded]:
-    return filter(_Every(part).takes, images)
+        self._counts[recorded.topic] += 1
+        return (self._counts[recorded.topic] - 1) % self._span.every == 0
 
 
 class _Join:
-    def __init__(self, bag: BagReader, targets: Mapping[int, str]) -> None:
-        self.waiting: deque[Frame] = deque()
-        self._targets = targets
-        self._depths: dict[str, deque[tuple[int, Recorded]]] = {}  # their stamps come first
-        self._transforms = TransformBuffer()
-        for one in bag.messages([TF_STATIC]):
-            self._transforms.add(one.message(), static=True)
+    """Joins images with the depth and the transforms of their stamps."""
 
-    def hear(self, recorded: Recorded) -> None:
-        """Depth or a transform; a damaged one is as if it had not been sent."""
+    def __init__(self, bag: BagReader, targets: Mapping[int, str]) -> None:
+        self.waiting: deque[RecordedFrame] = deque()
+        self._targets = targets
+        self._depths: dict[str, deque[tuple[int, Recorded]]] = {}  # by topic; header stamp and message
+        self._transforms = TransformBuffer()
+        for recorded in bag.messages([TF_STATIC]):
+            self._transforms.add(recorded.message(), static=True)
+
+    def add(self, recorded: Recorded) -> None:
+        """Keep a depth image or a transform. A damaged message is skipped, as if it had been lost."""
         try:
             message = recorded.message()
         except InputError:
@@ -153,34 +184,36 @@ class _Join:
             self._transforms.add(message, static=False)
             return
         kept = self._depths.setdefault(recorded.topic, deque())
-        kept.append((stamp_of(message.header), recorded))
+        kept.append((header_ns(message), recorded))
         while kept[0][1].stamp_ns < recorded.stamp_ns - 4 * WAIT_NS:
             kept.popleft()
 
-    def until(self, log_ns: int) -> Iterator[Frame]:
-        """The images recorded until then."""
+    def frames_until(self, log_ns: int) -> Iterator[RecordedFrame]:
+        """Yield the waiting images that were recorded until a log time."""
         while self.waiting and self.waiting[0].recorded.stamp_ns <= log_ns:
             frame = self.waiting.popleft()
             target = self._targets.get(frame.stamp_ns)
-            yield self._placed(frame, target) if target and not frame.damage else frame
+            yield self._with_depth(frame, target) if target and not frame.damage else frame
 
-    def _placed(self, frame: Frame, target: str) -> Frame:
+    def _with_depth(self, frame: RecordedFrame, target: str) -> RecordedFrame:
         depth = self._depth_of(frame)
         if depth is None:
             return replace(frame, unplaced="no depth within 50 ms of the image's stamp")
         try:
-            from_camera = self._pose(target, frame.frame_id, frame.stamp_ns)
-            from_depth = self._pose(frame.frame_id, depth.header.frame_id, frame.stamp_ns)
+            target_from_camera = self._pose(target, frame.frame_id, frame.stamp_ns)
+            camera_from_depth = self._pose(frame.frame_id, depth.header.frame_id, frame.stamp_ns)
         except InputError:
             return replace(frame, unplaced="no transform at the image's stamp")
-        return replace(frame, sight=Sight(depth, from_camera, from_depth))
+        return replace(frame, depth=DepthAtStamp(depth, target_from_camera, camera_from_depth))
 
-    def _depth_of(self, frame: Frame) -> Any | None:
+    def _depth_of(self, frame: RecordedFrame) -> Any | None:
         kept = self._depths.get(frame.camera.depth or "", ())
-        best = min(kept, key=lambda one: abs(one[0] - frame.stamp_ns), default=None)
-        return best[1].message() if best and abs(best[0] - frame.stamp_ns) <= SLOP_NS else None
+        nearest = min(kept, key=lambda depth: abs(depth[0] - frame.stamp_ns), default=None)
+        if nearest is None or abs(nearest[0] - frame.stamp_ns) > SLOP_NS:
+            return None
+        return nearest[1].message()
 
-    def _pose(self, target: str, source: str, stamp_ns: int) -> Pose:
+    def _pose(self, target: str, source: str, stamp_ns: int) -> Matrix:
         if target == source or not source:
             return np.eye(4)
         return self._transforms.lookup(target, source, stamp_ns)

@@ -1,6 +1,7 @@
-"""What is true in each image: from a topic, or from a file of grounded Markdown, matched by stamp.
+"""Labels of a recording: what is in each image, from a topic or from a file, matched by stamp.
 
-A line of a file is a stamp in seconds, where there are several cameras the image's topic, and what is true:
+A line of a label file has a stamp in seconds, the topic of the image if there are several cameras, and
+grounded Markdown:
 
     1767225600.100 put [the egg](0.12,0.30,0.25,0.51) into [the bowl]()
     1767225600.100 /wrist/image [the egg](0.40,0.41,0.52,0.60)
@@ -19,233 +20,290 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_markdown
-from kosmos2_data.bag_commands import Asked, asked_again
-from kosmos2_data.bag_topics import DETECTIONS, GROUNDED
+from kosmos2_data.bag_commands import ParsedCommand, command_of_spans
+from kosmos2_data.bag_topics import DETECTIONS, GROUNDED_FRAME
 from kosmos2_data.records import normalised
 from kosmos2_io.bag_reader import BagReader
+from kosmos2_io.stamps import NS_PER_S, header_ns
 
-NEAR_NS = 1_000_000  # stamps nearer than this are the same: people write milliseconds
-Corners = tuple[float, float, float, float]
-Point = tuple[float, float, float]
-Place = tuple[str, int]  # whose a label is, and its stamp
+SAME_STAMP_NS = 1_000_000  # a label belongs to an image this near: people write stamps in milliseconds
+Corners = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
+Point = tuple[float, float, float]  # metres
+LabelKey = tuple[str, int]  # the camera of a label ("" with a single camera), and its stamp
 
 
 @dataclass(frozen=True)
-class Named:
-    """A phrase's words, and where the thing is."""
+class LabelledPhrase:
+    """The words of a phrase, and where the object is.
+
+    Args:
+        words: The phrase.
+        span: Its first and last offset in the text of the label; None for a detection, which has no text.
+        boxes: Its boxes; empty if it is absent from the image.
+    """
 
     words: str
-    span: tuple[int, int] | None  # in the label's text
-    boxes: tuple[Corners, ...]  # none: it is absent
+    span: tuple[int, int] | None
+    boxes: tuple[Corners, ...]
 
 
 @dataclass(frozen=True)
 class Label:
-    """Of one image."""
+    """The label of one image.
+
+    Args:
+        text: Its sentence; empty for detections.
+        phrases: The labelled phrases.
+        size: Width and height of the image that the boxes are given in; None: the size of the real image.
+        complete: Every object is named: a phrase that no label names is absent from the image.
+    """
 
     text: str
-    named: tuple[Named, ...]
-    size: tuple[int, int] | None  # of the image that corners are in; None: the real one's
-    closed: bool = False  # what it does not name is absent
+    phrases: tuple[LabelledPhrase, ...]
+    size: tuple[int, int] | None
+    complete: bool = False
 
-    def of(self, asked: Asked, index: int, width: int, height: int) -> tuple[Box, ...] | None:
-        """What is true of a phrase; None: the label does not say."""
-        corners = self._corners(asked, index)
+    def boxes_of(
+        self, command: ParsedCommand, phrase_index: int, width: int, height: int
+    ) -> tuple[Box, ...] | None:
+        """Return the true boxes of a phrase of a command, or None if the label does not tell.
+
+        Args:
+            command: The command.
+            phrase_index: Which of its phrases.
+            width: Width of the image in pixels.
+            height: Height of the image in pixels.
+
+        Returns:
+            The boxes, cut at the edges of the image; empty if the object is absent.
+        """
+        corners = self._corners_of(command, phrase_index)
         if corners is None:
             return None
-        wide, high = self.size or (width, height)
-        boxes = [box for one in corners if (box := _seen(one, wide, high))]
-        return tuple(boxes) if boxes or not corners else None  # a box beyond the image says nothing
+        label_width, label_height = self.size or (width, height)
+        boxes = [box for box in (_visible(box, label_width, label_height) for box in corners) if box]
+        return tuple(boxes) if boxes or not corners else None  # a box outside the image tells nothing
 
-    def _corners(self, asked: Asked, index: int) -> tuple[Corners, ...] | None:
-        phrase = asked.grounded.phrases[index]
-        if self.text == asked.grounded.text:  # then words said twice are told apart
-            for one in self.named:
-                if one.span == (phrase.start, phrase.end):
-                    return one.boxes
-        words = normalised(asked.grounded.words_of(phrase))
-        found = [one.boxes for one in self.named if normalised(one.words) == words]
+    def _corners_of(self, command: ParsedCommand, phrase_index: int) -> tuple[Corners, ...] | None:
+        phrase = command.grounded.phrases[phrase_index]
+        if self.text == command.grounded.text:  # the span tells equal phrases of a sentence apart
+            for labelled in self.phrases:
+                if labelled.span == (phrase.start, phrase.end):
+                    return labelled.boxes
+        words = normalised(command.grounded.words_of(phrase))
+        found = [labelled.boxes for labelled in self.phrases if normalised(labelled.words) == words]
         if not found:
-            return () if self.closed else None
-        return tuple(corners for boxes in found for corners in boxes) if self.closed else found[0]
+            return () if self.complete else None
+        return tuple(corners for boxes in found for corners in boxes) if self.complete else found[0]
 
 
-def _seen(corners: Corners, width: int, height: int) -> Box | None:
+def _visible(corners: Corners, width: int, height: int) -> Box | None:
     try:
         return box_of_pixels(*corners, width, height)
-    except InputError:  # nothing of it is in the image
+    except InputError:  # no part of it is in the image
         return None
 
 
 class Labels:
-    """All of a recording. several: there are several cameras, and a label belongs to one."""
+    """All labels of a recording.
 
-    def __init__(self, labels: Mapping[str, Mapping[int, Label]], several: bool) -> None:
-        self._several = several
+    Args:
+        labels: By camera (the topic of its images or their frame_id; "" if unknown) and by stamp.
+        several_cameras: Match the camera too. With a single camera all labels belong to it.
+    """
+
+    def __init__(self, labels: Mapping[str, Mapping[int, Label]], several_cameras: bool) -> None:
+        self._several_cameras = several_cameras
         merged: dict[str, dict[int, Label]] = defaultdict(dict)
-        for whose, own in labels.items():
-            merged[whose if several else ""].update(own)
-        self._labels = {whose: dict(sorted(own.items())) for whose, own in merged.items()}
-        self._stamps = {whose: list(own) for whose, own in self._labels.items()}
+        for camera, of_camera in labels.items():
+            merged[camera if several_cameras else ""].update(of_camera)
+        self._labels = {camera: dict(sorted(of_camera.items())) for camera, of_camera in merged.items()}
+        self._stamps_ns = {camera: list(of_camera) for camera, of_camera in self._labels.items()}
 
-    def place(self, camera: str, frame_id: str, stamp_ns: int) -> Place | None:
-        """Of an image's label; None: it has none."""
-        for whose in (camera, frame_id, "") if self._several else ("",):
-            stamp = nearest(self._stamps.get(whose, ()), stamp_ns)
+    def key_of(self, camera: str, frame_id: str, stamp_ns: int) -> LabelKey | None:
+        """Return the key of the label of an image, or None if the image has no label."""
+        for name in (camera, frame_id, "") if self._several_cameras else ("",):
+            stamp = nearest_stamp(self._stamps_ns.get(name, ()), stamp_ns)
             if stamp is not None:
-                return whose, stamp
+                return name, stamp
         return None
 
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Label | None:
-        place = self.place(camera, frame_id, stamp_ns)
-        return self._labels[place[0]][place[1]] if place else None
+    def label_of(self, camera: str, frame_id: str, stamp_ns: int) -> Label | None:
+        """Return the label of an image, or None if it has none."""
+        key = self.key_of(camera, frame_id, stamp_ns)
+        return self._labels[key[0]][key[1]] if key else None
 
-    def of_each(self) -> Mapping[str, Mapping[int, Label]]:
-        """By whose they are, in the order of stamps."""
+    def by_camera(self) -> Mapping[str, Mapping[int, Label]]:
+        """Return the labels by camera and by stamp, in the order of stamps."""
         return self._labels
 
     @property
-    def words(self) -> set[str]:
-        """All that is named in any of them."""
-        every = (label for own in self._labels.values() for label in own.values())
-        return {normalised(one.words) for label in every for one in label.named}
+    def names(self) -> set[str]:
+        """The normalised words of every phrase that any label names."""
+        labels = (label for of_camera in self._labels.values() for label in of_camera.values())
+        return {normalised(phrase.words) for label in labels for phrase in label.phrases}
 
 
-def nearest(stamps_ns: Sequence[int], stamp_ns: int) -> int | None:
-    """Of sorted stamps, the one that is the same."""
-    place = bisect_left(stamps_ns, stamp_ns)
-    near = [one for one in stamps_ns[max(place - 1, 0) : place + 1] if abs(one - stamp_ns) <= NEAR_NS]
-    return min(near, key=lambda one: abs(one - stamp_ns), default=None)
+def nearest_stamp(stamps_ns: Sequence[int], stamp_ns: int) -> int | None:
+    """Return the nearest of sorted stamps, or None if none is within SAME_STAMP_NS."""
+    index = bisect_left(stamps_ns, stamp_ns)
+    neighbours = stamps_ns[max(index - 1, 0) : index + 1]
+    near = [stamp for stamp in neighbours if abs(stamp - stamp_ns) <= SAME_STAMP_NS]
+    return min(near, key=lambda stamp: abs(stamp - stamp_ns), default=None)
 
 
-# From topics.
+# From a topic.
 
 
-def stamp_of(header: Any) -> int:
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
-def read_labels(bag: BagReader, topic: str, several: bool) -> Labels:
+def read_labels(bag: BagReader, topic: str, several_cameras: bool) -> Labels:
+    """Read labels from a topic of GroundedFrame or Detection2DArray."""
     labels: dict[str, dict[int, Label]] = defaultdict(dict)
-    read = {GROUNDED: _grounded, DETECTIONS: _detected}[bag.topics[topic].type]
-    for one in bag.messages([topic]):
-        message = one.message()
-        labels[message.header.frame_id][stamp_of(message.header)] = read(message)
-    return Labels(labels, several)
+    convert = {GROUNDED_FRAME: _label_of_frame, DETECTIONS: _label_of_detections}[bag.topics[topic].type]
+    for recorded in bag.messages([topic]):
+        message = recorded.message()
+        labels[message.header.frame_id][header_ns(message)] = convert(message)
+    return Labels(labels, several_cameras)
 
 
-def _grounded(message: Any) -> Label:
-    named = tuple(
-        Named(
-            one.phrase,
-            (int(one.span_start), int(one.span_end)),
-            tuple((box.x_min, box.y_min, box.x_max, box.y_max) for box in one.boxes),
+def _label_of_frame(message: Any) -> Label:
+    phrases = tuple(
+        LabelledPhrase(
+            phrase.phrase,
+            (int(phrase.span_start), int(phrase.span_end)),
+            tuple((box.x_min, box.y_min, box.x_max, box.y_max) for box in phrase.boxes),
         )
-        for one in message.phrases
+        for phrase in message.phrases
     )
     width, height = int(message.image_width), int(message.image_height)
-    return Label(message.text, named, (width, height) if width and height else None)
+    return Label(message.text, phrases, (width, height) if width and height else None)
 
 
-def _detected(message: Any) -> Label:
-    named = []
-    for one in message.detections:
-        if one.results:
-            x, y = one.bbox.center.position.x, one.bbox.center.position.y
-            wide, high = one.bbox.size_x / 2, one.bbox.size_y / 2
-            corners = (x - wide, y - high, x + wide, y + high)
-            named.append(Named(one.results[0].hypothesis.class_id, None, (corners,)))
-    return Label("", tuple(named), None, closed=True)
+def _label_of_detections(message: Any) -> Label:
+    phrases = []
+    for detection in message.detections:
+        if detection.results:
+            x, y = detection.bbox.center.position.x, detection.bbox.center.position.y
+            half_width, half_height = detection.bbox.size_x / 2, detection.bbox.size_y / 2
+            corners = (x - half_width, y - half_height, x + half_width, y + half_height)
+            phrases.append(LabelledPhrase(detection.results[0].hypothesis.class_id, None, (corners,)))
+    return Label("", tuple(phrases), None, complete=True)
 
 
 # From a file.
 
 
-def read_label_file(file: Path, several: bool) -> Labels:
+def read_label_file(file: Path, several_cameras: bool) -> Labels:
+    """Read labels from a file of lines `STAMP [TOPIC] grounded Markdown`.
+
+    Raises:
+        InputError: The file cannot be read, has no label, or a line is wrong; the sentence names the line.
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"--labels {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise InputError(f"--labels {file} is no text in UTF-8: write `STAMP grounded Markdown`.") from None
+        raise InputError(
+            f"--labels {file} is not text in UTF-8: write `STAMP grounded Markdown` on each line."
+        ) from None
     labels: dict[str, dict[int, Label]] = defaultdict(dict)
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            whose, stamp_ns, label = _line(line.strip())
+            camera, stamp_ns, label = _parse_line(line.strip())
         except InputError as error:
             raise InputError(f"--labels {file}, line {number}: {error}") from None
-        labels[whose][stamp_ns] = label
+        labels[camera][stamp_ns] = label
     if not labels:
-        raise InputError(f"--labels {file} has no label: write `STAMP grounded Markdown`, one image a line.")
-    return Labels(labels, several)
+        raise InputError(f"--labels {file} has no label: write lines of `STAMP grounded Markdown`.")
+    return Labels(labels, several_cameras)
 
 
-def _line(line: str) -> tuple[str, int, Label]:
+def _parse_line(line: str) -> tuple[str, int, Label]:
     stamp, rest = [*line.split(maxsplit=1), ""][:2]
     try:
-        stamp_ns = int(Decimal(stamp) * 10**9)
+        stamp_ns = int(Decimal(stamp) * NS_PER_S)
     except (InvalidOperation, OverflowError, ValueError):
-        raise InputError(f"{stamp[:40]!r} is no stamp in seconds, as 1767225600.100 is.") from None
-    whose, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
+        raise InputError(f"{stamp[:40]!r} is no stamp in seconds, such as 1767225600.100.") from None
+    camera, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
     grounded = parse_markdown(rest)
-    named = tuple(
-        Named(grounded.words_of(one), (one.start, one.end), tuple(box.pixels(1, 1) for box in one.boxes))
-        for one in grounded.phrases
-        if one.boxes is not None
-    )
-    if not named:
-        raise InputError("it marks nothing with a box, as in [the egg](0.1,0.2,0.3,0.4), or [the egg]().")
-    return whose, stamp_ns, Label(grounded.text, named, (1, 1))
+    phrases = [
+        LabelledPhrase(
+            words=grounded.words_of(phrase),
+            span=(phrase.start, phrase.end),
+            boxes=tuple(box.pixels(1, 1) for box in phrase.boxes),
+        )
+        for phrase in grounded.phrases
+        if phrase.boxes is not None
+    ]
+    if not phrases:
+        raise InputError(
+            "no phrase has a box: write [the egg](0.1,0.2,0.3,0.4), or [the egg]() if it is absent."
+        )
+    return camera, stamp_ns, Label(grounded.text, tuple(phrases), (1, 1))
 
 
-# What is asked where nobody commands: what the labels tell of.
+# Commands for a recording that has labels only.
 
 
 @dataclass(frozen=True)
-class AsLabelled:
-    """Of an image with a sentence, its marked words; of one with names, all names that labels have."""
+class LabelledCommands:
+    """The commands that labels imply: a labelled sentence itself, or each name that any detection has.
+
+    Args:
+        labels: The labels of the recording.
+        commands: The commands of each label.
+    """
 
     labels: Labels
-    asked: Mapping[Place, tuple[Asked, ...]]
+    commands: Mapping[LabelKey, tuple[ParsedCommand, ...]]
 
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
-        place = self.labels.place(camera, frame_id, stamp_ns)
-        return self.asked[place] if place else ()
-
-
-def as_labelled(labels: Labels) -> AsLabelled:
-    of_each = labels.of_each().items()
-    return AsLabelled(labels, {(whose, at): one for whose, own in of_each for at, one in _asked(own)})
+    def commands_of(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[ParsedCommand]:
+        key = self.labels.key_of(camera, frame_id, stamp_ns)
+        return self.commands[key] if key else ()
 
 
-def _asked(labels: Mapping[int, Label]) -> Iterator[tuple[int, tuple[Asked, ...]]]:
-    names = sorted({one.words for label in labels.values() if label.closed for one in label.named})
-    every = [asked_again(name, [(0, len(name))], number) for number, name in enumerate(names)]
-    standing, said = -1, None
+def commands_of_labels(labels: Labels) -> LabelledCommands:
+    """Derive commands from labels, so that every labelled phrase is asked for."""
+    commands = {
+        (camera, stamp_ns): of_label
+        for camera, of_camera in labels.by_camera().items()
+        for stamp_ns, of_label in _commands_by_stamp(of_camera)
+    }
+    return LabelledCommands(labels, commands)
+
+
+def _commands_by_stamp(labels: Mapping[int, Label]) -> Iterator[tuple[int, tuple[ParsedCommand, ...]]]:
+    names = sorted({phrase.words for label in labels.values() if label.complete for phrase in label.phrases})
+    name_commands = tuple(command_of_spans(name, [(0, len(name))], index) for index, name in enumerate(names))
+    command_index, previous = -1, None
     for stamp_ns, label in labels.items():
-        if label.closed:
-            yield stamp_ns, tuple(every)
+        if label.complete:
+            yield stamp_ns, name_commands
             continue
-        spans = tuple(one.span for one in label.named if one.span)
-        if (label.text, spans) != said:
-            said, standing = (label.text, spans), standing + 1
-        yield stamp_ns, (asked_again(label.text, spans, standing),)
+        spans = tuple(phrase.span for phrase in label.phrases if phrase.span)
+        if (label.text, spans) != previous:
+            previous, command_index = (label.text, spans), command_index + 1
+        yield stamp_ns, (command_of_spans(label.text, spans, command_index),)
 
 
-# In space.
+# Labels in 3D.
 
 
 def read_centres(bag: BagReader, topic: str) -> dict[int, tuple[str, dict[str, Point]]]:
-    """By stamp: the frame, and where in it the thing of each phrase is."""
+    """Read the true positions of objects from a topic of Detection3DArray.
+
+    Returns:
+        By stamp: the frame of the positions, and the position of each phrase (normalised) in it.
+    """
     found: dict[int, tuple[str, dict[str, Point]]] = {}
     for recorded in bag.messages([topic]):
         message = recorded.message()
-        stamp_ns, frame = stamp_of(message.header), message.header.frame_id
-        own = found.setdefault(stamp_ns, (frame, {}))[1]
-        for one in message.detections:
-            if one.results:
-                place = one.bbox.center.position
-                own.setdefault(normalised(one.results[0].hypothesis.class_id), (place.x, place.y, place.z))
+        centres = found.setdefault(header_ns(message), (message.header.frame_id, {}))[1]
+        for detection in message.detections:
+            if detection.results:
+                position = detection.bbox.center.position
+                name = normalised(detection.results[0].hypothesis.class_id)
+                centres.setdefault(name, (position.x, position.y, position.z))
     return found

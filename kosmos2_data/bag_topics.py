@@ -1,4 +1,4 @@
-"""Which topics of a recording to evaluate: those that were named, and where one choice is sensible, that."""
+"""Choose the topics of a recording: those that a user named, and others where there is only one choice."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from kosmos2_io.messages import DEPTH_ENCODINGS
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 STRING = "std_msgs/msg/String"
-GROUNDED, DETECTIONS = "kosmos2/msg/GroundedFrame", "vision_msgs/msg/Detection2DArray"
+GROUNDED_FRAME, DETECTIONS = "kosmos2/msg/GroundedFrame", "vision_msgs/msg/Detection2DArray"
 DETECTIONS_3D, CAMERA_INFO = "vision_msgs/msg/Detection3DArray", "sensor_msgs/msg/CameraInfo"
-TRUE = re.compile(r"(?:^|[/_])(?:truth|ground_?truth|labels?|annotations?|gt)(?:[/_]|$)", re.IGNORECASE)
+# Names of topics that hold labels, as /truth/grounding or /camera/labels.
+LABEL_NAME = re.compile(r"(?:^|[/_])(?:truth|ground_?truth|labels?|annotations?|gt)(?:[/_]|$)", re.IGNORECASE)
 ALL = "all"
+MAX_LISTED = 12  # topics in an error message
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraTopics:
+    """The topics of one camera; None for one that was not recorded."""
+
     image: str
     info: str | None = None
     depth: str | None = None
@@ -27,10 +31,18 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a user named; None and empty: to be found."""
+class RequestedTopics:
+    """Topics that a user named; an empty or missing name means that `choose_topics` looks for one.
 
-    images: tuple[str, ...] = ()  # `all`: every camera's
+    Args:
+        images: Topics of images; `("all",)` for the images of every camera.
+        commands: Topic of commands, std_msgs/String.
+        labels: Topic of labels, GroundedFrame or Detection2DArray.
+        labels_3d: Topic of labels in space, Detection3DArray.
+        depth: Topic of depth images, for a single camera.
+    """
+
+    images: tuple[str, ...] = ()
     commands: str | None = None
     labels: str | None = None
     labels_3d: str | None = None
@@ -38,33 +50,49 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Topics:
-    cameras: tuple[Camera, ...]
-    commands: str | None  # None: there are none
+class RecordingTopics:
+    """The chosen topics of a recording; None for a kind that it does not have."""
+
+    cameras: tuple[CameraTopics, ...]
+    commands: str | None
     labels: str | None
     labels_3d: str | None
 
     @property
     def images(self) -> tuple[str, ...]:
-        return tuple(one.image for one in self.cameras)
+        return tuple(camera.image for camera in self.cameras)
 
 
-def choose(bag: BagReader, wanted: Wanted) -> Topics:
-    """InputError: a topic that was named is not there, or what is there leaves several choices."""
-    pictures, depths = _pictures(bag)
-    images = _images(bag, wanted, pictures)
-    if wanted.depth and len(images) > 1:
-        raise InputError("--depth is of one camera: choose it with --image, or leave --depth out.")
-    if wanted.depth:
-        named(bag, wanted.depth, (IMAGE, COMPRESSED), "--depth")
-    cameras = tuple(_camera(bag, one, wanted.depth or _depth_of(one, depths, len(images))) for one in images)
-    return Topics(cameras, _commands(bag, wanted.commands), *_labels(bag, wanted))
+def choose_topics(bag: BagReader, requested: RequestedTopics) -> RecordingTopics:
+    """Return the topics of images, commands and labels to use.
+
+    Raises:
+        InputError: A topic that was named is not in the bag or has another type, or several topics could be
+            meant. The sentence lists them and names the command-line option that chooses.
+    """
+    colour_topics, depth_topics = _image_topics(bag)
+    images = _chosen_images(bag, requested, colour_topics)
+    if requested.depth and len(images) > 1:
+        raise InputError("--depth names the depth of one camera: choose the camera with --image as well.")
+    if requested.depth:
+        require_topic(bag, requested.depth, (IMAGE, COMPRESSED), "--depth")
+    cameras = tuple(
+        _camera_topics(bag, image, requested.depth or _depth_topic(image, depth_topics, len(images)))
+        for image in images
+    )
+    return RecordingTopics(cameras, _command_topic(bag, requested.commands), *_label_topics(bag, requested))
 
 
-def named(bag: BagReader, topic: str, types: Collection[str], option: str) -> str:
-    """A topic that a user named: it is there, and of such a type."""
+def require_topic(bag: BagReader, topic: str, types: Collection[str], option: str) -> str:
+    """Return a topic that a user named.
+
+    Raises:
+        InputError: The bag does not have it, or its type is none of `types`.
+    """
     if topic not in bag.topics:
-        raise InputError(f"{option} {topic}: the bag has no such topic; it has {listed(sorted(bag.topics))}.")
+        raise InputError(
+            f"{option} {topic}: the bag has no such topic; it has {join_names(sorted(bag.topics))}."
+        )
     if bag.topics[topic].type not in types:
         raise InputError(
             f"{option} {topic} is of type {bag.topics[topic].type}: it has to be {' or '.join(types)}."
@@ -72,33 +100,34 @@ def named(bag: BagReader, topic: str, types: Collection[str], option: str) -> st
     return topic
 
 
-def of_types(bag: BagReader, *types: str) -> list[str]:
-    """Topics of such a type that have a message."""
-    return sorted(name for name, one in bag.topics.items() if one.type in types and one.count)
+def topics_of_types(bag: BagReader, *types: str) -> list[str]:
+    """Return the topics of these types that have at least one message, in alphabetical order."""
+    return sorted(name for name, topic in bag.topics.items() if topic.type in types and topic.count)
 
 
-def listed(names: Sequence[str]) -> str:
-    shown = names[:12]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return (", ".join(shown) or "none") + more
+def join_names(names: Sequence[str]) -> str:
+    """Return names as a part of a sentence, shortened if there are many; "none" if there are none."""
+    hidden = len(names) - MAX_LISTED
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return (", ".join(names[:MAX_LISTED]) or "none") + more
 
 
 # Cameras.
 
 
-def _pictures(bag: BagReader) -> tuple[list[str], list[str]]:
-    """Image topics of colour or grey, and those of depth, told apart by their first message."""
-    topics = of_types(bag, IMAGE, COMPRESSED)
-    depths = [topic for topic in topics if _is_depth(bag, topic)]
-    bases = {topic for topic in topics if bag.topics[topic].type == IMAGE}
-    pictures = [
+def _image_topics(bag: BagReader) -> tuple[list[str], list[str]]:
+    """Return topics of colour or grey images, and topics of depth images. Their first message decides."""
+    topics = topics_of_types(bag, IMAGE, COMPRESSED)
+    depth_topics = [topic for topic in topics if _is_depth(bag, topic)]
+    raw_topics = {topic for topic in topics if bag.topics[topic].type == IMAGE}
+    colour_topics = [
         topic
         for topic in topics
-        if topic not in depths
-        and not topic.endswith("/annotated")  # of the node
-        and not (bag.topics[topic].type == COMPRESSED and base_of(topic) in bases)  # it is there raw
+        if topic not in depth_topics
+        and not topic.endswith("/annotated")  # published by the node
+        and not (bag.topics[topic].type == COMPRESSED and base_topic(topic) in raw_topics)
     ]
-    return pictures, depths
+    return colour_topics, depth_topics
 
 
 def _is_depth(bag: BagReader, topic: str) -> bool:
@@ -107,88 +136,96 @@ def _is_depth(bag: BagReader, topic: str) -> bool:
         return False
     try:
         message = first.message()
-    except InputError:  # damaged: the evaluation counts it
+    except InputError:  # damaged: counted later, when the images are read
         return "depth" in topic
-    said = str(message.format if hasattr(message, "format") else message.encoding)
-    return "compressedDepth" in said or said.partition(";")[0].strip() in DEPTH_ENCODINGS
+    encoding = str(message.format if hasattr(message, "format") else message.encoding)
+    return "compressedDepth" in encoding or encoding.partition(";")[0].strip() in DEPTH_ENCODINGS
 
 
-def _images(bag: BagReader, wanted: Wanted, pictures: list[str]) -> list[str]:
-    if wanted.images and wanted.images != (ALL,):
-        return [named(bag, one, (IMAGE, COMPRESSED), "--image") for one in dict.fromkeys(wanted.images)]
-    if not pictures:
-        raise InputError(f"the bag has no images; its topics are {listed(sorted(bag.topics))}.")
-    if len(pictures) > 1 and not wanted.images:
+def _chosen_images(bag: BagReader, requested: RequestedTopics, colour_topics: list[str]) -> list[str]:
+    if requested.images and requested.images != (ALL,):
+        return [
+            require_topic(bag, topic, (IMAGE, COMPRESSED), "--image")
+            for topic in dict.fromkeys(requested.images)
+        ]
+    if not colour_topics:
+        if not bag.topics:
+            raise InputError("the bag has no images: no topic is recorded in it.")
+        raise InputError(f"the bag has no images; its topics are {join_names(sorted(bag.topics))}.")
+    if len(colour_topics) > 1 and not requested.images:
         raise InputError(
-            f"the bag has images on {listed(pictures)}: choose with --image TOPIC, again for another, or"
-            f" --image {ALL}."
+            f"the bag has images on {join_names(colour_topics)}: choose with --image TOPIC, repeated for"
+            f" several, or --image {ALL}."
         )
-    return pictures
+    return colour_topics
 
 
-def base_of(topic: str) -> str:
-    """An image's topic without what a transport adds."""
+def base_topic(topic: str) -> str:
+    """Return the topic of an image without the suffix that image_transport adds."""
     return topic.removesuffix("/compressed").removesuffix("/compressedDepth")
 
 
-def _camera(bag: BagReader, image: str, depth: str | None) -> Camera:
-    return Camera(image, _info_of(bag, image), depth, _info_of(bag, depth) if depth else None)
+def _camera_topics(bag: BagReader, image: str, depth: str | None) -> CameraTopics:
+    return CameraTopics(image, _info_topic(bag, image), depth, _info_topic(bag, depth) if depth else None)
 
 
-def _info_of(bag: BagReader, image: str) -> str | None:
-    topic = base_of(image).rpartition("/")[0] + "/camera_info"
-    known = bag.topics.get(topic)
-    return topic if known and known.type == CAMERA_INFO and known.count else None
+def _info_topic(bag: BagReader, image: str) -> str | None:
+    name = base_topic(image).rpartition("/")[0] + "/camera_info"
+    topic = bag.topics.get(name)
+    return name if topic and topic.type == CAMERA_INFO and topic.count else None
 
 
-def _depth_of(image: str, depths: Sequence[str], cameras: int) -> str | None:
-    """The depth of this camera: the topic that begins most like it, registered to the image if one is."""
-    if cameras == 1 and len(depths) == 1:
-        return depths[0]
-    parts = image.split("/")
+def _depth_topic(image: str, depth_topics: Sequence[str], camera_count: int) -> str | None:
+    """Return the depth topic of a camera: the longest common prefix wins, then a registered image."""
+    if camera_count == 1 and len(depth_topics) == 1:
+        return depth_topics[0]
+    image_parts = image.split("/")
 
-    def alike(topic: str) -> tuple[int, bool]:
-        own = topic.split("/")
-        begin = next((at for at, (a, b) in enumerate(zip(parts, own, strict=False)) if a != b), len(parts))
-        return begin, bool(re.search("aligned|registered", topic))
+    def similarity(topic: str) -> tuple[int, bool]:
+        pairs = zip(image_parts, topic.split("/"), strict=False)
+        common = next((index for index, (a, b) in enumerate(pairs) if a != b), len(image_parts))
+        return common, bool(re.search("aligned|registered", topic))
 
-    near = sorted((topic for topic in depths if alike(topic)[0] > 1), key=alike, reverse=True)
-    if len(near) > 1 and alike(near[0]) == alike(near[1]):
+    near = sorted((topic for topic in depth_topics if similarity(topic)[0] > 1), key=similarity, reverse=True)
+    if len(near) > 1 and similarity(near[0]) == similarity(near[1]):
         return None
     return near[0] if near else None
 
 
-# What is asked, and what is true.
+# Commands and labels.
 
 
-def _commands(bag: BagReader, wanted: str | None) -> str | None:
-    if wanted:
-        return named(bag, wanted, (STRING,), "--commands")
-    found = [topic for topic in of_types(bag, STRING) if topic.rpartition("/")[2] in ("command", "commands")]
+def _command_topic(bag: BagReader, requested: str | None) -> str | None:
+    if requested:
+        return require_topic(bag, requested, (STRING,), "--commands")
+    found = [
+        topic for topic in topics_of_types(bag, STRING) if topic.rpartition("/")[2] in ("command", "commands")
+    ]
     if len(found) > 1:
-        raise InputError(f"the bag has commands on {listed(found)}: choose with --commands TOPIC.")
+        raise InputError(f"the bag has commands on {join_names(found)}: choose with --commands TOPIC.")
     return found[0] if found else None
 
 
-def _labels(bag: BagReader, wanted: Wanted) -> tuple[str | None, str | None]:
-    """Of topics that call themselves true. A GroundedFrame also says what is absent: it comes first."""
-    flat, solid = wanted.labels, wanted.labels_3d
+def _label_topics(bag: BagReader, requested: RequestedTopics) -> tuple[str | None, str | None]:
+    """Return the topics of labels in 2D and 3D. A GroundedFrame comes first: it also names what is absent."""
+    flat, spatial = requested.labels, requested.labels_3d
     if flat:
-        named(bag, flat, (GROUNDED, DETECTIONS), "--labels")
+        require_topic(bag, flat, (GROUNDED_FRAME, DETECTIONS), "--labels")
     else:
-        flat = _only(_true(bag, GROUNDED) or _true(bag, DETECTIONS), "labels", "--labels")
-    if solid:
-        named(bag, solid, (DETECTIONS_3D,), "--labels-3d")
+        named = _topics_named_labels(bag, GROUNDED_FRAME) or _topics_named_labels(bag, DETECTIONS)
+        flat = _single(named, "labels", "--labels")
+    if spatial:
+        require_topic(bag, spatial, (DETECTIONS_3D,), "--labels-3d")
     else:
-        solid = _only(_true(bag, DETECTIONS_3D), "labels in space", "--labels-3d")
-    return flat, solid
+        spatial = _single(_topics_named_labels(bag, DETECTIONS_3D), "labels in 3D", "--labels-3d")
+    return flat, spatial
 
 
-def _true(bag: BagReader, kind: str) -> list[str]:
-    return [topic for topic in of_types(bag, kind) if TRUE.search(topic)]
+def _topics_named_labels(bag: BagReader, message_type: str) -> list[str]:
+    return [topic for topic in topics_of_types(bag, message_type) if LABEL_NAME.search(topic)]
 
 
-def _only(found: Sequence[str], what: str, option: str) -> str | None:
-    if len(found) > 1:
-        raise InputError(f"the bag has {what} on {listed(found)}: choose with {option} TOPIC.")
-    return found[0] if found else None
+def _single(topics: Sequence[str], content: str, option: str) -> str | None:
+    if len(topics) > 1:
+        raise InputError(f"the bag has {content} on {join_names(topics)}: choose with {option} TOPIC.")
+    return topics[0] if topics else None

@@ -1,9 +1,8 @@
-"""A recording as data to train with: each labelled image, and what its label says of it.
+"""Make grounded data from a recording: one record per labelled image.
 
-    topics, labels (kosmos2_eval.bag) -> frames -> what each label says -> images/ and records.jsonl
-
-A label that is a sentence is one item. One of names, as a detector gives, is an item for each name; it names
-all there is, so other names that the recording has are absent.
+The result is a folder with images/ and records.jsonl. A label that is a sentence becomes one item. A label of
+names only, as a detector gives, becomes one item per name. Such a label is complete: other names that the
+recording has are absent from the image, and some of them become items as well.
 """
 
 from __future__ import annotations
@@ -19,43 +18,33 @@ from typing import IO, Any
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase
-from kosmos2_data.bag_commands import Asked, Commands, read_commands
-from kosmos2_data.bag_frames import Frame, Part, Selection, frames
+from kosmos2_data.bag_commands import ParsedCommand, TimedCommands, read_commands
+from kosmos2_data.bag_frames import FrameSpan, ImageSelection, RecordedFrame, read_frames
 from kosmos2_data.bag_labels import (
-    AsLabelled,
     Label,
+    LabelKey,
+    LabelledCommands,
     Labels,
-    Place,
-    as_labelled,
+    commands_of_labels,
     read_label_file,
     read_labels,
 )
-from kosmos2_data.bag_topics import DETECTIONS, GROUNDED, Topics, Wanted, choose, listed, of_types
-from kosmos2_data.record_source import NAME
+from kosmos2_data.bag_topics import (
+    DETECTIONS,
+    GROUNDED_FRAME,
+    RecordingTopics,
+    RequestedTopics,
+    choose_topics,
+    join_names,
+    topics_of_types,
+)
+from kosmos2_data.record_source import RECORDS_FILE
 from kosmos2_data.records import Item, Record, normalised, record_of, to_json
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.image_file import ImageFile, image_file
+from kosmos2_io.stamps import NS_PER_S, sec_nanosec
 
-IMAGES = "images"
-WHERE = re.compile(r"^\S+, at [\d.]+ s: ")  # of a message; what is wrong with it comes after
-
-
-@dataclass
-class Made:
-    """What was used, and what was not, and why."""
-
-    topics: tuple[str, ...]  # of images
-    labels: str
-    seconds: float  # of the recording that was looked at
-    images: int = 0  # on those topics
-    records: int = 0
-    phrases: int = 0
-    absent: int = 0  # of them
-    left_out: Counter[str] = field(default_factory=Counter)  # images, by reason
-    labels_left_out: int = 0  # no image has their stamp
-
-    def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "left_out": dict(self.left_out)}
+IMAGES = "images"  # the folder of the images
 
 
 @dataclass(frozen=True)
@@ -63,194 +52,249 @@ class LabelledImages:
     """The labelled images of a recording that become records.
 
     Args:
-        wanted: topics that were named; others are chosen as `choose` does.
-        label_file: a file of labels, which then replaces the bag's topic of labels.
-        selection: the span of time, and every Nth image.
+        topics: Topics that the user named; the others are chosen by `choose_topics`.
+        label_file: A file of labels. It replaces the topic of labels.
+        selection: The span of time, and every Nth image.
     """
 
-    wanted: Wanted = field(default_factory=Wanted)
+    topics: RequestedTopics = field(default_factory=RequestedTopics)
     label_file: Path | None = None
-    selection: Selection = field(default_factory=Selection)
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    bag: BagReader
-    topics: Topics
-    part: Part
-    labels: Labels
-    asking: AsLabelled  # what the labels name
-
-
-def make_data(
-    folder: Path, bag: BagReader, request: LabelledImages, jpeg: int | None, tick: Callable[[], Any]
-) -> Made:
-    """jpeg: the quality in which raw images are stored; None: as they are. tick: called after each image."""
-    recording = _opened(bag, request)
-    seconds = (recording.part.end_ns - recording.part.start_ns) / 1e9
-    made = Made(recording.topics.images, str(request.label_file or recording.topics.labels), seconds)
-    with _new(folder) as place, (place / NAME).open("w", encoding="utf-8") as lines:
-        (place / IMAGES).mkdir()
-        work = _Work(recording, place, lines, jpeg, made)
-        for frame in frames(bag, recording.topics, recording.part):
-            made.images += 1
-            why = work.add(frame)
-            if why:
-                made.left_out[why] += 1
-            tick()
-        if not made.records:
-            raise InputError(_nothing(made))
-        if request.selection == Selection():  # else the images of other labels are left out
-            made.labels_left_out = work.unmet
-    return made
-
-
-def _opened(bag: BagReader, request: LabelledImages) -> Recording:
-    topics = choose(bag, request.wanted)
-    several = len(topics.cameras) > 1
-    if request.label_file:
-        labels = read_label_file(request.label_file, several)
-    elif topics.labels:
-        labels = read_labels(bag, topics.labels, several)
-    else:
-        there = of_types(bag, GROUNDED, DETECTIONS)
-        raise InputError(
-            "nothing in the bag calls itself labels: give --labels FILE, or a topic of"
-            f" kosmos2/GroundedFrame or vision_msgs/Detection2DArray; the bag has {listed(there)}."
-        )
-    return Recording(bag, topics, request.selection.part_of(bag), labels, as_labelled(labels))
-
-
-def _nothing(made: Made) -> str:
-    reasons = "; ".join(f"{count}: {why}" for why, count in made.left_out.most_common(3))
-    return f"none of the {made.images} images on {listed(made.topics)} can be used ({reasons})."
+    selection: ImageSelection = field(default_factory=ImageSelection)
 
 
 @dataclass
-class _Work:
-    recording: Recording
-    folder: Path
-    lines: IO[str]
-    jpeg: int | None
-    made: Made
+class BagDataSummary:
+    """What was used of a recording, what was left out, and why.
 
-    def __post_init__(self) -> None:
-        self._commands = _commands(self.recording)
-        self._names: set[str] = set()  # of files
-        self._met: set[Place] = set()
+    Args:
+        topics: Topics of images.
+        labels: The topic or the file of the labels.
+        seconds: Length of the span of the recording that was read.
+        images: Number of images on these topics.
+        records: Number of records written.
+        phrases: Number of phrases in them.
+        absent: Number of these phrases that are absent from their image.
+        left_out: Number of images that were left out, by reason.
+        labels_left_out: Number of labels whose stamp no image has.
+    """
 
-    def add(self, frame: Frame) -> str:
-        """Write its record. Why not; empty: it is written."""
-        label = self._label(frame)
+    topics: tuple[str, ...]
+    labels: str
+    seconds: float
+    images: int = 0
+    records: int = 0
+    phrases: int = 0
+    absent: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    labels_left_out: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "left_out": dict(self.left_out)}
+
+
+def make_data(
+    folder: Path, bag: BagReader, request: LabelledImages, jpeg: int | None, on_image: Callable[[], Any]
+) -> BagDataSummary:
+    """Write the labelled images of a recording as grounded data.
+
+    Args:
+        folder: The new folder. It gets its name only when it is complete.
+        bag: The recording.
+        request: The images and labels to use.
+        jpeg: JPEG quality for raw images; None: store them without loss, as PNG.
+        on_image: Called after each image, for a progress bar.
+
+    Raises:
+        InputError: There are no labels, no image can be used, or the folder exists or cannot be written.
+    """
+    recording = _open_recording(bag, request)
+    seconds = (recording.span.end_ns - recording.span.start_ns) / NS_PER_S
+    label_name = str(request.label_file or recording.topics.labels)
+    summary = BagDataSummary(recording.topics.images, label_name, seconds)
+    with _new_folder(folder) as unfinished, (unfinished / RECORDS_FILE).open("w", encoding="utf-8") as lines:
+        (unfinished / IMAGES).mkdir()
+        writer = _RecordWriter(recording, unfinished, lines, jpeg, summary)
+        for frame in read_frames(bag, recording.topics, recording.span):
+            summary.images += 1
+            reason = writer.add(frame)
+            if reason:
+                summary.left_out[reason] += 1
+            on_image()
+        if not summary.records:
+            raise InputError(_nothing_used(summary))
+        if request.selection == ImageSelection():  # otherwise the images of other labels were not read
+            summary.labels_left_out = writer.unused_labels
+    return summary
+
+
+@dataclass(frozen=True, eq=False)
+class _LabelledRecording:
+    bag: BagReader
+    topics: RecordingTopics
+    span: FrameSpan
+    labels: Labels
+    commands: LabelledCommands
+
+
+def _open_recording(bag: BagReader, request: LabelledImages) -> _LabelledRecording:
+    topics = choose_topics(bag, request.topics)
+    several_cameras = len(topics.cameras) > 1
+    if request.label_file:
+        labels = read_label_file(request.label_file, several_cameras)
+    elif topics.labels:
+        labels = read_labels(bag, topics.labels, several_cameras)
+    else:
+        possible = topics_of_types(bag, GROUNDED_FRAME, DETECTIONS)
+        raise InputError(
+            "no topic of the bag is named as labels: give --labels FILE, or a topic of kosmos2/GroundedFrame"
+            f" or vision_msgs/Detection2DArray; the bag has {join_names(possible)}."
+        )
+    span = request.selection.span_of(bag)
+    return _LabelledRecording(bag, topics, span, labels, commands_of_labels(labels))
+
+
+def _nothing_used(summary: BagDataSummary) -> str:
+    reasons = "; ".join(f"{count}: {reason}" for reason, count in summary.left_out.most_common(3))
+    return f"none of the {summary.images} images on {join_names(summary.topics)} can be used ({reasons})."
+
+
+class _RecordWriter:
+    """Writes images and records into a folder and counts them.
+
+    Args:
+        recording: The recording and its labels.
+        folder: The folder to write images into.
+        lines: The open file of records.
+        jpeg: JPEG quality for raw images; None: PNG.
+        summary: The counts to add to.
+    """
+
+    def __init__(
+        self,
+        recording: _LabelledRecording,
+        folder: Path,
+        lines: IO[str],
+        jpeg: int | None,
+        summary: BagDataSummary,
+    ) -> None:
+        self._recording, self._folder, self._lines = recording, folder, lines
+        self._jpeg, self._summary = jpeg, summary
+        self._sentences = _sentences_of_names(recording)
+        self._file_names: set[str] = set()
+        self._used_labels: set[LabelKey] = set()
+
+    def add(self, frame: RecordedFrame) -> str:
+        """Write the record of an image; return why it was left out, or an empty text if it was written."""
+        label = self._label_of(frame)
         if frame.damage:
-            return WHERE.sub("", frame.damage)
+            return frame.damage
         if label is None:
             return "no label has its stamp"
         try:
-            image = image_file(frame.recorded.message(), self.jpeg)
+            image = image_file(frame.recorded.message(), self._jpeg)
         except InputError as error:
             return str(error)
         items = self._items(frame, label, image)
         if not items:
             return "its label marks nothing that is in the image"
-        name = f"{IMAGES}/{self._name(frame)}.{image.ending}"
-        if name in self._names:
-            return "an image of the same camera and stamp came before"
+        name = f"{IMAGES}/{self._file_name(frame)}.{image.ending}"
+        if name in self._file_names:
+            return "an earlier image of the same camera has the same stamp"
         line = to_json(Record(name, tuple(items)))
         try:
             record_of(line)
         except InputError as error:
             return str(error)
-        self._names.add(name)
-        (self.folder / name).write_bytes(image.data)
-        self.lines.write(f"{line}\n")
+        self._file_names.add(name)
+        (self._folder / name).write_bytes(image.data)
+        self._lines.write(f"{line}\n")
         self._count(items)
         return ""
 
-    def _label(self, frame: Frame) -> Label | None:
-        place = frame.camera.image, frame.frame_id, frame.stamp_ns
-        found = self.recording.labels.place(*place)
-        if found is None:
-            return None
-        self._met.add(found)
-        return self.recording.labels.at(*place)
-
     @property
-    def unmet(self) -> int:
-        """Labels of which no image has the stamp."""
-        return sum(map(len, self.recording.labels.of_each().values())) - len(self._met)
+    def unused_labels(self) -> int:
+        """Number of labels whose stamp no image had."""
+        return sum(map(len, self._recording.labels.by_camera().values())) - len(self._used_labels)
 
-    def _name(self, frame: Frame) -> str:
-        seconds, rest = divmod(frame.stamp_ns, 10**9)
-        stamp = f"{seconds}.{rest:09}"
-        if len(self.recording.topics.cameras) == 1:
+    def _label_of(self, frame: RecordedFrame) -> Label | None:
+        labels = self._recording.labels
+        key = labels.key_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
+        if key is None:
+            return None
+        self._used_labels.add(key)
+        return labels.label_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
+
+    def _file_name(self, frame: RecordedFrame) -> str:
+        sec, nanosec = sec_nanosec(frame.stamp_ns)
+        stamp = f"{sec}.{nanosec:09}"
+        if len(self._recording.topics.cameras) == 1:
             return stamp
         return f"{re.sub('[^A-Za-z0-9]+', '_', frame.camera.image).strip('_')}-{stamp}"
 
-    def _items(self, frame: Frame, label: Label, image: ImageFile) -> list[Item]:
-        place = frame.camera.image, frame.frame_id, frame.stamp_ns
-        found = [_item(label, asked, image) for asked in self.recording.asking.at(*place)]
-        items = [item for item in found if item]
-        if not label.closed:
+    def _items(self, frame: RecordedFrame, label: Label, image: ImageFile) -> list[Item]:
+        image_key = frame.camera.image, frame.frame_id, frame.stamp_ns
+        commands = self._recording.commands.commands_of(*image_key)
+        items = [item for item in (_item(label, command, image) for command in commands) if item]
+        if not label.complete:
             return items
-        said = self._commands.at(*place) if self._commands else ()
-        sentences = [_item(label, asked, image) for asked in said]
-        present = [one for one in items if not one.kind]
-        absent = [one for one in items if one.kind]
-        return [*filter(None, sentences), *present, *_some(absent, max(1, len(present)), self.made.records)]
+        given = self._sentences.commands_of(*image_key) if self._sentences else ()
+        sentences = [item for item in (_item(label, command, image) for command in given) if item]
+        present = [item for item in items if not item.kind]
+        absent = [item for item in items if item.kind]
+        return [*sentences, *present, *_take_turns(absent, max(1, len(present)), self._summary.records)]
 
     def _count(self, items: Sequence[Item]) -> None:
-        self.made.records += 1
+        self._summary.records += 1
         boxes = [phrase.boxes for item in items for phrase in item.text.phrases]
-        self.made.phrases += len(boxes)
-        self.made.absent += boxes.count(())
+        self._summary.phrases += len(boxes)
+        self._summary.absent += boxes.count(())
 
 
-def _commands(recording: Recording) -> Commands | None:
-    """Sentences for labels of names, as far as these are what the sentences name."""
+def _sentences_of_names(recording: _LabelledRecording) -> TimedCommands | None:
+    """Return the recorded commands in which every phrase is a name that the labels know; None without any."""
     if recording.topics.commands is None:
         return None
-    known = recording.labels.words
-    commands = read_commands(recording.bag, recording.topics.commands)
+    known = recording.labels.names
+    recorded = read_commands(recording.bag, recording.topics.commands)
 
-    def meant(asked: Asked | None) -> Asked | None:
-        named = [normalised(asked.grounded.words_of(one)) for one in asked.grounded.phrases] if asked else []
-        return asked if set(named) <= known else None
+    def all_known(command: ParsedCommand) -> bool:
+        return {normalised(command.grounded.words_of(phrase)) for phrase in command.grounded.phrases} <= known
 
-    return Commands(commands.since_ns, tuple(map(meant, commands.asked)))
+    usable = [command if command and all_known(command) else None for command in recorded.commands]
+    return TimedCommands(recorded.since_ns, tuple(usable))
 
 
-def _item(label: Label, asked: Asked, image: ImageFile) -> Item | None:
-    """What the label says of what is asked. None: nothing."""
+def _item(label: Label, command: ParsedCommand, image: ImageFile) -> Item | None:
+    """Return a command with the boxes that the label gives, or None if the label tells of none of it."""
     phrases = [
-        Phrase(one.start, one.end, boxes)
-        for index, one in enumerate(asked.grounded.phrases)
-        if (boxes := label.of(asked, index, image.width, image.height)) is not None
+        Phrase(phrase.start, phrase.end, boxes)
+        for index, phrase in enumerate(command.grounded.phrases)
+        if (boxes := label.boxes_of(command, index, image.width, image.height)) is not None
     ]
     if not phrases:
         return None
-    kind = "" if any(one.boxes for one in phrases) else "absent"
-    return Item("locate", GroundedText(asked.grounded.text, tuple(phrases)), kind=kind)
+    kind = "" if any(phrase.boxes for phrase in phrases) else "absent"
+    return Item("locate", GroundedText(command.grounded.text, tuple(phrases)), kind=kind)
 
 
-def _some(items: Sequence[Item], count: int, turn: int) -> list[Item]:
-    """So many of them, others each turn: a model that is told of little else learns to find nothing."""
+def _take_turns(items: Sequence[Item], count: int, turn: int) -> list[Item]:
+    """Return some of the items, others in each turn: a model trained mostly on absent ones finds nothing."""
     count = min(count, len(items))
-    return [items[(turn * count + k) % len(items)] for k in range(count)]
+    return [items[(turn * count + offset) % len(items)] for offset in range(count)]
 
 
 @contextmanager
-def _new(folder: Path) -> Iterator[Path]:
-    """It has its name only when it is whole."""
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that gets its name at the end, and vanishes if anything fails before."""
     if folder.exists():
-        raise InputError(f"{folder} exists: choose a name that is free, or remove it.")
-    place = folder.absolute()
+        raise InputError(f"{folder} exists: choose a free name, or remove it.")
+    target = folder.absolute()
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as near:
-            unfinished = Path(near, place.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+            unfinished = Path(temporary, target.name)
             unfinished.mkdir()
             yield unfinished
-            unfinished.rename(place)
+            unfinished.rename(target)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}.") from None

@@ -19,7 +19,7 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels, load_image
 from kosmos2_data.records import Record, record_of
 
-NAME = "records.jsonl"
+RECORDS_FILE = "records.jsonl"
 MAX_LINE = 1 << 20  # bytes
 MAX_FILE = 1 << 28  # bytes of an encoded image
 
@@ -35,13 +35,14 @@ class RecordSource:
 
     def __init__(self, path: Path) -> None:
         """path: a .jsonl file, or a folder with records.jsonl in it."""
-        self.file = path / NAME if path.is_dir() else path
+        self.file = path / RECORDS_FILE if path.is_dir() else path
         self.folder = self.file.parent
         try:
             self._starts, self.lines, self.empty = _index(self.file)
         except OSError as error:
             raise InputError(
-                f"{self.file} cannot be opened ({error.strerror}): name a folder with {NAME}, or such a file."
+                f"{self.file} cannot be opened ({error.strerror}): name a folder with"
+                f" {RECORDS_FILE}, or such a file."
             ) from None
         self._members: dict[Path, dict[str, tuple[int, int]]] = {}
 

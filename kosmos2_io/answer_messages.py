@@ -17,7 +17,7 @@ UPRIGHT = (0.0, 0.0, 0.0, 1.0)  # a quaternion, x y z w
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerContext:
     """What an answer is about, and who answered."""
 
     header: Any  # the image's, copied as it is
@@ -44,7 +44,7 @@ class AnswerMessages:
     def __init__(self, messages: Messages) -> None:
         self.make, self.new = messages, messages.new
 
-    def grounded_frame(self, asked: Asked, answer: Answer) -> Any:
+    def grounded_frame(self, asked: AnswerContext, answer: Answer) -> Any:
         """A score or a presence that nobody asked for is NaN."""
         return self.new(
             "kosmos2/msg/GroundedFrame",
@@ -83,7 +83,7 @@ class AnswerMessages:
             "kosmos2/msg/Box", x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max, score=_number(box.score)
         )
 
-    def detections(self, asked: Asked, answer: Answer) -> Any:
+    def detections(self, asked: AnswerContext, answer: Answer) -> Any:
         """All boxes of an answer."""
         found = []
         for name, index, rank in identified(asked.command_id, answer):

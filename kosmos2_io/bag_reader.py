@@ -48,11 +48,29 @@ class Recorded:
     channel: Channel = field(repr=False)
 
     def message(self) -> Any:
-        """What it says, decoded with the definitions in the bag."""
+        """Decode the message with the definitions in the bag.
+
+        Raises:
+            MessageError: It cannot be decoded.
+        """
         try:
             return decode(self.data, self.type, self.channel.encoding, self.channel.definition)
         except InputError as error:
-            raise InputError(f"{self.topic}, at {self.stamp_ns / 1e9:.3f} s: {error}") from None
+            raise MessageError(self.topic, self.stamp_ns, str(error)) from None
+
+
+class MessageError(InputError):
+    """A recorded message cannot be decoded.
+
+    Args:
+        topic: Topic of the message.
+        stamp_ns: Its log time.
+        reason: One sentence that says what is wrong, without topic and time.
+    """
+
+    def __init__(self, topic: str, stamp_ns: int, reason: str) -> None:
+        super().__init__(f"{topic}, at {stamp_ns / 1e9:.3f} s: {reason}")
+        self.topic, self.stamp_ns, self.reason = topic, stamp_ns, reason
 
 
 class BagReader:

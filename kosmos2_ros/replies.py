@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kosmos2_io.answer_messages import Asked
+from kosmos2_io.answer_messages import AnswerContext
 from kosmos2_ros.ros_messages import ANSWERS
 from kosmos2_ros.spatial import Placed, Spatial
 from kosmos2_ros.worker import Result
@@ -30,9 +30,9 @@ class Replies:
     def detections_3d(self, result: Result, command_id: str, placed: Placed) -> Any:
         return ANSWERS.detections_3d(placed.header, command_id, result.answer, placed.solids)
 
-    def _asked(self, result: Result, command_id: str) -> Asked:
+    def _asked(self, result: Result, command_id: str) -> AnswerContext:
         height, width = result.pixels.shape[:2]
-        return Asked(
+        return AnswerContext(
             header=result.frame.message.header,
             camera=result.frame.camera,
             command_id=command_id,

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
+from kosmos2_io.answer_messages import AnswerContext, AnswerMessages, Box3D
 from kosmos2_io.bag_writer import BagWriter, open_bag
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
@@ -126,7 +126,7 @@ def _write_truth(bag: BagWriter, frame: Frame, plan: Plan) -> None:
     answer = command.answer(frame.shot)
     optical, world = messages.header(stamp_ns, camera.optical), messages.header(stamp_ns, WORLD)
     solids = [[_solid(thing)] if thing else [] for thing in command.meant(frame.shot)]
-    asked = Asked(optical, camera.name, command.id, plan.width, plan.height, model="truth")
+    asked = AnswerContext(optical, camera.name, command.id, plan.width, plan.height, model="truth")
     bag.write("/truth/grounding", answers.grounded_frame(asked, answer), stamp_ns)
     bag.write("/truth/detections", answers.detections(asked, answer), stamp_ns)
     bag.write("/truth/detections_3d", answers.detections_3d(world, command.id, answer, solids), stamp_ns)

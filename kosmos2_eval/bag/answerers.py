@@ -14,21 +14,28 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Locate
-from kosmos2_data.bag_commands import Asked, asked_again
-from kosmos2_data.bag_frames import Frame
-from kosmos2_data.bag_labels import stamp_of
-from kosmos2_data.bag_topics import GROUNDED, TRUE, Topics, listed, named, of_types
+from kosmos2_data.bag_commands import ParsedCommand, command_of_spans
+from kosmos2_data.bag_frames import RecordedFrame
+from kosmos2_data.bag_topics import (
+    GROUNDED_FRAME,
+    LABEL_NAME,
+    RecordingTopics,
+    join_names,
+    require_topic,
+    topics_of_types,
+)
 from kosmos2_eval.detection import MOST
 from kosmos2_io.bag_reader import BagReader
+from kosmos2_io.stamps import to_ns
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """An image, and what is asked of it."""
 
-    frame: Frame
+    frame: RecordedFrame
     pixels: Pixels
-    asked: Sequence[Asked]
+    asked: Sequence[ParsedCommand]
 
 
 Answers = list[list[Sequence[Entity]]]  # for each image, for each thing asked, its phrases
@@ -83,7 +90,7 @@ class Model:
 class Answered:
     """What the node said of an image, and when."""
 
-    asked: Asked
+    asked: ParsedCommand
     phrases: tuple[Entity, ...]
     log_ns: int
     stamp_ns: int
@@ -104,7 +111,7 @@ class Node:
         """Messages do not say it."""
         return None
 
-    def at(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[Asked]:
+    def commands_of(self, camera: str, frame_id: str, stamp_ns: int) -> Sequence[ParsedCommand]:
         one = self.of(frame_id, stamp_ns)
         return (one.asked,) if one else ()
 
@@ -120,9 +127,11 @@ class Node:
         return sorted(every, key=lambda one: one.log_ns)
 
 
-def read_answers(bag: BagReader, topics: Topics, topic: str | None = None) -> Node:
+def read_answers(bag: BagReader, topics: RecordingTopics, topic: str | None = None) -> Node:
     """The last answer to each image. InputError: there is no topic of answers, or several."""
-    chosen = [named(bag, topic, (GROUNDED,), "--answers-topic")] if topic else _topics(bag, topics)
+    chosen = (
+        [require_topic(bag, topic, (GROUNDED_FRAME,), "--answers-topic")] if topic else _topics(bag, topics)
+    )
     several = len(topics.cameras) > 1
     answers: defaultdict[str, dict[int, Answered]] = defaultdict(dict)
     models: set[str] = set()
@@ -133,20 +142,20 @@ def read_answers(bag: BagReader, topics: Topics, topic: str | None = None) -> No
             said, standing = str(message.command_id), standing + 1
         models.add(str(message.model))
         whose = message.header.frame_id if several else ""
-        answers[whose][stamp_of(message.header)] = _recorded(message, one.stamp_ns, standing)
+        answers[whose][to_ns(message.header.stamp)] = _recorded(message, one.stamp_ns, standing)
     in_order = {whose: dict(sorted(own.items())) for whose, own in answers.items()}
     return Node(", ".join(sorted(_last(name) for name in models)) or "the node", in_order, several)
 
 
-def _topics(bag: BagReader, topics: Topics) -> list[str]:
-    found = [one for one in of_types(bag, GROUNDED) if not TRUE.search(one)]
+def _topics(bag: BagReader, topics: RecordingTopics) -> list[str]:
+    found = [one for one in topics_of_types(bag, GROUNDED_FRAME) if not LABEL_NAME.search(one)]
     if not found:
         raise InputError(
             "the bag of answers has no kosmos2/GroundedFrame of the node: record its topic"
             " /grounding/grounding."
         )
     if len(found) > 1 and len(topics.cameras) == 1:
-        raise InputError(f"the bag has answers on {listed(found)}: choose with --answers-topic TOPIC.")
+        raise InputError(f"the bag has answers on {join_names(found)}: choose with --answers-topic TOPIC.")
     return found
 
 
@@ -158,10 +167,10 @@ def _recorded(message: Any, log_ns: int, standing: int) -> Answered:
         for one, span in zip(message.phrases, spans, strict=True)
     )
     return Answered(
-        asked_again(str(message.text), spans, standing),
+        command_of_spans(str(message.text), spans, standing),
         phrases,
         log_ns,
-        stamp_of(message.header),
+        to_ns(message.header.stamp),
         _duration(message.inference_time),
         _duration(message.frame_age),
     )

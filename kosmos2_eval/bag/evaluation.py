@@ -5,7 +5,6 @@ Batches are the same however often the work is broken off, so that its results a
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 from kosmos2_core.answers import Entity
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_frames import Frame, frames
+from kosmos2_data.bag_frames import RecordedFrame, read_frames
 from kosmos2_data.records import normalised
 from kosmos2_eval.bag.answerers import Answerer, Seen
 from kosmos2_eval.bag.journal import Journal
@@ -27,9 +26,8 @@ from kosmos2_io.encodings import to_rgb
 
 AT_ONCE = 8  # images
 ALONE = 8  # of the first images are asked once more, one by one, to tell how long one takes
-WHERE = re.compile(r"^\S+, at [\d.]+ s: ")  # of a message; what is wrong with it comes after
 
-Numbered = tuple[int, Frame]
+Numbered = tuple[int, RecordedFrame]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def evaluate(
     recording: Recording, answerers: Sequence[Answerer], journal: Journal, tick: Callable[[int], Any]
 ) -> Evaluation:
     """Goes on where the journal ends. tick: told how many images are done, of each batch."""
-    every = frames(recording.bag, recording.topics, recording.part, recording.targets)
+    every = read_frames(recording.bag, recording.topics, recording.part, recording.targets)
     for batch in islice(_batches(enumerate(every)), journal.done, None):
         journal.add(_done(recording, answerers, batch, first=journal.done == 0))
         tick(len(batch))
@@ -123,7 +121,7 @@ class _Looked:
     def at(cls, recording: Recording, batch: Sequence[Numbered]) -> _Looked:
         looked = cls()
         for number, frame in batch:
-            asked = recording.asking.at(frame.camera.image, frame.frame_id, frame.stamp_ns)
+            asked = recording.asking.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
             if not asked and not frame.damage:
                 looked.silent_ns.append(frame.stamp_ns)
                 continue
@@ -132,7 +130,7 @@ class _Looked:
                     raise InputError(frame.damage)
                 pixels = to_rgb(frame.recorded.message())
             except InputError as error:
-                looked.rejected[WHERE.sub("", str(error))] += 1
+                looked.rejected[str(error)] += 1
                 continue
             looked.seen.append((number, Seen(frame, pixels, asked)))
         return looked
@@ -141,7 +139,7 @@ class _Looked:
 def _queries(recording: Recording, number: int, seen: Seen) -> Iterator[Query]:
     frame, (height, width) = seen.frame, seen.pixels.shape[:2]
     labels = recording.labels
-    label = labels.at(frame.camera.image, frame.frame_id, frame.stamp_ns) if labels else None
+    label = labels.label_of(frame.camera.image, frame.frame_id, frame.stamp_ns) if labels else None
     centres = recording.centres.get(frame.stamp_ns, ("", {}))[1]
     for asked in seen.asked:
         for index, phrase in enumerate(asked.grounded.phrases):
@@ -153,18 +151,18 @@ def _queries(recording: Recording, number: int, seen: Seen) -> Iterator[Query]:
                 log_ns=frame.recorded.stamp_ns,
                 width=width,
                 height=height,
-                standing=asked.standing,
+                standing=asked.index,
                 text=asked.marked(index),
                 index=index,
                 phrase=words,
                 kind=kind_of(words),
-                truth=label.of(asked, index, width, height) if label else None,
+                truth=label.boxes_of(asked, index, width, height) if label else None,
                 true_centre_m=centres.get(normalised(words)),
             )
 
 
 def _found(
-    recording: Recording, queries: Sequence[Query], frame: Frame, phrases: Sequence[Entity]
+    recording: Recording, queries: Sequence[Query], frame: RecordedFrame, phrases: Sequence[Entity]
 ) -> Iterator[Found]:
     place = None
     if any(query.true_centre_m for query in queries):

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_labels import stamp_of
 from kosmos2_eval.bag.queries import Judged, Query
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
+from kosmos2_io.stamps import to_ns
 
 COUNT = 12  # of a row of pictures
 SIDE, QUALITY = 480, 80  # px of the longer side; of JPEG
@@ -79,7 +79,7 @@ def _url(bag: BagReader, query: Query) -> str:
     for one in bag.messages([query.camera], query.log_ns, query.log_ns):
         try:
             message = one.message()
-            if (stamp_of(message.header) or one.stamp_ns) == query.stamp_ns:
+            if (to_ns(message.header.stamp) or one.stamp_ns) == query.stamp_ns:
                 return _jpeg(Image.fromarray(to_rgb(message)))
         except InputError:  # another one, recorded at the same time
             continue

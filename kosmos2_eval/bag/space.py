@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_frames import Frame
+from kosmos2_data.bag_frames import RecordedFrame
 from kosmos2_data.bag_labels import Point
-from kosmos2_data.bag_topics import Topics
+from kosmos2_data.bag_topics import RecordingTopics
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.placement import DepthScene, NoPlacement, PlacementError, place_boxes
@@ -16,7 +16,7 @@ from kosmos2_io.placement import DepthScene, NoPlacement, PlacementError, place_
 Models = Mapping[str, CameraModel]
 
 
-def read_models(bag: BagReader, topics: Topics) -> Models:
+def read_models(bag: BagReader, topics: RecordingTopics) -> Models:
     """By the topic of a CameraInfo, what its first message says. A camera that is not calibrated is left
     out."""
     infos = {topic for one in topics.cameras for topic in (one.info, one.depth_info) if topic}
@@ -40,7 +40,7 @@ class Place:
         size_px: Width and height of the image.
     """
 
-    def __init__(self, frame: Frame, models: Models, size_px: tuple[int, int]) -> None:
+    def __init__(self, frame: RecordedFrame, models: Models, size_px: tuple[int, int]) -> None:
         self._size_px, self._unplaced = size_px, frame.unplaced
         self._scene = _scene(frame, models, size_px)
 
@@ -56,14 +56,14 @@ class Place:
         return (solid.centre_m, "") if solid else (None, "too few depths in the box are known")
 
 
-def _scene(frame: Frame, models: Models, size_px: tuple[int, int]) -> DepthScene | None:
-    if frame.sight is None:
+def _scene(frame: RecordedFrame, models: Models, size_px: tuple[int, int]) -> DepthScene | None:
+    if frame.depth is None:
         return None
     return DepthScene(
-        depth=frame.sight.depth,
+        depth=frame.depth.depth,
         camera=models.get(frame.camera.info or frame.camera.depth_info or ""),
         depth_camera=models.get(frame.camera.depth_info or frame.camera.info or ""),
-        camera_from_depth=frame.sight.camera_from_depth,
-        target_from_camera=frame.sight.target_from_camera,
+        camera_from_depth=frame.depth.camera_from_depth,
+        target_from_camera=frame.depth.target_from_camera,
         image_size_px=size_px,
     )

@@ -58,12 +58,12 @@ def test_what_a_damaged_bag_lacks_is_said(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--every", "0"), "--every 0: it is 1, for each image, or more."),
+        (("--every", "0"), "--every 0 is not possible: give 1 for every image, or more."),
         (("--jpeg", "0"), "--jpeg 0: a quality is from 1 to 100, as 95."),
         (("--labels", "nowhere.txt"), "--labels nowhere.txt is neither a file nor a topic"),
         (("--labels", "/tf"), "--labels /tf is of type tf2_msgs/msg/TFMessage"),
         (("--image", "/no"), "--image /no: the bag has no such topic; it has /camera/camera_info, "),
-        (("--from", "9"), "--from 9 is behind the bag's end"),
+        (("--from", "9"), "--from 9 is after the end of the bag"),
     ],
 )
 def test_bad_options_get_one_sentence_and_leave_nothing(run, tmp_path, capsys, options, sentence):

@@ -1,4 +1,4 @@
-"""Topics are found where one choice is sensible; else a sentence lists them."""
+"""Topics are found where one choice is sensible; otherwise a sentence lists them."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ from eval_bags import command, image, messages
 from recordings import Said
 
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_topics import Camera, Wanted, choose
+from kosmos2_data.bag_topics import CameraTopics, RequestedTopics, choose_topics
 from kosmos2_io.bag_reader import BagReader
 
 
 def chosen(bag, **wanted):
     with BagReader([bag]) as reader:
-        return choose(reader, Wanted(**wanted))
+        return choose_topics(reader, RequestedTopics(**wanted))
 
 
 def depth(topic, encoding="16UC1"):
@@ -33,7 +33,9 @@ def compressed(topic):
 def test_a_simulated_bag_needs_no_word(sim_bag):
     found = chosen(sim_bag)
     assert found.cameras == (
-        Camera("/camera/image", "/camera/camera_info", "/camera/depth/image", "/camera/depth/camera_info"),
+        CameraTopics(
+            "/camera/image", "/camera/camera_info", "/camera/depth/image", "/camera/depth/camera_info"
+        ),
     )
     assert (found.commands, found.labels) == ("/grounding/command", "/truth/grounding")
     assert found.labels_3d == "/truth/detections_3d"
@@ -49,7 +51,7 @@ def test_depth_is_no_camera_and_the_one_that_begins_alike_is_the_camera_s(bag_of
         info("/left/aligned_depth_to_color/camera_info"),
     ]
     [camera] = chosen(bag_of(said)).cameras
-    assert camera == Camera(
+    assert camera == CameraTopics(
         "/left/color/image_raw",
         "/left/color/camera_info",
         "/left/aligned_depth_to_color/image_raw",
@@ -102,3 +104,5 @@ def test_what_was_named_has_to_fit(bag_of, wanted, sentence):
 def test_a_bag_without_images_says_what_it_has(bag_of):
     with pytest.raises(InputError, match=r"has no images; its topics are /speech\."):
         chosen(bag_of([command("/speech", "hello")]))
+    with pytest.raises(InputError, match=r"the bag has no images: no topic is recorded in it\."):
+        chosen(bag_of([], "empty.mcap"))

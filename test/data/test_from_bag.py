@@ -10,12 +10,12 @@ from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_markdown, write_markdown
-from kosmos2_data.bag_frames import Selection
-from kosmos2_data.bag_topics import Wanted
+from kosmos2_data.bag_frames import ImageSelection
+from kosmos2_data.bag_topics import RequestedTopics
 from kosmos2_data.check import survey
 from kosmos2_data.from_bag import LabelledImages, make_data
 from kosmos2_data.record_source import RecordSource
-from kosmos2_io.answer_messages import AnswerMessages, Asked
+from kosmos2_io.answer_messages import AnswerContext, AnswerMessages
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
 from kosmos2_sim.bag import Plan, make_bag
@@ -25,9 +25,9 @@ PLAN = Plan(seconds=6, rate_hz=2, seed=3, split="cluttered", width=96, height=72
 WIDTH, HEIGHT = 64, 48
 
 
-def made_of(folder, *bags, jpeg=None, tick=lambda: None, **request):
+def made_of(folder, *bags, jpeg=None, on_image=lambda: None, **request):
     with BagReader(bags) as bag:
-        return make_data(folder, bag, LabelledImages(**request), jpeg, tick)
+        return make_data(folder, bag, LabelledImages(**request), jpeg, on_image)
 
 
 def stamp(frame):
@@ -62,7 +62,7 @@ def test_what_the_simulation_labels_comes_back_whole(tmp_path, compressed):
 
 def detected(stamp_ns, *things):
     entities = [Entity(name, 0, len(name), (box,)) for name, box in things]
-    asked = Asked(messages.header(stamp_ns, "eye"), "eye", "1", WIDTH, HEIGHT, "a person")
+    asked = AnswerContext(messages.header(stamp_ns, "eye"), "eye", "1", WIDTH, HEIGHT, "a person")
     return answers.detections(asked, Answer("", tuple(entities)))
 
 
@@ -145,7 +145,9 @@ def test_each_camera_has_its_own_labels(tmp_path):
     bag = write_mcap(tmp_path / "run.mcap", [*images("/left/image"), *images("/right/image")])
     with pytest.raises(InputError, match="images on /left/image, /right/image: choose with --image"):
         made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt")
-    made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt", wanted=Wanted(images=("all",)))
+    made_of(
+        tmp_path / "data", bag, label_file=tmp_path / "labels.txt", topics=RequestedTopics(images=("all",))
+    )
     source = RecordSource(tmp_path / "data")
     assert len(source) == 8
     for record in (source[k] for k in range(8)):
@@ -155,7 +157,7 @@ def test_each_camera_has_its_own_labels(tmp_path):
 
 def test_a_part_of_the_bag_and_each_nth_image(tmp_path):
     run = make_bag(tmp_path / "run", PLAN)
-    made = made_of(tmp_path / "data", run, selection=Selection(1.0, 4.0, every=2))
+    made = made_of(tmp_path / "data", run, selection=ImageSelection(1.0, 4.0, every=2))
     assert (made.images, made.records, made.seconds) == (4, 4, 3.0)
     names = [RecordSource(tmp_path / "data")[k].image for k in range(4)]
     assert [float(name[7:-4]) - 1_767_225_600 for name in names] == [1, 2, 3, 4]
@@ -177,9 +179,9 @@ def test_without_labels_it_says_which_there_could_be(tmp_path):
     bag = write_mcap(
         tmp_path / "run.mcap", [*images(), Said("/found", STAMPS[0], detected(STAMPS[0], ("mug", MUG)))]
     )
-    with pytest.raises(InputError, match=r"nothing in the bag calls itself labels: .*the bag has /found\."):
+    with pytest.raises(InputError, match=r"no topic of the bag is named as labels: .*the bag has /found\."):
         made_of(tmp_path / "data", bag)
-    assert made_of(tmp_path / "data", bag, wanted=Wanted(labels="/found")).records == 1
+    assert made_of(tmp_path / "data", bag, topics=RequestedTopics(labels="/found")).records == 1
 
 
 def test_where_nothing_fits_nothing_is_left_behind(tmp_path):
@@ -193,8 +195,8 @@ def test_where_nothing_fits_nothing_is_left_behind(tmp_path):
 
     (tmp_path / "labels.txt").write_text(f"{START_NS // 10**9} [the mug](0.1,0.2,0.3,0.4)\n")
     with pytest.raises(KeyboardInterrupt):
-        made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt", tick=interrupt)
+        made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt", on_image=interrupt)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["labels.txt", "run.mcap"]
     (tmp_path / "data").mkdir()
-    with pytest.raises(InputError, match="data exists: choose a name that is free"):
+    with pytest.raises(InputError, match="data exists: choose a free name"):
         made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt")

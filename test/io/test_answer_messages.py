@@ -2,13 +2,13 @@
 
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
+from kosmos2_io.answer_messages import AnswerContext, AnswerMessages, Box3D
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 
 answers = AnswerMessages(Messages(new))
 HEAD = answers.make.header(1_700_000_000_000_000_001, "camera_optical_frame")
-ASKED = Asked(HEAD, "left", "7", 100, 50, "some model", inference_ns=30_000_000, age_ns=1_500_000_000)
+ASKED = AnswerContext(HEAD, "left", "7", 100, 50, "some model", inference_ns=30_000_000, age_ns=1_500_000_000)
 ANSWER = Answer(
     "swap the mug and the egg",
     (

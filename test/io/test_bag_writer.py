@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_io.answer_messages import AnswerMessages, Asked, Box3D
+from kosmos2_io.answer_messages import AnswerContext, AnswerMessages, Box3D
 from kosmos2_io.bag_writer import STORAGES, open_bag
 from kosmos2_io.message_types import new, typestore
 from kosmos2_io.messages import Messages
@@ -21,7 +21,7 @@ messages = Messages(new)
 answers = AnswerMessages(messages)
 HEAD = messages.header(5_000_000_000, "eye")
 MUG = Answer("the mug", (Entity("the mug", 0, 7, (Box(0.1, 0.2, 0.5, 0.6, 0.9),), 1.0, ((3, 70),)),))
-ASKED = Asked(HEAD, "eye", "7", 5, 4, "some model")
+ASKED = AnswerContext(HEAD, "eye", "7", 5, 4, "some model")
 SOLID = Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0.5, 0.5, 0.5, 0.5))
 PIXELS = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
 ALL = {

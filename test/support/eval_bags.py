@@ -6,7 +6,7 @@ from recordings import Said
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import parse_markdown
-from kosmos2_io.answer_messages import AnswerMessages, Asked
+from kosmos2_io.answer_messages import AnswerContext, AnswerMessages
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 
@@ -49,10 +49,12 @@ def answer_of(markdown, score=1.0, presence=None):
 
 def grounded(topic, markdown, number=0, frame="eye", late=0.0, command_id="1", **said):
     """What was answered about the nth image."""
-    asked = Asked(messages.header(stamp(number), frame), "", command_id, WIDTH, HEIGHT, "/robot/models/mine")
-    return Said(topic, stamp(number + late), answers.grounded_frame(asked, answer_of(markdown, **said)))
+    context = AnswerContext(
+        messages.header(stamp(number), frame), "", command_id, WIDTH, HEIGHT, "/robot/models/mine"
+    )
+    return Said(topic, stamp(number + late), answers.grounded_frame(context, answer_of(markdown, **said)))
 
 
 def detections(topic, markdown, number=0, frame="eye"):
-    asked = Asked(messages.header(stamp(number), frame), "", "1", WIDTH, HEIGHT, "mine")
+    asked = AnswerContext(messages.header(stamp(number), frame), "", "1", WIDTH, HEIGHT, "mine")
     return Said(topic, stamp(number), answers.detections(asked, answer_of(markdown)))

@@ -6,7 +6,7 @@ import pytest
 from eval_bags import grounded, image, stamp
 
 from kosmos2_core.errors import InputError
-from kosmos2_data.bag_topics import Wanted, choose
+from kosmos2_data.bag_topics import RequestedTopics, choose_topics
 from kosmos2_eval.bag.answerers import read_answers
 from kosmos2_io.bag_reader import BagReader
 
@@ -48,7 +48,7 @@ def test_true_answers_are_right_everywhere_and_in_space(run, sim_bag, tmp_path):
 
 def test_another_model_is_asked_what_the_node_was(run, sim_bag, model, tmp_path):
     with BagReader([sim_bag]) as bag:
-        node = read_answers(bag, choose(bag, Wanted()), "/truth/grounding")
+        node = read_answers(bag, choose_topics(bag, RequestedTopics()), "/truth/grounding")
     results, evaluation = run(
         sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", models=[node, model], to_s=1.0
     )

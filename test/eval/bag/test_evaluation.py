@@ -15,7 +15,7 @@ from recordings import FORMS, Said
 from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
-from kosmos2_data.bag_topics import Wanted
+from kosmos2_data.bag_topics import RequestedTopics
 from kosmos2_eval.bag.answerers import Model
 from kosmos2_eval.bag.journal import FILE
 from kosmos2_eval.bag.queries import read_queries
@@ -148,7 +148,7 @@ def test_two_cameras_with_labels_of_their_own(bag_of, run, best_boxes, tmp_path)
             said.append(image(f"/{eye}/image", number, frame=eye))
         said.append(detections("/labels", "[the mug](0,0,1,1)", number, frame="left"))
         said.append(detections("/labels", "[the bowl](0,0,1,1)", number, frame="right"))
-    wanted = Wanted(images=("all",))
+    wanted = RequestedTopics(images=("all",))
     results, _ = run(bag_of(said), tmp_path / "out", models=[best_boxes], wanted=wanted, phrases=("the mug",))
     cameras = results["figures"]["cameras"]
     assert cameras["/left/image"]["absent"] == 0
@@ -229,5 +229,5 @@ def test_nothing_to_look_for_is_a_sentence(bag_of, run, tmp_path):
     with pytest.raises(InputError, match="nothing was asked of any of the 1 images"):
         run(late, tmp_path)
     assert not (tmp_path / FILE).exists()  # there is nothing to go on with
-    with pytest.raises(InputError, match=r"--from 9 is behind the bag's end: it has 0\.3 seconds"):
+    with pytest.raises(InputError, match=r"--from 9 is after the end of the bag, which has 0\.3 s"):
         run(late, tmp_path, phrases=("the mug",), from_s=9.0)
