@@ -63,14 +63,14 @@ def samples_of(arguments: argparse.Namespace, split: str) -> Iterator[Sample]:
 
 def rendered(split: str, first_seed: int) -> Iterator[Sample]:
     """Scenes without end, the same images and items as `kosmos2 sim dataset` writes."""
-    from kosmos2_sim.dataset import Plan, make_example  # loads MuJoCo
-    from kosmos2_sim.scene import Tabletop
+    from kosmos2_sim.dataset import DatasetPlan, encoded_record  # loads MuJoCo
     from kosmos2_sim.shapes import SHAPES
+    from kosmos2_sim.tabletop import Tabletop
 
-    plan = Plan(split, first_seed, ITEMS, SIZE_PX, SHAPES, must=None, per_shard=None)
+    plan = DatasetPlan(split, first_seed, ITEMS, SIZE_PX, SHAPES, must=None, per_shard=None)
     with Tabletop(SIZE_PX, SIZE_PX) as tabletop:
         for seed in numbers_from(first_seed):
-            example = make_example(tabletop, plan, seed)
+            example = encoded_record(tabletop, plan, seed)
             record = Record(f"{split} {seed}", example.items, truths=example.truths)
             yield load_image(example.image), record
 
@@ -82,10 +82,10 @@ def probe_samples(split: str, first_seed: int, wanted: int) -> Iterator[Sample]:
     kind has fewer if the number of images is at its limit.
     """
     from kosmos2_sim.dataset import jpeg  # loads MuJoCo
-    from kosmos2_sim.probes import KINDS, probes
-    from kosmos2_sim.scene import Tabletop
+    from kosmos2_sim.items import PROBE_KINDS, probes
+    from kosmos2_sim.tabletop import Tabletop
 
-    missing = Counter({(kind, present): wanted for kind in KINDS for present in (True, False)})
+    missing = Counter({(kind, present): wanted for kind in PROBE_KINDS for present in (True, False)})
     total = missing.total()
     seeds = range(first_seed, first_seed + max(IMAGES_PER_PROBE * wanted, FEWEST_IMAGES))
     with (

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from kosmos2_sim.bag import Plan, make_bag  # loads MuJoCo
+    from kosmos2_sim.bag import BagPlan, make_bag  # loads MuJoCo
 
-    plan = Plan(
+    plan = BagPlan(
         seconds=arguments.seconds,
         rate_hz=arguments.rate,
         seed=arguments.seed,

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
         raise InputError(f"--count {arguments.count} shows nothing: it is at least 1.")
-    from kosmos2_sim.scene import Tabletop
     from kosmos2_sim.show import contact_sheet
+    from kosmos2_sim.tabletop import Tabletop
 
     out = Path(arguments.out)
     with Tabletop() as tabletop:

@@ -23,12 +23,12 @@ from kosmos2_core.errors import Kosmos2Error
 from kosmos2_ros.process import run
 from kosmos2_ros.ros_messages import ROS
 from kosmos2_sim.depth_camera import DepthCamera
-from kosmos2_sim.layout import check
+from kosmos2_sim.layout import check_scene
 from kosmos2_sim.shapes import SHAPES
 
 if TYPE_CHECKING:
     from kosmos2_sim.film import Film
-    from kosmos2_sim.truth import Shot
+    from kosmos2_sim.shot import Shot
 
 NAME = "sim_camera"
 TRANSFORMS = QoSProfile(depth=100)
@@ -69,7 +69,7 @@ class SimCamera(Node):
         still = told("still", False, "the camera does not move")
         depth = told("depth", "32FC1", "32FC1 for metres, 16UC1 for millimetres")
         compressed = told("compressed", False, "publish JPEGs too, on image/compressed")
-        check(self.seed, self.split, SHAPES, None)
+        check_scene(self.seed, self.split, SHAPES, None)
         self.camera = DepthCamera(ROS, name, compressed=compressed, depth=depth, still=still)
         self._sensed = {
             topic: self.create_publisher(kind, f"{name}/{topic}", qos_profile_sensor_data)
@@ -112,7 +112,7 @@ class SimCamera(Node):
 
     def _film(self) -> None:
         from kosmos2_sim.film import draw_film
-        from kosmos2_sim.scene import Tabletop  # MuJoCo: a second, in which signals are heard
+        from kosmos2_sim.tabletop import Tabletop  # MuJoCo: a second, in which signals are heard
 
         with Tabletop(*self.size) as tabletop:
             film = draw_film(tabletop, self.seed, self.split, self.camera.still)
@@ -126,13 +126,13 @@ class SimCamera(Node):
 
     def _send(self, shot: Shot, first: bool) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
-        sensed = list(self.camera.sense(shot, stamp_ns))
+        sensed = list(self.camera.frame_messages(shot, stamp_ns))
         with self._sending:
             if self._ended.is_set():
                 return
             if first:
-                self._fixed.publish(self.camera.fixed(shot, stamp_ns))
-            for transforms in self.camera.moving(shot, stamp_ns):
+                self._fixed.publish(self.camera.static_transforms(shot, stamp_ns))
+            for transforms in self.camera.moving_transforms(shot, stamp_ns):
                 self._moving.publish(transforms)
             for topic, message in sensed:
                 self._sensed[topic].publish(message)

@@ -1,7 +1,7 @@
-"""A bag of a robot's camera over a simulated tabletop, with commands, and the right answers beside them.
+"""Write a bag of a robot's camera over a simulated tabletop, with commands and their right answers.
 
-Each image with its depth, calibration and transform has the same stamp; so have the answers in it, under
-`/truth`. Nothing in a bag comes from a clock: the same plan gives the same bytes.
+An image, its depth, calibration and transform, and the right answer under `/truth` have the same stamp.
+Nothing in a bag comes from a clock: the same plan gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from kosmos2_io.bag_writer import BagWriter, open_bag
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 from kosmos2_sim.depth_camera import WORLD, DepthCamera
-from kosmos2_sim.film import Film, draw_film
-from kosmos2_sim.layout import SPLITS, check
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.film import Film, FilmCommand, draw_command, draw_film
+from kosmos2_sim.layout import SPLITS, check_scene
 from kosmos2_sim.shapes import SHAPES
-from kosmos2_sim.standing import Standing, stand
-from kosmos2_sim.truth import Shot, Thing
+from kosmos2_sim.shot import Shot, Thing
+from kosmos2_sim.tabletop import Tabletop
 
-EPOCH_NS = 1_767_225_600 * 10**9  # 2026-01-01, 0:00 UTC: when every bag begins
-COMMAND_S = 3.0  # how long a command stands, at most
+EPOCH_NS = 1_767_225_600 * 10**9  # 2026-01-01, 0:00 UTC: the first stamp of every bag
+COMMAND_S = 3.0  # the longest time for which a command is valid
 FASTEST_HZ = 1000.0
 messages = Messages(new)
 answers = AnswerMessages(messages)
@@ -36,8 +35,8 @@ LATCHED = ("/tf_static", "/grounding/command")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What decides a bag's content."""
+class BagPlan:
+    """The options that determine a bag's content."""
 
     seconds: float = 10.0
     rate_hz: float = 10.0
@@ -46,42 +45,51 @@ class Plan:
     width: int = 640
     height: int = 480
     compressed: bool = False  # images as JPEG
-    depth: str = "32FC1"  # how depth is encoded, one of DEPTH_ENCODINGS
+    depth: str = "32FC1"  # the encoding of depth images, one of DEPTH_ENCODINGS
     still: bool = False  # the camera does not move
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
-            raise InputError(f"a bag of {self.seconds:g} seconds cannot be made: give more than 0.")
+            raise InputError(f"a bag of {self.seconds:g} seconds cannot be made: the time must be above 0.")
         if not 0 < self.rate_hz <= FASTEST_HZ:
             raise InputError(
-                f"{self.rate_hz:g} images a second cannot be made: give more than 0, {FASTEST_HZ:g} at most."
+                f"a bag with {self.rate_hz:g} images per second cannot be made: the rate must be above 0 and"
+                f" at most {FASTEST_HZ:g}."
             )
-        check(self.seed, self.split, SHAPES, None)
-        self.camera()  # says now what is wrong with it
+        check_scene(self.seed, self.split, SHAPES, None)
+        self.camera()  # raises an InputError if an option of the camera is wrong
 
     def camera(self) -> DepthCamera:
+        """Return the camera that the bag records."""
         return DepthCamera(
             messages, "camera", not self.compressed, self.compressed, depth=self.depth, still=self.still
         )
 
     @property
     def frames(self) -> int:
+        """The number of images."""
         return max(1, round(self.seconds * self.rate_hz))
 
 
 @dataclass(frozen=True)
-class Frame:
+class BagFrame:
+    """One image of a bag, with the command that is valid at its time."""
+
     stamp_ns: int
     shot: Shot
-    command: Standing
-    new: bool  # whether the command comes with it
+    command: FilmCommand
+    is_new: bool  # the command is sent together with this image
 
 
-def make_bag(folder: Path, plan: Plan, storage: str = "mcap") -> Path:
-    """Write it, and return its folder."""
-    about = {name: str(value) for name, value in asdict(plan).items()}
+def make_bag(folder: Path, plan: BagPlan, storage: str = "mcap") -> Path:
+    """Write a bag and return its folder.
+
+    Args:
+        storage: "mcap" or "sqlite3".
+    """
+    metadata = {name: str(value) for name, value in asdict(plan).items()}
     with (
-        open_bag(folder, storage, LATCHED, {"made_by": "kosmos2 sim bag", **about}) as bag,
+        open_bag(folder, storage, LATCHED, {"made_by": "kosmos2 sim bag", **metadata}) as bag,
         Tabletop(plan.width, plan.height) as tabletop,
     ):
         frames = _frames(draw_film(tabletop, plan.seed, plan.split, plan.still), plan)
@@ -91,47 +99,48 @@ def make_bag(folder: Path, plan: Plan, storage: str = "mcap") -> Path:
     return folder
 
 
-def _frames(film: Film, plan: Plan) -> Iterator[Frame]:
-    """A command stands for its time, or as long as what it means is well seen."""
-    rng = np.random.default_rng([SPLITS.index(plan.split), plan.seed, 2])  # a data set's sentences: 1
-    said: list[str] = []
-    command: Standing | None = None
+def _frames(film: Film, plan: BagPlan) -> Iterator[BagFrame]:
+    """Yield the frames. A command ends after COMMAND_S, or when a thing it refers to is no longer visible."""
+    rng = np.random.default_rng([SPLITS.index(plan.split), plan.seed, 2])  # stream 1 is for data sets
+    previous: list[str] = []
+    command: FilmCommand | None = None
     until_s = 0.0
     for number in range(plan.frames):
         time_s = number / plan.rate_hz
         shot = film.shoot(time_s)
-        new = command is None or time_s >= until_s or not command.holds(shot)
-        if command is None or new:
+        is_new = command is None or time_s >= until_s or not command.is_answerable(shot)
+        if command is None or is_new:
             until_s = min(time_s + COMMAND_S, plan.frames / plan.rate_hz)
-            command = stand(str(len(said) + 1), shot, film.shoot(until_s), rng, said)
-            said.append(command.text)
-        yield Frame(EPOCH_NS + round(time_s * 1e9), shot, command, new)
+            command = draw_command(str(len(previous) + 1), shot, film.shoot(until_s), rng, previous)
+            previous.append(command.text)
+        yield BagFrame(EPOCH_NS + round(time_s * 1e9), shot, command, is_new)
 
 
-def _write_camera(bag: BagWriter, frame: Frame, camera: DepthCamera) -> None:
-    """What a robot has: commands, transforms, image, depth."""
+def _write_camera(bag: BagWriter, frame: BagFrame, camera: DepthCamera) -> None:
+    """Write the messages that a robot has: command, transforms, image and depth."""
     stamp_ns, shot = frame.stamp_ns, frame.shot
     if stamp_ns == EPOCH_NS:
-        bag.write("/tf_static", camera.fixed(shot, stamp_ns), stamp_ns)
-    if frame.new:
+        bag.write("/tf_static", camera.static_transforms(shot, stamp_ns), stamp_ns)
+    if frame.is_new:
         bag.write("/grounding/command", messages.string(frame.command.markdown), stamp_ns)
-    for transforms in camera.moving(shot, stamp_ns):
+    for transforms in camera.moving_transforms(shot, stamp_ns):
         bag.write("/tf", transforms, stamp_ns)
-    for topic, message in camera.sense(shot, stamp_ns):
+    for topic, message in camera.frame_messages(shot, stamp_ns):
         bag.write(f"/{camera.name}/{topic}", message, stamp_ns)
 
 
-def _write_truth(bag: BagWriter, frame: Frame, plan: Plan) -> None:
+def _write_truth(bag: BagWriter, frame: BagFrame, plan: BagPlan) -> None:
+    """Write the right answer to the current command, in the forms in which the node publishes answers."""
     stamp_ns, command, camera = frame.stamp_ns, frame.command, plan.camera()
     answer = command.answer(frame.shot)
     optical, world = messages.header(stamp_ns, camera.optical), messages.header(stamp_ns, WORLD)
-    solids = [[_solid(thing)] if thing else [] for thing in command.meant(frame.shot)]
+    boxes = [[_box_3d(thing)] if thing else [] for thing in command.targets(frame.shot)]
     asked = AnswerContext(optical, camera.name, command.id, plan.width, plan.height, model="truth")
     bag.write("/truth/grounding", answers.grounded_frame(asked, answer), stamp_ns)
     bag.write("/truth/detections", answers.detections(asked, answer), stamp_ns)
-    bag.write("/truth/detections_3d", answers.detections_3d(world, command.id, answer, solids), stamp_ns)
+    bag.write("/truth/detections_3d", answers.detections_3d(world, command.id, answer, boxes), stamp_ns)
 
 
-def _solid(thing: Thing) -> Box3D:
+def _box_3d(thing: Thing) -> Box3D:
     w, x, y, z = thing.quaternion
     return Box3D(thing.centre_m, thing.extent_m, (x, y, z, w))

@@ -1,10 +1,9 @@
-"""A data set of the simulated tabletop: images, masks, and what is true of them, in `kosmos2_data.records`.
+"""Data sets of the simulated tabletop: images, masks and the records of `kosmos2_data.records`.
 
-    images/000000.jpg   masks/000000.png   records.jsonl   made.json (what it was made with)
+    images/000000.jpg   masks/000000.png   records.jsonl   made.json (the options it was made with)
 
-or, in shards, `shard-000.tar` with the images and masks as members. Record i is the shot of seed
-first_seed + i, whoever rendered it, so that one begun before is continued, and any number of processes
-makes the same bytes.
+With shards, the images and masks are members of `shard-000.tar` and so on. Record i is the shot of the seed
+first_seed + i. So an interrupted data set can be continued, and any number of processes makes the same bytes.
 """
 
 from __future__ import annotations
@@ -29,20 +28,19 @@ from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
 from kosmos2_data.records import Item, Record, Truth, to_json
-from kosmos2_sim.layout import SPLITS, check
-from kosmos2_sim.probes import probes
-from kosmos2_sim.scene import Tabletop
-from kosmos2_sim.sentences import items
+from kosmos2_sim.items import items, probes
+from kosmos2_sim.layout import SPLITS, check_scene
 from kosmos2_sim.shapes import SHAPES
-from kosmos2_sim.truth import Thing
+from kosmos2_sim.shot import Thing
+from kosmos2_sim.tabletop import Tabletop
 
 RECORDS, MADE = "records.jsonl", "made.json"
-QUALITY = 95
+JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What decides a data set's content; the count may grow."""
+class DatasetPlan:
+    """The options that determine the content of a data set; only the number of records may grow later."""
 
     split: str
     first_seed: int
@@ -50,13 +48,13 @@ class Plan:
     size: int
     shapes: tuple[str, ...]
     must: str | None
-    per_shard: int | None  # images in a tar file; None: plain files
+    per_shard: int | None  # images in a tar file; None: no tar files
     probes_per_kind: int = 0  # present and absent phrases of each kind, for each image
 
 
 @dataclass(frozen=True)
-class Example:
-    """One image, encoded."""
+class EncodedRecord:
+    """One image and its mask as the bytes of their files, with what is said about the image."""
 
     image: bytes
     mask: bytes
@@ -77,53 +75,72 @@ def make_dataset(
     must: str | None = None,
     probes_per_kind: int = 0,
 ) -> Path:
-    """Write a data set, or what is missing of it, and return the file of its records."""
+    """Write a data set, or the missing part of an interrupted one, and return the file of its records.
+
+    Args:
+        count: the number of images.
+        items_per_image: the largest number of items for an image, without its probes.
+        size: the width and the height of the images in pixels.
+        workers: the number of processes that render.
+        shards: the number of tar files; None: no tar files.
+        shapes: the shapes that may appear.
+        must: a shape that must appear in every image.
+        probes_per_kind: the number of present and of absent phrases of each kind for an image.
+
+    Raises:
+        InputError: an option is wrong, the folder cannot be written to, or it holds other data.
+    """
     for name, number in (("count", count), ("items", items_per_image), ("workers", workers), ("size", size)):
         if number < 1:
-            raise InputError(f"{name} is {number}: it is at least 1.")
+            raise InputError(f"{name} is {number}: it must be at least 1.")
     if probes_per_kind < 0:
         raise InputError(f"probes is {probes_per_kind}: it must be at least 0.")
     if shards is not None and not 1 <= shards <= count:
-        raise InputError(f"shards is {shards}: it is from 1 to the number of images, {count}.")
+        raise InputError(f"shards is {shards}: it must be from 1 to the number of images, {count}.")
     per_shard = None if shards is None else -(-count // shards)
-    plan = Plan(split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind)
-    check(first_seed, split, plan.shapes, must)
+    plan = DatasetPlan(
+        split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind
+    )
+    check_scene(first_seed, split, plan.shapes, must)
     _begin(folder, plan)
-    done = _continue(folder / RECORDS, count, per_shard)
-    examples = _examples(plan, range(first_seed + done, first_seed + count), workers)
-    with tqdm(examples, total=count, initial=min(done, count), unit="image", disable=None) as shown:
+    done = _resume(folder / RECORDS, count, per_shard)
+    records = _encoded_records(plan, range(first_seed + done, first_seed + count), workers)
+    with tqdm(records, total=count, initial=min(done, count), unit="image", disable=None) as progress:
         write = _write_files if per_shard is None else partial(_write_shards, per_shard)
         try:
-            write(folder, done, shown)
+            write(folder, done, progress)
         except OSError as error:
             raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
     return folder / RECORDS
 
 
-def _begin(folder: Path, plan: Plan) -> None:
-    """What the folder is made with is written first; one begun otherwise is not continued."""
+def _begin(folder: Path, plan: DatasetPlan) -> None:
+    """Write the plan into a new folder, or check that the folder was begun with the same plan."""
     made = folder / MADE
-    mine = json.loads(json.dumps(asdict(plan)))
+    options = json.loads(json.dumps(asdict(plan)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not made.exists() and (folder / RECORDS).exists():
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
-            made.write_text(json.dumps(mine) + "\n", encoding="utf-8")
-        theirs = {"probes_per_kind": 0} | json.loads(made.read_text(encoding="utf-8"))
+            made.write_text(json.dumps(options) + "\n", encoding="utf-8")
+        begun_with = {"probes_per_kind": 0} | json.loads(made.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
     except ValueError:
-        raise InputError(f"{made} is not what this command wrote: take another folder.") from None
-    for name, value in mine.items():
-        if theirs.get(name) != value:
+        raise InputError(f"{made} was not written by this command: take another folder.") from None
+    for name, value in options.items():
+        if begun_with.get(name) != value:
             raise InputError(
-                f"{folder} was begun with {name} {theirs.get(name)}, not {value}: take another folder."
+                f"{folder} was begun with {name} {begun_with.get(name)}, not {value}: take another folder."
             )
 
 
-def _continue(records: Path, count: int, per_shard: int | None) -> int:
-    """How many records stand. A line cut off is dropped, and with it the others of its shard."""
+def _resume(records: Path, count: int, per_shard: int | None) -> int:
+    """Return the number of complete records.
+
+    An incomplete line is removed from the file, and with it the other lines of its shard.
+    """
     if not records.exists():
         return 0
     with records.open("r+b") as stream:
@@ -135,92 +152,94 @@ def _continue(records: Path, count: int, per_shard: int | None) -> int:
     return done
 
 
-def _examples(plan: Plan, seeds: range, workers: int) -> Iterator[Example]:
-    """In the order of the seeds."""
+def _encoded_records(plan: DatasetPlan, seeds: range, workers: int) -> Iterator[EncodedRecord]:
+    """Render the shots of the seeds and yield them in order."""
     if workers == 1:
         with Tabletop(plan.size, plan.size) as tabletop:
             for seed in seeds:
-                yield make_example(tabletop, plan, seed)
+                yield encoded_record(tabletop, plan, seed)
         return
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
     with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
-            yield from pool.map(partial(_work, plan), seeds, chunksize=8)
+            yield from pool.map(partial(_render_in_worker, plan), seeds, chunksize=8)
         except BrokenProcessPool:
             raise InputError(
-                "a process that renders was killed, most likely for memory: use fewer workers; the same"
-                " command goes on where it stopped."
+                "a rendering process was killed, most likely for lack of memory: use fewer workers, and rerun"
+                " the command to resume."
             ) from None
 
 
-def make_example(tabletop: Tabletop, plan: Plan, seed: int) -> Example:
+def encoded_record(tabletop: Tabletop, plan: DatasetPlan, seed: int) -> EncodedRecord:
+    """Render the shot of a seed and draw its items."""
     shot = tabletop.shoot(seed, plan.split, plan.shapes, plan.must)
     rng = np.random.default_rng([SPLITS.index(plan.split), seed, 1])
-    said = items(shot, rng, plan.items_per_image, plan.shapes)
-    return Example(
+    drawn = items(shot, rng, plan.items_per_image, plan.shapes)
+    return EncodedRecord(
         jpeg(shot.image),
         _encoded(shot.mask, "PNG"),
-        tuple(dict.fromkeys((*said, *probes(shot, plan.probes_per_kind, plan.shapes)))),
+        tuple(dict.fromkeys((*drawn, *probes(shot, plan.probes_per_kind, plan.shapes)))),
         tuple(Truth(thing.mark, _names(thing), thing.box) for thing in shot.things if thing.box),
     )
 
 
 def _names(thing: Thing) -> tuple[str, ...]:
-    """The material last: it is left out where it cannot be seen."""
+    """Return colour, shape and, if the image shows it, material."""
     return thing.colour, thing.shape, *((thing.material,) if thing.material_shows else ())
 
 
 def jpeg(image: NDArray[np.uint8]) -> bytes:
-    """An image as data sets have it, (height, width, 3)."""
-    return _encoded(image, "JPEG", quality=QUALITY, subsampling=0)
+    """Encode an image (H, W, 3) as data sets store it."""
+    return _encoded(image, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 
 
-def _encoded(pixels: NDArray[np.uint8], form: str, **options: int) -> bytes:
+def _encoded(pixels: NDArray[np.uint8], file_format: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, form, **options)
+    Image.fromarray(pixels).save(stream, file_format, **options)
     return stream.getvalue()
 
 
-def _work(plan: Plan, seed: int) -> Example:
-    return make_example(_own_tabletop(plan.size), plan, seed)
+def _render_in_worker(plan: DatasetPlan, seed: int) -> EncodedRecord:
+    return encoded_record(_worker_tabletop(plan.size), plan, seed)
 
 
 @cache
-def _own_tabletop(size: int) -> Tabletop:
-    """A worker process's."""
+def _worker_tabletop(size: int) -> Tabletop:
+    """Return the tabletop of this worker process."""
     return Tabletop(size, size)
 
 
-def _write_files(folder: Path, done: int, examples: Iterable[Example]) -> None:
-    """A line is written after its files."""
+def _write_files(folder: Path, done: int, records: Iterable[EncodedRecord]) -> None:
+    """Write images and masks as files; the line of a record is written after its files."""
     for name in ("images", "masks"):
         (folder / name).mkdir(exist_ok=True)
     with (folder / RECORDS).open("a", encoding="utf-8") as lines:
-        for number, example in enumerate(examples, done):
-            record = _record(example, number)
-            (folder / record.image).write_bytes(example.image)
-            (folder / str(record.mask)).write_bytes(example.mask)
+        for number, encoded in enumerate(records, done):
+            record = _record(encoded, number)
+            (folder / record.image).write_bytes(encoded.image)
+            (folder / str(record.mask)).write_bytes(encoded.mask)
             lines.write(to_json(record) + "\n")
             lines.flush()
 
 
-def _write_shards(per_shard: int, folder: Path, done: int, examples: Iterable[Example]) -> None:
-    """The lines of a shard are written after it."""
-    numbered = enumerate(examples, done)
+def _write_shards(per_shard: int, folder: Path, done: int, records: Iterable[EncodedRecord]) -> None:
+    """Write images and masks into tar files; the lines of a shard are written after it."""
+    numbered = enumerate(records, done)
     while shard := list(islice(numbered, per_shard)):
         name = f"shard-{shard[0][0] // per_shard:03}.tar"
-        records = [_record(example, number) for number, example in shard]
+        members = [(_record(encoded, number), encoded) for number, encoded in shard]
         with tarfile.open(folder / name, "w") as tar:
-            for record, (_, example) in zip(records, shard, strict=True):
-                _add(tar, record.image, example.image)
-                _add(tar, str(record.mask), example.mask)
-        within = [replace(one, image=f"{name}/{one.image}", mask=f"{name}/{one.mask}") for one in records]
+            for record, encoded in members:
+                _add(tar, record.image, encoded.image)
+                _add(tar, str(record.mask), encoded.mask)
         with (folder / RECORDS).open("a", encoding="utf-8") as lines:
-            lines.writelines(to_json(record) + "\n" for record in within)
+            for record, _ in members:
+                in_shard = replace(record, image=f"{name}/{record.image}", mask=f"{name}/{record.mask}")
+                lines.write(to_json(in_shard) + "\n")
 
 
-def _record(example: Example, number: int) -> Record:
-    return Record(f"images/{number:06}.jpg", example.items, f"masks/{number:06}.png", example.truths)
+def _record(encoded: EncodedRecord, number: int) -> Record:
+    return Record(f"images/{number:06}.jpg", encoded.items, f"masks/{number:06}.png", encoded.truths)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""What a robot's depth camera sends of a shot: images, depth, calibration, and where it is.
+"""The ROS messages of a robot's depth camera for a shot: images, depth, calibration and transforms.
 
-The same for bags and for a running ROS: it is given the maker of the messages.
+Bags and running ROS nodes use the same functions; they differ in the message factory that they pass.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import numpy as np
 
 from kosmos2_core.errors import InputError
 from kosmos2_io.messages import DEPTH_ENCODINGS, Messages
-from kosmos2_sim.truth import Shot
+from kosmos2_sim.shot import Shot
 
 WORLD = "world"
-# REP-103: a body's frame is x forward, y left, z up; a camera's optical frame z forward, x right, y down.
+# REP-103: a body frame has x forward, y left, z up; an optical frame has z forward, x right, y down.
 OPTICAL_IN_LINK = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
 class DepthCamera:
+    """A depth camera whose depth is registered to its colour image."""
+
     messages: Messages
     name: str = "camera"
-    raw: bool = True
-    compressed: bool = False  # images as JPEG
-    depth: str = "32FC1"  # how depth is encoded, one of DEPTH_ENCODINGS
-    still: bool = False  # it does not move
+    raw: bool = True  # publish uncompressed images
+    compressed: bool = False  # publish JPEG images
+    depth: str = "32FC1"  # the encoding of depth images, one of DEPTH_ENCODINGS
+    still: bool = False  # the camera does not move, so its pose is a static transform
 
     def __post_init__(self) -> None:
         if self.depth not in DEPTH_ENCODINGS:
@@ -36,11 +38,11 @@ class DepthCamera:
 
     @property
     def optical(self) -> str:
-        """The frame of its images."""
+        """The frame id of the images."""
         return f"{self.name}_optical_frame"
 
-    def sense(self, shot: Shot, stamp_ns: int) -> Iterator[tuple[str, Any]]:
-        """Topics, after the camera's name, and the messages on them."""
+    def frame_messages(self, shot: Shot, stamp_ns: int) -> Iterator[tuple[str, Any]]:
+        """Yield the messages of one frame with their topics, relative to the camera's name."""
         head = self.messages.header(stamp_ns, self.optical)
         height, width = shot.mask.shape
         info = self.messages.camera_info(head, shot.camera, width, height)
@@ -52,13 +54,13 @@ class DepthCamera:
         yield "depth/camera_info", info
         yield "depth/image", self.messages.depth_image(head, shot.depth_m, self.depth)
 
-    def moving(self, shot: Shot, stamp_ns: int) -> Iterator[Any]:
-        """What /tf says of a shot."""
+    def moving_transforms(self, shot: Shot, stamp_ns: int) -> Iterator[Any]:
+        """Yield the message for /tf, if the camera moves."""
         if not self.still:
             yield self.messages.transforms(self._in_world(shot, stamp_ns))
 
-    def fixed(self, shot: Shot, stamp_ns: int) -> Any:
-        """What /tf_static says from the first shot on."""
+    def static_transforms(self, shot: Shot, stamp_ns: int) -> Any:
+        """Return the message for /tf_static, from the first shot."""
         link = self.messages.header(stamp_ns, f"{self.name}_link")
         lens = self.messages.transform(link, self.optical, OPTICAL_IN_LINK)
         return self.messages.transforms(lens, *([self._in_world(shot, stamp_ns)] if self.still else []))

@@ -1,72 +1,101 @@
-"""Noun phrases, and which things of an image they fit.
+"""Noun phrases for the things in an image, and the test of which things they fit.
 
-Whether words fit a thing has three answers: True, False, and None where people would not agree (is a mug
-shiny that reflects no light?). What is said of an image must be beyond doubt, so None counts as neither.
+A test whether words fit a thing has three results (a Verdict): True, False, or None if people would disagree,
+for example whether a mug that reflects no light is shiny. Sentences must be true beyond doubt, so None counts
+neither as a yes nor as a no.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TypeVar
 
 from numpy.random import Generator
 
-from kosmos2_sim.truth import Shot, Thing
+from kosmos2_core.boxes import Box
+from kosmos2_core.grounded_text import GroundedText, Phrase
+from kosmos2_sim.draws import shuffled
+from kosmos2_sim.shot import Shot, Thing
 
-Answer = bool | None
-T = TypeVar("T")
-Test = Callable[[Thing], Answer]
+Verdict = bool | None
+Test = Callable[[Thing], Verdict]
 
-REFERENT_VISIBLE = 0.35  # a thing that is meant is seen at least so much,
-REFERENT_SIDE = 10 / 224  # and its box has no side shorter than this part of the image
-SEEN = 0.1  # from here on an expression must not fit a thing that is not meant
+# A sentence refers only to things of which at least this part is visible,
+REFERENT_VISIBLE = 0.35
+# and whose boxes have no side shorter than this part of the image.
+REFERENT_SIDE = 10 / 224
+# A thing that is visible to at least this part must not be confused with the one that is meant.
+CONFUSABLE_VISIBLE = 0.1
 
 
 @dataclass(frozen=True)
-class Noun:
-    word: str
-    shape: str | None  # None: of any
-    perhaps: tuple[str, ...] = ()  # shapes that some would call so too
+class MarkedWords:
+    """Words that are marked in a sentence, with their boxes; no boxes if nothing in the image fits them."""
 
-    def fits(self, thing: Thing) -> Answer:
+    words: str
+    boxes: tuple[Box, ...]
+
+
+def grounded(*parts: str | MarkedWords) -> GroundedText:
+    """Join plain and marked words to a grounded text."""
+    text = ""
+    phrases: list[Phrase] = []
+    for part in parts:
+        words = part if isinstance(part, str) else part.words
+        if isinstance(part, MarkedWords):
+            phrases.append(Phrase(len(text), len(text) + len(words), part.boxes))
+        text += words
+    return GroundedText(text, tuple(phrases))
+
+
+@dataclass(frozen=True)
+class ObjectNoun:
+    """A noun for things of one shape, or of any shape."""
+
+    word: str
+    shape: str | None  # None: any shape
+    debatable: tuple[str, ...] = ()  # other shapes that some people would call by this noun
+
+    def fits(self, thing: Thing) -> Verdict:
+        """Return whether people call the thing by this noun."""
         if self.shape is None or thing.shape == self.shape:
             return True
-        return None if thing.shape in self.perhaps else False
+        return None if thing.shape in self.debatable else False
 
     @property
     def plural(self) -> str:
         return self.word + ("es" if self.word.endswith(("x", "sh")) else "s")
 
 
-OBJECT, THING = Noun("object", None), Noun("thing", None)
+OBJECT, THING = ObjectNoun("object", None), ObjectNoun("thing", None)
 SYNONYMS = {
-    "mug": Noun("cup", "mug", ("bowl",)),
-    "can": Noun("cylinder", "can", ("bottle", "mug")),
-    "cube": Noun("block", "cube", ("box",)),
-    "ball": Noun("sphere", "ball", ("egg",)),
-    "pill": Noun("capsule", "pill"),
-    "plate": Noun("dish", "plate", ("bowl",)),
+    "mug": ObjectNoun("cup", "mug", ("bowl",)),
+    "can": ObjectNoun("cylinder", "can", ("bottle", "mug")),
+    "cube": ObjectNoun("block", "cube", ("box",)),
+    "ball": ObjectNoun("sphere", "ball", ("egg",)),
+    "pill": ObjectNoun("capsule", "pill"),
+    "plate": ObjectNoun("dish", "plate", ("bowl",)),
 }
-MAIN_SHARE = 0.8  # of the nouns that have a synonym too
+MAIN_NOUN_PROBABILITY = 0.8  # for shapes that have a synonym
 
 
-def noun_of(shape: str) -> Noun:
-    return Noun(shape, shape)
+def noun_of(shape: str) -> ObjectNoun:
+    """Return the main noun of a shape."""
+    return ObjectNoun(shape, shape)
 
 
-def some_noun(shape: str, rng: Generator) -> Noun:
-    """The shape's name, or now and then a synonym."""
-    usual = shape not in SYNONYMS or rng.random() < MAIN_SHARE
+def random_noun(shape: str, rng: Generator) -> ObjectNoun:
+    """Return the main noun of a shape, or sometimes its synonym."""
+    usual = shape not in SYNONYMS or rng.random() < MAIN_NOUN_PROBABILITY
     return noun_of(shape) if usual else SYNONYMS[shape]
 
 
 @dataclass(frozen=True)
 class Description:
-    """`shiny red mug`: each word is a fact of the thing alone."""
+    """A noun with attributes of the thing itself: `shiny red mug`."""
 
-    noun: Noun
+    noun: ObjectNoun
     colour: str = ""
     material: str = ""
 
@@ -76,7 +105,7 @@ class Description:
 
     @property
     def is_name(self) -> bool:
-        """Whether it is the noun of a shape, and nothing else: `mug`."""
+        """Whether it is the noun of a shape and nothing else: `mug`."""
         return self.noun.shape is not None and not self.has_attribute
 
     @property
@@ -85,65 +114,69 @@ class Description:
         return bool(self.colour or self.material)
 
     def sized(self, size: str) -> str:
+        """Return the words with a word for the size in front: `small red mug`."""
         return f"{size} {self.words}"
 
-    def fits(self, thing: Thing) -> Answer:
+    def fits(self, thing: Thing) -> Verdict:
+        """Return whether noun, colour and material fit the thing."""
         colour = self.colour in ("", thing.colour)
-        return all_hold((self.noun.fits(thing), colour, self._material_fits(thing)))
+        return all_true((self.noun.fits(thing), colour, self._material_fits(thing)))
 
-    def _material_fits(self, thing: Thing) -> Answer:
+    def _material_fits(self, thing: Thing) -> Verdict:
         if not self.material:
             return True
         return self.material == thing.material if thing.material_shows else None
 
 
-def all_hold(answers: Iterable[Answer]) -> Answer:
-    given = list(answers)
-    if False in given:
+def all_true(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the conjunction of verdicts: False if any is False, otherwise None if any is None."""
+    known = list(verdicts)
+    if False in known:
         return False
-    return None if None in given else True
+    return None if None in known else True
 
 
-def fitting(things: Iterable[Thing], test: Test) -> tuple[Thing, ...] | None:
-    """The things that pass; None where that is in doubt for any."""
-    answers = [(thing, test(thing)) for thing in things]
-    if any(answer is None for _, answer in answers):
+def matches(things: Iterable[Thing], test: Test) -> tuple[Thing, ...] | None:
+    """Return the things that pass a test, or None if the result is in doubt for any of them."""
+    verdicts = [(thing, test(thing)) for thing in things]
+    if any(verdict is None for _, verdict in verdicts):
         return None
-    return tuple(thing for thing, answer in answers if answer)
+    return tuple(thing for thing, verdict in verdicts if verdict)
 
 
-def only(things: Iterable[Thing], test: Test) -> Thing | None:
-    """The one thing that passes, beyond doubt."""
-    found = fitting(things, test)
+def only_match(things: Iterable[Thing], test: Test) -> Thing | None:
+    """Return the thing that passes a test, or None unless exactly one does, beyond doubt."""
+    found = matches(things, test)
     return found[0] if found and len(found) == 1 else None
 
 
 @dataclass(frozen=True)
-class Things:
-    """The things of an image, as far as words can be about them."""
+class VisibleThings:
+    """The things in an image, in three groups of which each contains the one before it."""
 
-    referents: tuple[Thing, ...]  # seen well enough to be meant
-    seen: tuple[Thing, ...]  # with these a referent must not be confused
-    glimpsed: tuple[Thing, ...]  # any pixel is in the image: what is absent is none of these
+    referents: tuple[Thing, ...]  # visible well enough to be referred to
+    seen: tuple[Thing, ...]  # visible well enough to be confused with a referent
+    glimpsed: tuple[Thing, ...]  # with any pixel in the image; an absent phrase fits none of these
 
     @property
-    def all_clear(self) -> bool:
-        """Whether the things in the image can be counted."""
+    def countable(self) -> bool:
+        """Whether all things in the image are visible well enough to be counted."""
         return len(self.referents) == len(self.glimpsed)
 
-    def one(self, description: Description) -> Thing | None:
-        """The referent that the description fits, and nothing else seen."""
-        thing = only(self.seen, description.fits)
+    def described(self, description: Description) -> Thing | None:
+        """Return the referent that a description fits, or None if it fits no or several seen things."""
+        thing = only_match(self.seen, description.fits)
         return thing if thing in self.referents else None
 
 
-def things_of(shot: Shot) -> Things:
+def visible_things(shot: Shot) -> VisibleThings:
+    """Group the things of a shot by how well they are visible."""
     glimpsed = tuple(thing for thing in shot.things if thing.box)
-    seen = tuple(thing for thing in glimpsed if thing.visible >= SEEN)
-    return Things(tuple(thing for thing in seen if _can_be_meant(thing)), seen, glimpsed)
+    seen = tuple(thing for thing in glimpsed if thing.visible >= CONFUSABLE_VISIBLE)
+    return VisibleThings(tuple(thing for thing in seen if _can_be_referent(thing)), seen, glimpsed)
 
 
-def _can_be_meant(thing: Thing) -> bool:
+def _can_be_referent(thing: Thing) -> bool:
     box = thing.box
     return (
         box is not None
@@ -152,60 +185,52 @@ def _can_be_meant(thing: Thing) -> bool:
     )
 
 
-def descriptions(thing: Thing, rng: Generator) -> list[Description]:
-    """All ways to name a thing by what it is alone, shortest first."""
-    own = some_noun(thing.shape, rng)
+def descriptions_of(thing: Thing, rng: Generator) -> list[Description]:
+    """Return descriptions of a thing by its own attributes, shortest first."""
+    specific = random_noun(thing.shape, rng)
     generic = (OBJECT, THING)[int(rng.random() < 0.25)]
     materials = ("", thing.material) if thing.material_shows else ("",)
-    named = [
+    found = [
         Description(noun, colour, material)
-        for noun, colour, material in product((own, generic), ("", thing.colour), materials)
+        for noun, colour, material in product((specific, generic), ("", thing.colour), materials)
     ]
-    return sorted(named, key=lambda one: one.words.count(" "))
+    return sorted(found, key=lambda description: description.words.count(" "))
 
 
-def unique_descriptions(things: Things, thing: Thing, rng: Generator) -> list[Description]:
-    """Those that fit this thing alone, shortest first."""
-    return [one for one in descriptions(thing, rng) if things.one(one) is thing]
+def unique_descriptions(things: VisibleThings, thing: Thing, rng: Generator) -> list[Description]:
+    """Return the descriptions that fit this thing and no other, shortest first."""
+    candidates = descriptions_of(thing, rng)
+    return [description for description in candidates if things.described(description) is thing]
 
 
-def unique_names(things: Things, rng: Generator) -> list[tuple[Thing, Description]]:
-    """Descriptions that fit exactly one thing, with that thing, in random order."""
-    named = [
+def uniquely_described(things: VisibleThings, rng: Generator) -> list[tuple[Thing, Description]]:
+    """Return all referents with their unique descriptions, as pairs in random order."""
+    pairs = [
         (thing, description)
         for thing in things.referents
         for description in unique_descriptions(things, thing, rng)
     ]
-    return shuffled(named, rng)
+    return shuffled(pairs, rng)
 
 
 def full_description(thing: Thing) -> Description:
-    """All that can be seen of it."""
+    """Return the description by everything that the image shows of a thing: material, colour and shape."""
     return Description(noun_of(thing.shape), thing.colour, thing.material if thing.material_shows else "")
 
 
-def plain_name(things: Things, thing: Thing) -> Description | None:
-    """The shortest of shape, colour and material that tells a thing, always in the same words."""
+def plain_name(things: VisibleThings, thing: Thing) -> Description | None:
+    """Return the shortest unique description by shape, then colour, then material, without random choices.
+
+    Returns:
+        None if even all three together fit another thing.
+    """
     shape = Description(noun_of(thing.shape))
     coloured = replace(shape, colour=thing.colour)
-    ways = (shape, coloured, replace(coloured, material=thing.material))
-    return next((one for one in ways if things.one(one) is thing), None)
+    candidates = (shape, coloured, replace(coloured, material=thing.material))
+    unique = (description for description in candidates if things.described(description) is thing)
+    return next(unique, None)
 
 
-def article(words: str) -> str:
+def indefinite(words: str) -> str:
+    """Put `a` or `an` before a noun phrase."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def shuffled(options: Sequence[T], rng: Generator) -> list[T]:
-    return [options[index] for index in rng.permutation(len(options))]
-
-
-def choose(options: Sequence[T], rng: Generator) -> T:
-    """One of the options, each with the same probability."""
-    return options[int(rng.integers(len(options)))]
-
-
-def in_pairs(ones: Iterable[T], others: Iterable[T], rng: Generator) -> Iterator[T]:
-    """One of each by turns, either first, until one side runs out."""
-    for pair in zip(ones, others, strict=False):
-        yield from shuffled(pair, rng)

@@ -19,8 +19,8 @@ from kosmos2_core.boxes import Box, iou
 from kosmos2_core.engine import Engine
 from kosmos2_core.requests import Locate
 from kosmos2_io.lifting import lift
-from kosmos2_sim.descriptions import plain_name, things_of
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.descriptions import plain_name, visible_things
+from kosmos2_sim.tabletop import Tabletop
 
 MODEL = Path(__file__).parents[2] / "models" / "tabletop-tiny"
 SPLITS = ("standard", "cluttered", "occluded", "far")
@@ -40,7 +40,7 @@ def measure(engine: Engine, tabletop: Tabletop, split: str, scenes: int) -> dict
     for seed in range(FIRST_SEED, FIRST_SEED + scenes):
         shot = tabletop.shoot(seed, split)
         rows["true box"] += [off_mm(shot, thing, thing.box) for thing in well_seen(shot)]
-        things = things_of(shot)
+        things = visible_things(shot)
         asked = [(thing, name) for thing in things.referents if (name := plain_name(things, thing))]
         answers = engine.look(shot.image).run(*(Locate(f"[the {name.words}]") for _, name in asked))
         for (thing, _), answer in zip(asked, answers, strict=True):

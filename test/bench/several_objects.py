@@ -18,9 +18,9 @@ import numpy as np
 from kosmos2_core.boxes import iou
 from kosmos2_core.engine import Engine
 from kosmos2_core.requests import Locate
-from kosmos2_sim.descriptions import article, things_of
-from kosmos2_sim.referring import groups
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.descriptions import indefinite, visible_things
+from kosmos2_sim.expressions import groups
+from kosmos2_sim.tabletop import Tabletop
 
 MODEL = Path(__file__).resolve().parents[2] / "models/tabletop-tiny"
 COUNTS = (2, 3, 4)
@@ -30,10 +30,10 @@ RIGHT = 0.5  # IoU
 
 def phrases_of(shot, rng):
     """Phrases that fit two to four well visible objects, with the objects' boxes."""
-    things = things_of(shot)
+    things = visible_things(shot)
     for description, group in groups(things, rng):
         if len(group) in COUNTS and set(group) <= set(things.referents):
-            yield article(description.words), [thing.box for thing in group]
+            yield indefinite(description.words), [thing.box for thing in group]
 
 
 def main(wanted: int) -> None:

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from kosmos2_cli.main import main
-from kosmos2_sim.bag import Plan, make_bag
+from kosmos2_sim.bag import BagPlan, make_bag
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return make_bag(tmp_path_factory.mktemp("bags") / "run", Plan(seconds=1, rate_hz=4, width=64, height=48))
+    return make_bag(
+        tmp_path_factory.mktemp("bags") / "run", BagPlan(seconds=1, rate_hz=4, width=64, height=48)
+    )
 
 
 def from_bag(capsys, *arguments):

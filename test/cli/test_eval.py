@@ -19,9 +19,9 @@ from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.requests import Locate
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import to_json
+from kosmos2_sim.items import PROBE_KINDS
 from kosmos2_sim.layout import SPLITS as ALL_SPLITS
-from kosmos2_sim.probes import KINDS
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.tabletop import Tabletop
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_probes_end_when_all_kinds_have_enough_or_at_the_last_image(monkeypatch)
         for item in record.items
         for phrase in item.text.phrases
     )
-    assert set(counts) == {(kind, present) for kind in KINDS for present in (True, False)}
+    assert set(counts) == {(kind, present) for kind in PROBE_KINDS for present in (True, False)}
     assert min(counts.values()) == 4
     assert all(count == 4 for (kind, _), count in counts.items() if kind != "command")
     assert taken[0][1].image == "standard 3"
@@ -115,7 +115,7 @@ def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
     figures = json.loads(texts[0])["splits"]["far"]
     assert 5 <= figures["locate"]["count"] < 5 + 2 * 8
     assert set(figures["presence"]) == {"threshold", "probes", "images", "kinds", "all", "worst"}
-    assert set(figures["presence"]["kinds"]) == set(KINDS)
+    assert set(figures["presence"]["kinds"]) == set(PROBE_KINDS)
     for rates in figures["presence"]["kinds"].values():
         assert 2 <= rates["present"] <= 3
         assert 2 <= rates["absent"] <= 3
@@ -124,7 +124,7 @@ def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
     assert "right, with the threshold" in out
     images = figures["presence"]["images"]
     assert f"far, {images} images: a phrase is found from a presence of {MIN_PRESENCE:.3g}\n" in out
-    assert {line.split()[0] for line in out.splitlines() if line} >= {*KINDS, "all"}
+    assert {line.split()[0] for line in out.splitlines() if line} >= {*PROBE_KINDS, "all"}
     assert {file.name for file in (tmp_path / "0").iterdir()} == {
         "results.json",
         "far.png",

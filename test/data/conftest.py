@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from recordings import write_mcap
 
-from kosmos2_sim.bag import Plan, make_bag
+from kosmos2_sim.bag import BagPlan, make_bag
 
 
 @pytest.fixture(scope="session")
 def sim_bag(tmp_path_factory):
     """6 s at 2 Hz, 12 tiny images."""
     folder = tmp_path_factory.mktemp("bags") / "run"
-    return make_bag(folder, Plan(seconds=6, rate_hz=2, seed=6, width=320, height=240))
+    return make_bag(folder, BagPlan(seconds=6, rate_hz=2, seed=6, width=320, height=240))
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from kosmos2_data.record_source import RecordSource
 from kosmos2_io.answer_messages import AnswerContext, AnswerMessages
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
-from kosmos2_sim.bag import Plan, make_bag
+from kosmos2_sim.bag import BagPlan, make_bag
 
 answers = AnswerMessages(messages)
-PLAN = Plan(seconds=6, rate_hz=2, seed=3, split="cluttered", width=96, height=72)
+PLAN = BagPlan(seconds=6, rate_hz=2, seed=3, split="cluttered", width=96, height=72)
 WIDTH, HEIGHT = 64, 48
 
 
@@ -37,7 +37,7 @@ def stamp(frame):
 @pytest.mark.parametrize("compressed", [False, True])
 def test_what_the_simulation_labels_comes_back_whole(tmp_path, compressed):
     """Each frame, its pixels, and each box of it, to less than a thousandth of a pixel."""
-    run = make_bag(tmp_path / "run", Plan(**{**vars(PLAN), "compressed": compressed}))
+    run = make_bag(tmp_path / "run", BagPlan(**{**vars(PLAN), "compressed": compressed}))
     made = made_of(tmp_path / "data", run)
     source = RecordSource(tmp_path / "data")
     assert (made.images, made.records, len(source)) == (PLAN.frames,) * 3

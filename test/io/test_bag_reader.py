@@ -32,7 +32,7 @@ from kosmos2_core.errors import InputError
 from kosmos2_io import bag_mcap_chunks, bag_reader
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.encodings import to_rgb
-from kosmos2_sim.bag import Plan, make_bag
+from kosmos2_sim.bag import BagPlan, make_bag
 
 SAID = recorded()
 STEP_NS = 100_000_000
@@ -77,7 +77,7 @@ def test_topics_and_a_stretch_of_time_are_chosen(tmp_path, form):
 
 
 def test_it_reads_what_rosbags_and_mcap_read(tmp_path):
-    bag = make_bag(tmp_path / "run", Plan(seconds=1, rate_hz=5, width=64, height=48))
+    bag = make_bag(tmp_path / "run", BagPlan(seconds=1, rate_hz=5, width=64, height=48))
     with Reader(bag) as peer:
         theirs = [(one.topic, stamp_ns, bytes(data)) for one, stamp_ns, data in peer.messages()]
     assert sorted(read(bag)) == sorted(theirs)

@@ -17,9 +17,9 @@ from kosmos2_io.lifting import DepthView, lift
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 from kosmos2_io.transforms import TransformBuffer
-from kosmos2_sim.film import draw_film, moved
-from kosmos2_sim.layout import draw
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.film import draw_film, moved_view
+from kosmos2_sim.layout import draw_layout
+from kosmos2_sim.tabletop import Tabletop
 
 SIZE = 224
 MEDIAN_M, P90_M = 0.015, 0.030
@@ -115,12 +115,12 @@ def test_a_box_of_location_cells_finds_nearly_the_same_place(shots, split):
 def test_depth_of_a_second_camera_beside_the_first(tabletop, shots, split):
     distances_m = []
     for shot in shots[split][:5]:
-        view = draw(shot.seed, split).view
+        view = draw_layout(shot.seed, split).view
         turn, _ = cv2.Rodrigues(np.array([0.01, -0.03, 0.02]))
         beside = replace(
             view, eye_m=view.eye_m + view.axes @ (0.05, 0.01, 0), axes=view.axes @ turn, fovy=1.2 * view.fovy
         )
-        layout = replace(draw(shot.seed, split), view=beside)
+        layout = replace(draw_layout(shot.seed, split), view=beside)
         other = tabletop.shoot_layout(layout, shot.seed, split)
         pose = np.linalg.inv(shot.pose) @ other.pose
         distances_m += off_m(shot, DepthView(other.depth_m, camera_of(other), camera_of(shot), pose))
@@ -131,7 +131,7 @@ def test_a_moving_camera_s_place_is_taken_between_its_transforms(tabletop):
     film = draw_film(tabletop, 3, "cluttered")
     buffer = TransformBuffer()
     for time_s in np.arange(0, 4, 0.04):
-        pose = moved(film.layout.view, time_s).pose @ np.linalg.inv(OPTICAL_IN_LINK)
+        pose = moved_view(film.layout.view, time_s).pose @ np.linalg.inv(OPTICAL_IN_LINK)
         head = messages.header(round((1 + time_s) * 1e9), "world")
         buffer.add(messages.transforms(messages.transform(head, "link", pose)), static=False)
     head = messages.header(0, "link")

@@ -10,7 +10,7 @@ from kosmos2_io.lifting import lift
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 from kosmos2_io.placement import DepthScene, NoPlacement, PlacementError, place_boxes
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.tabletop import Tabletop
 
 SIZE = 224
 messages = Messages(new)

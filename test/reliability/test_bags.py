@@ -91,9 +91,9 @@ def recorded_run(folder):
     from recordings import Said
 
     from kosmos2_io.bag_reader import BagReader
-    from kosmos2_sim.bag import Plan, make_bag
+    from kosmos2_sim.bag import BagPlan, make_bag
 
-    with BagReader([make_bag(folder / "run", Plan(seconds=3, rate_hz=4, width=96, height=72))]) as bag:
+    with BagReader([make_bag(folder / "run", BagPlan(seconds=3, rate_hz=4, width=96, height=72))]) as bag:
         return [Said(one.topic, one.stamp_ns, one.message()) for one in bag.messages()]
 
 

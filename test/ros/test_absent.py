@@ -21,7 +21,7 @@ from visualization_msgs.msg import Marker  # noqa: E402
 
 from kosmos2_ros.codes import Code  # noqa: E402
 from kosmos2_ros.node import load_engine  # noqa: E402
-from kosmos2_sim.scene import Tabletop  # noqa: E402
+from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESENT, ABSENT = "the mug", "the banana"

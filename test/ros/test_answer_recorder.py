@@ -16,10 +16,10 @@ from kosmos2_core.engine import Engine  # noqa: E402
 from kosmos2_core.requests import Locate  # noqa: E402
 from kosmos2_io.bag_reader import BagReader  # noqa: E402
 from kosmos2_io.encodings import to_rgb  # noqa: E402
-from kosmos2_sim.bag import Plan, make_bag  # noqa: E402
+from kosmos2_sim.bag import BagPlan, make_bag  # noqa: E402
 
 PATIENCE_S = 120.0
-PLAN = Plan(seconds=3, rate_hz=2, width=320, height=240)
+PLAN = BagPlan(seconds=3, rate_hz=2, width=320, height=240)
 ANSWERS = "/grounding/grounding"
 
 

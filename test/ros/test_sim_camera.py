@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from kosmos2_ros.sim_camera import shots, slowness  # noqa: E402
-from kosmos2_sim.scene import Tabletop  # noqa: E402
+from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 SIZE = 96, 64
 PATIENCE_S = 60.0

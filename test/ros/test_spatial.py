@@ -8,7 +8,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
 from kosmos2_ros.codes import Code  # noqa: E402
-from kosmos2_sim.scene import Tabletop  # noqa: E402
+from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_io.message_types import typestore
 from kosmos2_sim import bag
-from kosmos2_sim.bag import EPOCH_NS, Plan, make_bag
+from kosmos2_sim.bag import EPOCH_NS, BagPlan, make_bag
 from kosmos2_sim.film import Film, draw_film
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.tabletop import Tabletop
 
-PLAN = Plan(seconds=4, rate_hz=2.5, seed=3, split="cluttered", width=192, height=144)
+PLAN = BagPlan(seconds=4, rate_hz=2.5, seed=3, split="cluttered", width=192, height=144)
 SMALL = replace(PLAN, seconds=0.8, width=64, height=48)
 
 
@@ -201,7 +201,7 @@ def test_the_answers_are_true(topics, shots):
 
 def test_a_command_ends_early_when_it_no_longer_holds(tmp_path, monkeypatch):
     holds = iter([False, True, True])
-    monkeypatch.setattr(bag.Standing, "holds", lambda *_: next(holds))
+    monkeypatch.setattr(bag.FilmCommand, "is_answerable", lambda *_: next(holds))
     topics = read(make_bag(tmp_path / "run", replace(SMALL, seconds=1.6)))
     assert list(topics["/grounding/command"]) == [EPOCH_NS, EPOCH_NS + 400_000_000]
 
@@ -257,8 +257,8 @@ def test_broken_off_it_leaves_nothing(tmp_path, monkeypatch):
     [
         ({"seconds": 0}, "a bag of 0 seconds cannot be made"),
         ({"seconds": float("nan")}, "a bag of nan seconds cannot be made"),
-        ({"rate_hz": -1}, "-1 images a second cannot be made"),
-        ({"rate_hz": 1e9}, "images a second cannot be made: give more than 0, 1000 at most"),
+        ({"rate_hz": -1}, "-1 images per second cannot be made"),
+        ({"rate_hz": 1e9}, "images per second cannot be made: the rate must be above 0 and at most 1000"),
         ({"depth": "64FC1"}, "no depth encoding '64FC1': choose 32FC1 or 16UC1"),
         ({"split": "easy"}, "no split 'easy'"),
         ({"seed": -1}, "the seed -1 is negative"),

@@ -10,7 +10,7 @@ from reading import NOUNS, RELATION, bare, fitting, meant
 from shots import shot, shots, thing
 
 from kosmos2_sim.expressions import expressions
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.tabletop import Tabletop
 
 
 def check(item, taken):

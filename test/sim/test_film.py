@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from kosmos2_core.errors import InputError
-from kosmos2_sim.film import draw_film, moved
-from kosmos2_sim.layout import SPLITS, draw
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.film import draw_film, moved_view
+from kosmos2_sim.layout import SPLITS, draw_layout
+from kosmos2_sim.tabletop import Tabletop
 
 TIMES_S = np.arange(0, 60, 0.1)
 
 
 @pytest.fixture(scope="module", params=SPLITS)
 def views(request):
-    view = draw(4, request.param, width=160, height=120).view
-    return [moved(view, time_s) for time_s in TIMES_S]
+    view = draw_layout(4, request.param, width=160, height=120).view
+    return [moved_view(view, time_s) for time_s in TIMES_S]
 
 
 def elevation(view):
@@ -24,12 +24,12 @@ def elevation(view):
 
 
 def test_it_starts_where_the_scene_was_drawn_from(views):
-    first, drawn = views[0], moved(views[0], 0.0)
+    first, drawn = views[0], moved_view(views[0], 0.0)
     np.testing.assert_allclose(first.pose, drawn.pose, atol=1e-12)
 
 
 def test_it_looks_at_one_place_from_all_sides(views):
-    places = np.array([view.on_table(80, 60) for view in views])
+    places = np.array([view.table_point(80, 60) for view in views])
     assert np.ptp(places, axis=0).max() < 1e-9
     headings = np.unwrap([np.arctan2(*view.axes[:2, 2]) for view in views])
     assert np.degrees(np.ptp(headings)) > 60
@@ -47,12 +47,12 @@ def test_its_axes_stay_at_right_angles_and_its_way_has_no_jumps(views):
 
 
 def test_led_around_a_point_the_point_stays_in_the_image_and_the_distance_is_as_said():
-    view = draw(1, "standard").view
-    point_m = np.array([*view.on_table(30, 200), 0.0])
-    led = view.around(point_m, azimuth=20, elevation=-5, distance=1.3)
+    view = draw_layout(1, "standard").view
+    point_m = np.array([*view.table_point(30, 200), 0.0])
+    led = view.orbited(point_m, azimuth=20, elevation=-5, distance=1.3)
     np.testing.assert_allclose(led.project(point_m[None])[0], [[30, 200]], atol=1e-6)
     assert np.linalg.norm(led.eye_m - point_m) == pytest.approx(1.3 * np.linalg.norm(view.eye_m - point_m))
-    higher = view.around(point_m, azimuth=0, elevation=5, distance=1)
+    higher = view.orbited(point_m, azimuth=0, elevation=5, distance=1)
     assert elevation(higher) == pytest.approx(elevation(view) + 5, abs=0.5)  # but for the camera's roll
 
 
@@ -69,6 +69,6 @@ def test_its_first_shot_is_the_scene_s_and_the_next_shows_the_same_things_from_e
 
 
 def test_a_camera_that_does_not_see_the_table_says_so():
-    view = draw(1, "standard").view
+    view = draw_layout(1, "standard").view
     with pytest.raises(InputError, match="does not look at the table"):
-        moved(view.around(np.zeros(3), 0, -80, 1), 1.0)
+        moved_view(view.orbited(np.zeros(3), 0, -80, 1), 1.0)

@@ -12,10 +12,10 @@ from reading import AFTER, ANY, FIRST, NOUNS, ORDINAL, RELATION, SIZED, bare, fi
 from shots import shot, shots, thing
 
 from kosmos2_data.records import Record, record_of, to_json
-from kosmos2_sim.descriptions import things_of
-from kosmos2_sim.probes import KINDS, absent_relation, probes
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.descriptions import visible_things
+from kosmos2_sim.items import PROBE_KINDS, absent_relations, probes
 from kosmos2_sim.shapes import COLOURS, MATERIALS
+from kosmos2_sim.tabletop import Tabletop
 
 SEEDS = 12
 
@@ -85,7 +85,7 @@ def check_absent(words, taken):
 
 def check(taken, item):
     assert item.task == "locate"
-    assert item.kind in KINDS
+    assert item.kind in PROBE_KINDS
     for phrase in item.text.phrases:
         words = item.text.words_of(phrase)
         if item.kind != "command":
@@ -143,11 +143,11 @@ def test_every_kind_is_probed_with_present_and_absent_phrases(rendered):
         for _, items in rendered
         for item in items
     )
-    assert set(counts) == {(kind, present) for kind in KINDS for present in (True, False)}
+    assert set(counts) == {(kind, present) for kind in PROBE_KINDS for present in (True, False)}
     for (kind, present), count in counts.items():
         most = 3 * len(rendered)
         assert count == most if not present else 0.15 * most < count <= most, kind
-    assert KINDS == ("name", "attribute", "size", "position", "ordinal", "relation", "command")
+    assert PROBE_KINDS == ("name", "attribute", "size", "position", "ordinal", "relation", "command")
 
 
 def test_names_are_bare_and_attributes_are_not(rendered):
@@ -190,7 +190,7 @@ def test_absent_relations_lack_the_thing_or_what_it_is_related_to(rendered):
 
 def test_relations_need_something_to_relate_to():
     alike = shot(thing("mug", "red", 0.2), thing("mug", "red", 0.8))
-    words = [one.words for one in absent_relation(things_of(alike), np.random.default_rng(0))]
+    words = [one.words for one in absent_relations(visible_things(alike), np.random.default_rng(0))]
     assert words
     assert all(fitting(alike.things, described(one)[0]) for one in words)  # only the anchor can be absent
 
@@ -246,7 +246,7 @@ def test_only_the_given_shapes_are_said_to_be_absent():
 
 def test_an_image_of_nothing_has_absent_probes_alone():
     items = probes(shot(), 2)
-    assert {item.kind for item in items} == set(KINDS) - {"relation"}
+    assert {item.kind for item in items} == set(PROBE_KINDS) - {"relation"}
     assert not any(phrase.boxes for item in items for phrase in item.text.phrases)
 
 

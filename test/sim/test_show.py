@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kosmos2_cli.main import main
-from kosmos2_sim.scene import Tabletop
+from kosmos2_sim.tabletop import Tabletop
 
 
 @pytest.fixture

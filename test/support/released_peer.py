@@ -79,7 +79,7 @@ def peer() -> ReleasedPeer:
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Simulated images, on which the small model has something to say."""
-    from kosmos2_sim.scene import Tabletop
+    from kosmos2_sim.tabletop import Tabletop
 
     folder = tmp_path_factory.mktemp("pictures")
     with Tabletop(SIDE, SIDE) as tabletop:

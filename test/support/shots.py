@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kosmos2_core.boxes import Box
-from kosmos2_sim.shapes import COLOURS, MATERIALS, ONLY, SHAPES, SIZES
-from kosmos2_sim.truth import Shot, Thing
+from kosmos2_sim.shapes import COLOURS, MATERIALS, SHAPE_COLOURS, SHAPES, SIZES
+from kosmos2_sim.shot import Shot, Thing
 
 CAMERA_M = 1.2  # the distance of what is at the upper edge of the image
 SIDE_M = {"plate": (0.16, 0.16, 0.03), "bottle": (0.06, 0.06, 0.2), "banana": (0.14, 0.05, 0.04)}
@@ -64,7 +64,7 @@ def shots(draw):
     things = []
     for _ in range(draw(st.integers(1, 8))):
         shape = draw(st.sampled_from(shapes))
-        colour = draw(st.sampled_from(ONLY.get(shape, colours)))
+        colour = draw(st.sampled_from(SHAPE_COLOURS.get(shape, colours)))
         look = draw(st.sampled_from(MATERIALS)), draw(st.sampled_from(sorted(SIZES)))
         visible = draw(st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.2, 0.02, 0.0]))
         shows = draw(st.booleans())

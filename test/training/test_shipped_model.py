@@ -13,8 +13,8 @@ from kosmos2_core.images import load_image
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_cases, summary
-from kosmos2_sim.scene import Tabletop
-from kosmos2_sim.sentences import items
+from kosmos2_sim.items import items
+from kosmos2_sim.tabletop import Tabletop
 
 LEAST_ACCURACY = 0.6
 SEEDS = range(7_000_000, 7_000_030)

@@ -13,14 +13,14 @@ from kosmos2_eval.bag.journal import Journal
 from kosmos2_eval.bag.recording import Question, open_recording
 from kosmos2_eval.bag.results import write_files
 from kosmos2_io.bag_reader import BagReader
-from kosmos2_sim.bag import Plan, make_bag
+from kosmos2_sim.bag import BagPlan, make_bag
 
 
 @pytest.fixture(scope="session")
 def sim_bag(tmp_path_factory):
     """6 s, 2 Hz, tiny images: 12 of them, two batches."""
     folder = tmp_path_factory.mktemp("bags") / "run"
-    return make_bag(folder, Plan(seconds=6, rate_hz=2, seed=6, width=320, height=240))
+    return make_bag(folder, BagPlan(seconds=6, rate_hz=2, seed=6, width=320, height=240))
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from shots import shot, shots, thing
 
 from kosmos2_core.command_parser import split_command as mark
 from kosmos2_data.records import Record, record_of, to_json
-from kosmos2_sim.commands import INTO, OF_ONE, OF_TWO, ONTO
-from kosmos2_sim.scene import Tabletop
-from kosmos2_sim.sentences import SHARES, items
+from kosmos2_sim.commands import INTO, ONTO, WITH_ONE_PHRASE, WITH_TWO_PHRASES
+from kosmos2_sim.items import WEIGHTS, items
 from kosmos2_sim.shapes import MATERIALS, SIZES
+from kosmos2_sim.tabletop import Tabletop
 
 DRAWN = "7e63acd0b6bede33"  # of the items of hand-made shots; a change of it is a change of all splits
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
@@ -135,8 +135,8 @@ def test_shares(rendered):
     kinds = Counter(item.kind for _, said in rendered for item in said)
     shares = {name: count / tasks.total() for name, count in tasks.items()}
     assert shares == pytest.approx({"locate": 0.65, "caption": 0.09, "describe": 0.06, "ask": 0.2}, abs=0.03)
-    assert set(kinds) == {*SHARES, "brief"}
-    for kind, share in SHARES.items():
+    assert set(kinds) == {*WEIGHTS, "brief"}
+    for kind, share in WEIGHTS.items():
         assert kinds[kind] / kinds.total() == pytest.approx(share / 106, abs=0.035), kind
 
 
@@ -192,7 +192,7 @@ def test_items_are_records(rendered):
         assert [item.kind for item in again.items] == [item.kind for item in said]
 
 
-@pytest.mark.parametrize("template", [*OF_ONE, *OF_TWO, *INTO, *ONTO])
+@pytest.mark.parametrize("template", [*WITH_ONE_PHRASE, *WITH_TWO_PHRASES, *INTO, *ONTO])
 def test_commands_are_marked_as_the_splitter_would(template):
     phrases = ["the red mug", "the shiny bowl"][: template.count("{}")]
     marked = mark(template.format(*phrases))

@@ -1,4 +1,4 @@
-"""Commands that stand while the camera moves: what they mean is judged by `reading`, in every image."""
+"""Commands that stay valid while the camera moves: what they mean is judged by `reading`, in every image."""
 
 from dataclasses import replace
 
@@ -8,10 +8,9 @@ from reading import meant
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_markdown
-from kosmos2_sim import standing
-from kosmos2_sim.film import draw_film
-from kosmos2_sim.scene import Tabletop
-from kosmos2_sim.standing import stand
+from kosmos2_sim import film as film_module
+from kosmos2_sim.film import draw_command, draw_film
+from kosmos2_sim.tabletop import Tabletop
 
 
 @pytest.fixture(scope="module")
@@ -23,31 +22,33 @@ def runs():
             for seed in range(2):
                 film = draw_film(tabletop, seed, split)
                 shots = [film.shoot(time_s) for time_s in (0, 1.5, 3)]
-                rng, said = np.random.default_rng(seed), []
+                rng, commands = np.random.default_rng(seed), []
                 for number in range(8):
-                    said.append(stand(str(number), shots[0], shots[-1], rng, [one.text for one in said]))
-                runs.append((shots, said))
+                    previous = [command.text for command in commands]
+                    commands.append(draw_command(str(number), shots[0], shots[-1], rng, previous))
+                runs.append((shots, commands))
     return runs
 
 
 def test_each_phrase_fits_one_thing_of_the_whole_scene_or_none(runs):
     kinds = set()
-    for shots, said in runs:
+    for shots, commands in runs:
         for shot in shots:
-            for command in said:
+            for command in commands:
                 for entity, mark in zip(command.answer(shot).phrases, command.marks, strict=True):
-                    assert [one.mark for one in meant(entity.phrase, shot.things)] == ([mark] if mark else [])
+                    expected = [mark] if mark else []
+                    assert [thing.mark for thing in meant(entity.phrase, shot.things)] == expected
                     kinds.add(mark is None)
     assert kinds == {True, False}
 
 
 def test_the_answer_has_the_thing_s_box_in_each_image_or_none_for_what_is_not_there(runs):
-    for shots, said in runs:
+    for shots, commands in runs:
         for shot in shots:
-            for command in said:
+            for command in commands:
                 answer = command.answer(shot)
                 assert answer.text == command.text
-                for entity, thing in zip(answer.phrases, command.meant(shot), strict=True):
+                for entity, thing in zip(answer.phrases, command.targets(shot), strict=True):
                     assert answer.text[entity.start : entity.end] == entity.phrase
                     if thing is None:
                         assert (entity.boxes, entity.presence) == ((), 0.0)
@@ -58,32 +59,32 @@ def test_the_answer_has_the_thing_s_box_in_each_image_or_none_for_what_is_not_th
 
 
 def test_commands_hold_at_both_ends_of_their_time_and_differ(runs):
-    for shots, said in runs:
-        assert all(command.holds(shots[0]) and command.holds(shots[-1]) for command in said)
-        assert len({command.text for command in said}) == len(said)
+    for shots, commands in runs:
+        assert all(command.is_answerable(shot) for command in commands for shot in (shots[0], shots[-1]))
+        assert len({command.text for command in commands}) == len(commands)
 
 
 def test_a_command_no_longer_holds_when_what_it_means_is_out_of_sight(runs):
-    shots, said = runs[0]
-    command = next(one for one in said if any(one.marks))
+    shots, commands = runs[0]
+    command = next(command for command in commands if any(command.marks))
     [mark, *_] = filter(None, command.marks)
-    hidden = [one if one.mark != mark else replace(one, visible=0.2) for one in shots[0].things]
-    assert not command.holds(replace(shots[0], things=tuple(hidden)))
+    hidden = [thing if thing.mark != mark else replace(thing, visible=0.2) for thing in shots[0].things]
+    assert not command.is_answerable(replace(shots[0], things=tuple(hidden)))
 
 
 def test_the_markdown_asks_and_does_not_answer(runs):
-    for _, said in runs:
-        for command in said:
+    for _, commands in runs:
+        for command in commands:
             asked = parse_markdown(command.markdown)
             assert asked.text == command.text
-            assert [(one.start, one.end) for one in asked.phrases] == [
-                (one.start, one.end) for one in command.phrases
+            assert [(phrase.start, phrase.end) for phrase in asked.phrases] == [
+                (phrase.start, phrase.end) for phrase in command.phrases
             ]
-            assert all(one.boxes is None for one in asked.phrases)
+            assert all(phrase.boxes is None for phrase in asked.phrases)
 
 
 def test_where_nothing_can_be_said_one_sentence_tells_the_seed(runs, monkeypatch):
-    monkeypatch.setattr(standing, "command", lambda *_: iter(()))
+    monkeypatch.setattr(film_module, "command_items", lambda *_: iter(()))
     shots, _ = runs[1]
     with pytest.raises(InputError, match=r"split standard, seed 1 .* choose another seed"):
-        stand("1", shots[0], shots[-1], np.random.default_rng(0), ())
+        draw_command("1", shots[0], shots[-1], np.random.default_rng(0), ())
