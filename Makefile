@@ -26,10 +26,10 @@ test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
 	@$(enter) pytest -n 2 --dist loadfile $(ARGS)
 
 demo: setup ## a simulated camera, the node, and what it answers: a table, and pictures in out/demo
-	@$(enter) $(with_ros) python -m kosmos2_ros.demo
+	@$(enter) $(with_ros) python -m kosmos2_ros.apps.demo
 
 demo-live: setup ## the same, running on until Ctrl-C, to be looked at
-	@$(enter) $(with_ros) python -m kosmos2_ros.demo --live
+	@$(enter) $(with_ros) python -m kosmos2_ros.apps.demo --live
 
 bench: setup ## the full-size model against the peer, in one run; writes docs/benchmarks.md
 	@$(enter) python test/bench/core.py

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> NoReturn:
     try:
-        from kosmos2_ros.grounding import main
+        from kosmos2_ros.apps.grounding import main
     except ModuleNotFoundError as error:
         raise InputError(
             f"the node needs ROS 2 and this package's messages, and {error.name} is not found: source ROS and"

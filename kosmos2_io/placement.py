@@ -73,12 +73,11 @@ class DepthScene:
     image_size_px: tuple[int, int] | None = None
     range_m: tuple[float, float] = RANGE_M
 
-    @cached_property
-    def view(self) -> DepthView:
-        """The depth image in metres with its cameras.
+    def check(self) -> tuple[CameraModel, CameraModel]:
+        """Return the models of the image's camera and of the depth camera, before anything is decoded.
 
         Raises:
-            PlacementError: Something is missing or does not match.
+            PlacementError: Depth or calibration is missing, or the calibration is of another image size.
         """
         if self.depth is None:
             raise PlacementError(
@@ -97,6 +96,16 @@ class DepthScene:
                 f"the image has {width} x {height} pixels and its CameraInfo {camera.width} x"
                 f" {camera.height}: send the CameraInfo that belongs to it.",
             )
+        return camera, depth_camera
+
+    @cached_property
+    def view(self) -> DepthView:
+        """The depth image in metres with its cameras.
+
+        Raises:
+            PlacementError: Something is missing or does not match.
+        """
+        camera, depth_camera = self.check()
         try:
             depth_m = to_depth_m(self.depth)
         except InputError as error:

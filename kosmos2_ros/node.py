@@ -1,9 +1,11 @@
-"""The node `grounding`: camera and command in, boxes that a planner can use out.
+"""The node `grounding`: images and a command in, boxes that a planner can use out.
 
-unconfigured -> configure (loads the model, warms up) -> inactive -> activate (listens to the cameras,
-starts the worker) -> active -> deactivate -> inactive -> cleanup (frees the memory) -> unconfigured.
+States: unconfigured -> configure (load the model, warm it up) -> inactive -> activate (subscribe, start the
+inference thread) -> active -> deactivate -> inactive -> cleanup (free the memory) -> unconfigured.
 
-A frame's way: camera.py stores it, worker.py grounds it, `_publish` here sends what was found.
+A frame's way: inputs.py stores it in frames.py, the thread of inference.py grounds it, outputs.py publishes
+the result (localization_3d.py places it in space). This file holds the lifecycle, the parameters and the
+wiring.
 """
 
 from __future__ import annotations
@@ -28,274 +30,344 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
-from kosmos2_core.drawing import draw
 from kosmos2_core.engine import Engine
-from kosmos2_core.errors import InputError
+from kosmos2_core.errors import InputError, Kosmos2Error
 from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.encodings import to_rgb
-from kosmos2_ros.bridge import fallback
-from kosmos2_ros.camera import Camera
-from kosmos2_ros.codes import QueryError
-from kosmos2_ros.converse import Conversation
-from kosmos2_ros.guard import guarded, report
-from kosmos2_ros.health import Health
-from kosmos2_ros.markers import markers
-from kosmos2_ros.options import FIXED, Options, defaults, descriptor, options_of
-from kosmos2_ros.queries import Queries, Session
-from kosmos2_ros.replies import Replies
-from kosmos2_ros.ros_messages import ROS
-from kosmos2_ros.spatial import Spatial
-from kosmos2_ros.tf import Transforms, transforms_of
-from kosmos2_ros.worker import Command, Limits, Model, Result, Worker
+from kosmos2_io.stamps import ns_of_s
+from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog
+from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error
+from kosmos2_ros.frames import FrameStore
+from kosmos2_ros.inference import CurrentCommand, GroundingModel, InferenceLimits, InferenceThread
+from kosmos2_ros.inputs import CameraInput
+from kosmos2_ros.localization_3d import Localizer3D, Transforms, make_transforms
+from kosmos2_ros.messages import ROS, cv_bridge_fallback
+from kosmos2_ros.outputs import CameraOutput, ResultMessages, StreamPublisher
+from kosmos2_ros.parameters import (
+    FIXED,
+    GroundingParameters,
+    defaults,
+    descriptor,
+    parameters_of,
+    unknown_parameters,
+    with_default_type,
+)
+from kosmos2_ros.services import ActiveSession, DialogueAction, Services
 
 NAME = "grounding"
-STOP_S = 1.0  # for the worker to end
-DIAGNOSED_S = 0.5
-NEWEST = 1  # depth of the command topic: an older command that was not heard yet is of no use
+STOP_TIMEOUT_S = 1.0  # for the inference thread to end
+DIAGNOSTICS_PERIOD_S = 0.5
+COMMAND_DEPTH = 1  # of the command topic: only the newest command is of use
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
-Load = Callable[[Options], Model]
+Loader = Callable[[GroundingParameters], GroundingModel]
 
 
-def load_engine(options: Options) -> Model:
-    return Engine.load(options.model, options.device, options.dtype, options.revision or None)
+def load_engine(parameters: GroundingParameters) -> GroundingModel:
+    """Load the checkpoint that the parameters name."""
+    return Engine.load(parameters.model, parameters.device, parameters.dtype, parameters.revision or None)
 
 
 class GroundingNode(LifecycleNode):
-    """load: makes the model at configure; another one in tests."""
+    """The lifecycle node.
 
-    def __init__(self, load: Load = load_engine, **node: Any) -> None:
-        super().__init__(NAME, **node)
+    Args:
+        load: Loads the model when the node is configured; tests give a stand-in.
+        node_options: Passed on to rclpy's node.
+    """
+
+    def __init__(self, load: Loader = load_engine, **node_options: Any) -> None:
+        super().__init__(NAME, **node_options)
         self._load = load
-        self.options = self._declare()
-        self._model: Model | None = None
-        self._cameras: dict[str, Camera] = {}
-        self._session: Session | None = None
+        self.parameters = self._declare_parameters()
+        self._model: GroundingModel | None = None
+        self._load_error = ""
+        self._inputs: dict[str, CameraInput] = {}
+        self._outputs: dict[str, CameraOutput] = {}
+        self._frames = FrameStore(())
+        self._session: ActiveSession | None = None
         self._transforms: Transforms | None = None
         self._state = "unconfigured"
-        self._commands = itertools.count(1)
-        self._changing = threading.Lock()  # of the state
-        self._taking = threading.Lock()  # of parameters, which come by a service and with commands
-        self._read = fallback()
+        self._loading = False
+        self._command_ids = itertools.count(1)
+        self._transition_lock = threading.Lock()
+        self._parameter_lock = threading.Lock()  # parameters change by a service and by the command topic
+        self._fallback = cv_bridge_fallback()
+        self.add_pre_set_parameters_callback(self._convert_parameters)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._take_parameters)
-        self._serve()
-        self._watch()
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._create_services()
+        self._create_diagnostics()
 
-    # What is there in every state.
+    # What exists in every state.
 
-    def _declare(self) -> Options:
-        values = {
-            name: self.declare_parameter(name, default, descriptor(name)).value
-            for name, default in defaults().items()
-        }
-        return options_of(values)
+    def _declare_parameters(self) -> GroundingParameters:
+        overrides: dict[str, Parameter] = self._parameter_overrides  # rclpy has no public name for it
+        for sentence in unknown_parameters(overrides):
+            self.get_logger().warning(sentence)
+        overrides.update(
+            {
+                name: Parameter(name, value=with_default_type(name, parameter.value))
+                for name, parameter in overrides.items()
+                if isinstance(parameter.value, int)
+            }
+        )
+        return parameters_of(
+            {
+                name: self.declare_parameter(name, default, descriptor(name)).value
+                for name, default in defaults().items()
+            }
+        )
 
-    def _serve(self) -> None:
-        """Services answer in every state, if only that the node is not active."""
-        calls = ReentrantCallbackGroup()
-        queries = Queries(lambda: self.options, lambda: self._session, self.get_logger(), self._read)
-        for kind, name, answer in (
-            (Locate, "~/locate", queries.locate),
-            (Describe, "~/describe", queries.describe),
-            (Ask, "~/ask", queries.ask),
+    def _create_services(self) -> None:
+        """Create the services, the action and the command topic; all of them answer in every state."""
+        group = ReentrantCallbackGroup()
+        services = Services(lambda: self.parameters, self._require_session, self.get_logger(), self._fallback)
+        for service_type, name, callback in (
+            (Locate, "~/locate", services.locate),
+            (Describe, "~/describe", services.describe),
+            (Ask, "~/ask", services.ask),
         ):
-            self.create_service(kind, name, answer, callback_group=calls)
+            self.create_service(service_type, name, callback, callback_group=group)
         self._converse = ActionServer(
             self,
             Converse,
             "~/converse",
-            Conversation(queries).execute,
+            DialogueAction(services).execute,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
-            callback_group=calls,
+            callback_group=group,
         )
-        heard = guarded(self.get_logger(), self._hear_command)
-        self.create_subscription(
-            String, "~/command", heard, NEWEST, callback_group=MutuallyExclusiveCallbackGroup()
+        on_command = callback_errors(self.get_logger(), self._on_command)
+        self._command_subscription = self.create_subscription(
+            String, "~/command", on_command, COMMAND_DEPTH, callback_group=MutuallyExclusiveCallbackGroup()
         )
 
-    def _watch(self) -> None:
-        self._health = Health(self.get_fully_qualified_name())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    def _create_diagnostics(self) -> None:
+        self._diagnostics = Diagnostics(self.get_fully_qualified_name())
+        self._silence = SilenceLog(self.get_logger())
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time can stand still
+        publish = callback_errors(self.get_logger(), self._publish_diagnostics)
         self.create_timer(
-            DIAGNOSED_S,
-            lambda: guarded(self.get_logger(), self._diagnose)(None),
-            MutuallyExclusiveCallbackGroup(),
-            steady,
+            DIAGNOSTICS_PERIOD_S, lambda: publish(None), MutuallyExclusiveCallbackGroup(), steady
         )
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
-        self._jumps = self.get_clock().create_jump_callback(backwards, post_callback=self._forget_transforms)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            backwards, post_callback=self._forget_transforms
+        )
 
-    # Transitions. An exception in one would vanish: each is logged, and the transition fails.
+    # Transitions. rclpy swallows an exception in one: here it is logged, and the transition fails.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self._configure, "inactive", self._clean_up)
+        """Load the model."""
+        return self._transition(self._configure, "inactive", self._destroy_cameras_and_model)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the inference thread."""
         return self._transition(self._activate, "active", self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and stop the inference thread."""
         return self._transition(self._deactivate, "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self._free, "unconfigured")
+        """Free the model's memory."""
+        return self._transition(self._clean_up, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End from any state."""
         return self._transition(self.close, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Return to the state unconfigured."""
         return self._transition(self.close, "unconfigured")
 
     def _transition(
-        self, change: Callable[[], None], state: str, back: Callable[[], None] = lambda: None
+        self, change: Callable[[], None], state: str, undo: Callable[[], None] = lambda: None
     ) -> TransitionCallbackReturn:
-        """back: undoes a change that failed half-way."""
-        with self._changing:
+        """Run a transition.
+
+        Args:
+            change: The work.
+            state: The state after it.
+            undo: Undoes a change that failed half-way.
+        """
+        with self._transition_lock:
             try:
                 change()
-            except Exception as error:  # the border of the node
-                report(self.get_logger(), error)
-                back()
+            except Exception as error:  # the edge of the node
+                log_error(self.get_logger(), error)
+                undo()
                 return FAILURE
             self._state = state
-            self.get_logger().info(f"{state}")
+            self.get_logger().info(self._topics_line() if state == "active" else state)
             return SUCCESS
 
     def _configure(self) -> None:
-        options = self.options
-        self.get_logger().info(f"loading {options.model} ...")
-        model = self._load(options)
-        blank = np.zeros((64, 64, 3), np.uint8)
-        model.run([([blank], LocateRequest("the object", min_presence=0.0))])  # warm up, boxes too
-        self._model = model
-        self._transforms = transforms_of(self)
+        parameters = self.parameters
+        self._load_model(parameters)
+        self._transforms = make_transforms(self)
         self._transforms.listen()
-        for name in options.cameras:
-            camera = self._cameras[name] = Camera(self, name, options, self._read)
-            camera.advertise()
+        self._frames = FrameStore(parameters.cameras)
+        compressed = parameters.image_transport == "compressed"
+        for name in parameters.cameras:
+            self._inputs[name] = CameraInput(self, name, compressed, self._frames, self._fallback)
+            output = self._outputs[name] = CameraOutput(self, name)
+            output.advertise()
+
+    def _load_model(self, parameters: GroundingParameters) -> None:
+        self.get_logger().info(f"loading {parameters.model} ...")
+        self._loading = True
+        try:
+            model = self._load(parameters)
+            blank = np.zeros((64, 64, 3), np.uint8)
+            model.run([([blank], LocateRequest("the object", min_presence=0.0))])  # warm up, boxes included
+        except Exception as error:
+            known = isinstance(error, Kosmos2Error)
+            self._load_error = str(error) if known else f"{type(error).__name__}, see the node's log."
+            raise
+        finally:
+            self._loading = False
+        self._model, self._load_error = model, ""
 
     def _activate(self) -> None:
         assert self._model is not None
         assert self._transforms is not None
-        with self._taking:  # or a change on the way is lost
-            worker = self._make_session(self._model, self._transforms)
-        worker.start()
-        for camera in self._cameras.values():
-            camera.listen(worker.put)
+        with self._parameter_lock:  # or a change that arrives now would be lost
+            inference = self._make_session(self._model, self._transforms)
+        inference.start()
+        for camera in self._inputs.values():
+            camera.subscribe()
+        self._silence.start(self._inputs.values())
 
-    def _make_session(self, model: Model, transforms: Transforms) -> Worker:
-        options = self.options
-        revision = f"@{options.revision}" if options.revision else ""
-        spatial = Spatial(self._cameras, transforms, lambda: self.options)
-        worker = Worker(
+    def _make_session(self, model: GroundingModel, transforms: Transforms) -> InferenceThread:
+        parameters = self.parameters
+        revision = f"@{parameters.revision}" if parameters.revision else ""
+        localizer = Localizer3D(self._frames, transforms, lambda: self.parameters)
+        messages = ResultMessages(parameters.model + revision, localizer, self._now_ns)
+        publisher = StreamPublisher(self._outputs, messages, lambda: self.parameters, self.get_logger())
+        inference = InferenceThread(
             model,
-            {name: camera.mailbox for name, camera in self._cameras.items()},
-            publish=self._publish,
-            to_rgb=lambda message: to_rgb(message, self._read),
+            self._frames,
+            publish=publisher.publish,
+            to_rgb=lambda message: to_rgb(message, self._fallback),
             now_ns=self._now_ns,
-            report=lambda error: report(self.get_logger(), error),
-            limits=limits_of(options),
-            look=spatial.expect,
+            log_error=lambda error: log_error(self.get_logger(), error),
+            limits=limits_of(parameters),
         )
-        self._session = Session(worker, Replies(options.model + revision, spatial, self._now_ns))
-        self._take_command()
-        return worker
+        self._session = ActiveSession(inference, messages)
+        self._apply_command()
+        return inference
 
     def _deactivate(self) -> None:
         session, self._session = self._session, None
-        if session and not session.worker.stop(STOP_S):
-            self.get_logger().warning("the model is still at work: its last answer is dropped")
-        for camera in self._cameras.values():
-            camera.silence()
+        if session and not session.inference.stop(STOP_TIMEOUT_S):
+            self.get_logger().warning("the model is still computing: its last answer will be dropped")
+        for camera in self._inputs.values():
+            camera.unsubscribe()
 
     def _clean_up(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras = {}
+        self._destroy_cameras_and_model()
+        gc.collect()  # takes a while, so it is not part of closing
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _destroy_cameras_and_model(self) -> None:
+        for camera in self._inputs.values():
+            camera.unsubscribe()
+        for output in self._outputs.values():
+            output.destroy()
+        self._inputs, self._outputs = {}, {}
         if self._transforms:
             self._transforms.destroy()
         self._transforms = self._model = None
 
-    def _free(self) -> None:
-        """Clean up, and give the memory back, which takes a while."""
-        self._clean_up()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
     def close(self) -> None:
-        """From any state."""
+        """End everything, from any state."""
         self._deactivate()
-        self._clean_up()
+        self._destroy_cameras_and_model()
 
-    # Parameters, changed as one set, and the command.
+    def _topics_line(self) -> str:
+        reads = [camera.image_topic for camera in self._inputs.values()]
+        reads.append(self._command_subscription.topic_name)
+        writes = [topic for output in self._outputs.values() for topic in output.topics]
+        return f"active: reads {', '.join(reads)}; writes {', '.join(writes)}"
+
+    def _require_session(self) -> ActiveSession:
+        """Return the session.
+
+        Raises:
+            RequestError: The node is not active; the message says if it is still loading.
+        """
+        if session := self._session:
+            return session
+        if self._loading:
+            raise RequestError(
+                Code.INACTIVE, "the node is still loading the model: ask again when it is active."
+            )
+        raise RequestError(
+            Code.INACTIVE, "the node is not active: configure and activate it, then ask again."
+        )
+
+    # Parameters, which change as one set, and the command.
+
+    def _convert_parameters(self, parameters: list[Parameter]) -> list[Parameter]:
+        return [
+            Parameter(parameter.name, value=converted)
+            if (converted := with_default_type(parameter.name, parameter.value)) is not parameter.value
+            else parameter
+            for parameter in parameters
+        ]
 
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
-            options_of(vars(self.options) | {one.name: one.value for one in parameters})
+            self._with_changes(parameters)
         except (InputError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
-        fixed = [one.name for one in parameters if one.name in FIXED]
-        if fixed and (self._state != "unconfigured" or self._changing.locked()):
+        fixed = [parameter.name for parameter in parameters if parameter.name in FIXED]
+        if fixed and (self._state != "unconfigured" or self._transition_lock.locked()):
             reason = f"{', '.join(fixed)}: read when the node is configured, so clean it up first."
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _take_parameters(self, parameters: list[Parameter]) -> None:
-        with self._taking:
-            before = self.options
-            self.options = options_of(vars(before) | {one.name: one.value for one in parameters})
-            if session := self._session:
-                session.worker.limits = limits_of(self.options)
-            if self.options.request() != before.request():
-                self._take_command()
+    def _with_changes(self, parameters: list[Parameter]) -> GroundingParameters:
+        changes = {parameter.name: parameter.value for parameter in parameters}
+        return parameters_of(vars(self.parameters) | changes)
 
-    def _hear_command(self, message: String) -> None:
-        """Set the parameter `command`. Planners publish the same command again and again: that changes
-        nothing."""
-        if message.data == self.options.command:
+    def _apply_parameters(self, parameters: list[Parameter]) -> None:
+        with self._parameter_lock:
+            before = self.parameters
+            self.parameters = self._with_changes(parameters)
+            if session := self._session:
+                session.inference.limits = limits_of(self.parameters)
+            if self.parameters.request() != before.request():
+                self._apply_command()
+
+    def _on_command(self, message: String) -> None:
+        """Set the parameter `command`. A planner may publish an equal command often: that changes nothing."""
+        if message.data == self.parameters.command:
             return
         [result] = self.set_parameters([Parameter("command", value=message.data)])
         if not result.successful:
-            self.get_logger().warning(f"the command is not taken: {result.reason}")
+            self.get_logger().warning(f"the command is refused: {result.reason}")
 
-    def _take_command(self) -> None:
-        if session := self._session:
-            request = self.options.request()
-            session.worker.command = Command(str(next(self._commands)), request) if request else None
-
-    # Results.
-
-    def _publish(self, result: Result) -> None:
-        """In the worker's thread."""
-        session, command = self._session, result.command
-        if session is None or command is None:
+    def _apply_command(self) -> None:
+        """Give the current command to the inference thread under a new id, and log it."""
+        if (session := self._session) is None:
             return
-        camera = self._cameras[result.frame.camera]
-        camera.detections.publish(session.replies.detections(result, command.id))
-        camera.grounding.publish(session.replies.frame(result, command.id))
-        self._publish_3d(session, camera, result, command.id)
-        if self.options.annotate and camera.annotated.get_subscription_count():
-            picture = draw(result.pixels, result.answer.phrases, missing=True)
-            camera.annotated.publish(ROS.image(result.frame.message.header, picture))
-
-    def _publish_3d(self, session: Session, camera: Camera, result: Result, name: str) -> None:
-        seen = self.options.annotate and camera.markers.get_subscription_count()
-        if not seen and not camera.detections_3d.get_subscription_count():
+        request = self.parameters.request()
+        if request is None:
+            if session.inference.command:
+                self.get_logger().info("the command was withdrawn")
+            session.inference.command = None
             return
-        try:
-            found = session.replies.detections_3d(result, name, session.replies.placed(result))
-        except QueryError as error:  # the camera may have no depth at all
-            self.get_logger().debug(str(error))
-            return
-        camera.detections_3d.publish(found)
-        if seen:
-            camera.markers.publish(markers(found))
+        command = CurrentCommand(str(next(self._command_ids)), request)
+        session.inference.command = command
+        self.get_logger().info(f"command {command.id}: {request.text[:200]!r}")
 
-    # Time and health.
+    # Time and diagnostics.
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -304,27 +376,31 @@ class GroundingNode(LifecycleNode):
         if self._transforms:
             self._transforms.clear()
 
-    def _threshold(self) -> float:
-        """The presence threshold in force: the parameter's, or the checkpoint's; NaN without a model."""
-        given = self.options.min_presence
-        return given if given >= 0 else float(getattr(self._model, "min_presence", "nan"))
+    def _min_presence(self) -> float:
+        """Return the threshold in use: the parameter's or the checkpoint's; NaN without a model."""
+        threshold = self.parameters.min_presence
+        return threshold if threshold >= 0 else float(getattr(self._model, "min_presence", "nan"))
 
-    def _diagnose(self, _: object) -> None:
-        head = ROS.header(self._now_ns(), "")
-        about = {
-            "model": self.options.model,
+    def _publish_diagnostics(self, _: object) -> None:
+        values = {
+            "model": self.parameters.model,
             "device": str(getattr(self._model, "device", "none")),
-            "min_presence": self._threshold(),
+            "min_presence": self._min_presence(),
         }
-        worker = self._session.worker if self._session else None
-        cameras = list(self._cameras.values())
-        self._diagnostics.publish(self._health.report(head, self._state, about, worker, cameras))
+        inference = self._session.inference if self._session else None
+        cameras = list(self._inputs.values())
+        model = ModelState(self._state, values, self._load_error)
+        header = ROS.header(self._now_ns(), "")
+        self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
+        if inference:
+            self._silence.check(cameras)
 
 
-def limits_of(options: Options) -> Limits:
-    return Limits(
-        max_age_ns=int(options.max_frame_age_s * 1e9),
-        max_rate_hz=options.max_rate_hz,
-        queue_size=options.query_queue_size,
-        hang_s=options.query_timeout_s,
+def limits_of(parameters: GroundingParameters) -> InferenceLimits:
+    """Return the limits of the inference thread."""
+    return InferenceLimits(
+        max_age_ns=ns_of_s(parameters.max_frame_age_s),
+        max_rate_hz=parameters.max_rate_hz,
+        queue_size=parameters.query_queue_size,
+        hang_s=parameters.query_timeout_s,
     )

@@ -1,4 +1,4 @@
-"""A process with one node that ends at once, and with exit status 0, when it is told to."""
+"""A process with one node. On SIGINT or SIGTERM it ends at once, with exit status 0."""
 
 from __future__ import annotations
 
@@ -27,63 +27,64 @@ from rclpy.signals import SignalHandlerOptions
 
 from kosmos2_core.errors import Kosmos2Error
 
-THREADS = 80  # started when needed: each call of a service that waits holds one
-END_S = 1.5
-NOTHING_TO_DO = (ExternalShutdownException, ShutdownException, ConditionReachedException, TimeoutException)
+CALL_THREADS = 80  # started when needed: each service call that waits occupies one
+END_TIMEOUT_S = 1.5
+NO_WORK = (ExternalShutdownException, ShutdownException, ConditionReachedException, TimeoutException)
 
 
 class Executor(SingleThreadedExecutor):
-    """Topics and timers in the thread that spins; services and actions, which may wait long, in others.
+    """Runs topics and timers in the spinning thread; services and actions, which may wait long, in others.
 
-    rclpy's executor of many threads hands over every image too, which takes longer than to store it.
+    rclpy's multi-threaded executor hands every image to another thread, which takes longer than to store it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._pool = ThreadPoolExecutor(THREADS, "kosmos2-call")
-        self._handed: set[Any] = set()  # tasks that a thread has, or will have
-        self._turn = threading.RLock()  # held while something is waited for or done
-        self._ending, self._over = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(CALL_THREADS, "kosmos2-call")
+        self._handed_over: set[Any] = set()  # tasks that another thread runs or will run
+        self._turn = threading.RLock()  # held while this executor waits for work or runs a callback
+        self._ending, self._ended = threading.Event(), threading.Event()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for one callback and run it, or hand it over."""
         with self._turn:
             if not self._ending.is_set():
                 self._take_turn(timeout_sec)
         if self._ending.is_set():
-            self._over.wait(END_S)
+            self._ended.wait(END_TIMEOUT_S)
 
     def _take_turn(self, timeout_sec: float | None) -> None:
-        # InvalidHandle: a subscription that another thread, deactivating the node, has just destroyed.
-        with suppress(*NOTHING_TO_DO, InvalidHandle):
+        # InvalidHandle: another thread, deactivating the node, has just destroyed the subscription.
+        with suppress(*NO_WORK, InvalidHandle):
             task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, self._ending.is_set)
-            if entity is None or isinstance(entity, Service | ActionServer):  # None: an action's own work
+            if entity is None or isinstance(entity, Service | ActionServer):  # None: work of an action goal
                 self._hand_over(task)
             else:
                 task()
                 task.result()  # raises what the callback raised
 
     def _hand_over(self, task: Any) -> None:
-        """Once: until a thread begins with it, it is offered again and again."""
-        if task not in self._handed:
-            self._handed.add(task)
-            self._pool.submit(self._do, task)
+        """Run a task in another thread, once: rclpy offers it again until it has begun."""
+        if task not in self._handed_over:
+            self._handed_over.add(task)
+            self._pool.submit(self._run_task, task)
 
-    def _do(self, task: Any) -> None:
+    def _run_task(self, task: Any) -> None:
         try:
             task()
         finally:
-            self._handed.discard(task)
+            self._handed_over.discard(task)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """After the turn that is being taken, which rclpy's own would take the ground from under."""
+        """Shut down after the running callback: rclpy's shutdown destroys the wait set that it still uses."""
         self._ending.set()
         self.wake()
-        waited = self._turn.acquire(timeout=END_S if timeout_sec is None else timeout_sec)
+        waited = self._turn.acquire(timeout=END_TIMEOUT_S if timeout_sec is None else timeout_sec)
         try:
             self._pool.shutdown(wait=False, cancel_futures=True)
             return bool(super().shutdown(timeout_sec))
         finally:
-            self._over.set()
+            self._ended.set()
             if waited:
                 self._turn.release()
 
@@ -94,35 +95,49 @@ def run(
     started: Callable[[Any], None],
     args: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Make the node and serve it until SIGINT or SIGTERM: exit status 0. started: called when it is served;
-    may take long. A node that cannot be made is a sentence and exit status 2.
+    """Make a node and spin it until SIGINT or SIGTERM, then end the process with status 0.
 
-    The main thread only waits, so that a signal is heard while anything is imported, loaded or computed.
+    The main thread only waits, so signals are handled while modules are imported or a model is loaded.
+
+    Args:
+        name: The program's name, for error messages.
+        make: Makes the node. A node that cannot be made is one sentence on stderr and exit status 2.
+        started: Called in a thread with the node when it spins; may take long.
+        args: Command-line arguments; None: sys.argv.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    served = _Served(name, make, started, ended)
-    served.start()
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rclpy has no public class for wrong arguments
+        reason = str(error).partition(" Error: ")[0].rstrip(".")
+        print(f"{name}: ROS cannot use the arguments after --ros-args: {reason}.", file=sys.stderr)
+        _exit_now(2)
+    spinner = _Spinner(name, make, started, ended)
+    spinner.start()
     ended.wait()
-    if served.status:
-        _end(served.status)
-    closing = threading.Thread(target=served.close, daemon=True)
+    if spinner.status:
+        _exit_now(spinner.status)
+    closing = threading.Thread(target=spinner.close, daemon=True)
     closing.start()
-    closing.join(END_S)
-    _end(0)
+    closing.join(END_TIMEOUT_S)
+    _exit_now(0)
 
 
-def _end(status: int) -> NoReturn:
-    """At once: a model that loads or computes cannot be interrupted, and threads of torch and of ROS outlive
-    Python badly."""
+def _exit_now(status: int) -> NoReturn:
+    """Exit without cleaning up.
+
+    A model that computes cannot be interrupted, and threads of torch and ROS crash when Python ends first.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-class _Served:
+class _Spinner:
+    """The thread that makes the node and spins it."""
+
     def __init__(
         self, name: str, make: Callable[[], Any], started: Callable[[Any], None], ended: threading.Event
     ) -> None:
@@ -130,12 +145,12 @@ class _Served:
         self._name, self._make, self._started, self._ended = name, make, started, ended
         self._node: Any = None
         self._executor: Executor | None = None
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def _serve(self) -> None:
+    def _spin(self) -> None:
         try:
             self._node, self._executor = self._make(), Executor()
             self._executor.add_node(self._node)
@@ -144,7 +159,7 @@ class _Served:
         except (Kosmos2Error, ParameterException) as error:
             print(f"{self._name}: {error}", file=sys.stderr)
             self.status = 2
-        except Exception:  # a mistake of ours: whoever started the node is told
+        except Exception:  # a programming error: show all of it
             traceback.print_exc()
             self.status = 1
         finally:
@@ -154,7 +169,7 @@ class _Served:
         if self._executor is None:
             return
         self._node.close()
-        self._executor.shutdown(timeout_sec=END_S)
+        self._executor.shutdown(timeout_sec=END_TIMEOUT_S)
         self._thread.join()
         self._node.destroy_node()
         rclpy.try_shutdown()

@@ -2,8 +2,8 @@
 
     python tools/interface_docs.py > docs/interfaces.md
 
-What fields mean is taken from the interface files, what parameters mean from kosmos2_ros/options.py; topics
-are said here.
+Descriptions of fields come from the interface files, of parameters from kosmos2_ros/parameters.py; topics
+are described in this file.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def interfaces() -> str:
 
 def parameters() -> str:
     """Needs ROS: the node's options are read from where they are used."""
-    from kosmos2_ros.options import Options
+    from kosmos2_ros.parameters import GroundingParameters
 
-    rows = [parameter(one) for one in fields(Options)]
+    rows = [parameter(one) for one in fields(GroundingParameters)]
     head = ("name", "type", "default", "may be", "changes", "meaning")
     return CHANGES + table(head, rows)
 

@@ -43,12 +43,16 @@ class Sleeper:
 def serve() -> None:
     from rclpy.parameter import Parameter
 
-    from kosmos2_ros.grounding import started
+    from kosmos2_ros.apps.grounding import autostart
     from kosmos2_ros.node import GroundingNode
     from kosmos2_ros.process import run
 
     command = [Parameter("command", value="the mug")]
-    run("grounding", lambda: GroundingNode(lambda options: Sleeper(), parameter_overrides=command), started)
+    run(
+        "grounding",
+        lambda: GroundingNode(lambda parameters: Sleeper(), parameter_overrides=command),
+        autostart,
+    )
 
 
 def send() -> None:
@@ -57,7 +61,7 @@ def send() -> None:
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
 
-    from kosmos2_ros.ros_messages import ROS
+    from kosmos2_ros.messages import ROS
 
     rclpy.init()
     node = rclpy.create_node("bench_camera")

@@ -15,7 +15,7 @@ SHOWN = {"/grounding/annotated": "Image", "/grounding/markers": "MarkerArray"}
 
 def test_parameters_are_the_node_s_at_its_defaults():
     pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
-    from kosmos2_ros.options import defaults
+    from kosmos2_ros.parameters import defaults
 
     [node] = yaml.safe_load((CONFIG / "grounding.yaml").read_text()).values()
     assert node["ros__parameters"] == defaults()

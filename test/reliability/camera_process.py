@@ -5,7 +5,7 @@ import rclpy
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
-from kosmos2_ros.ros_messages import ROS
+from kosmos2_ros.messages import ROS
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 

@@ -8,7 +8,7 @@ import time
 
 from stand_in import InParts, answer
 
-from kosmos2_ros.grounding import started
+from kosmos2_ros.apps.grounding import autostart
 from kosmos2_ros.node import GroundingNode
 from kosmos2_ros.process import run
 
@@ -28,14 +28,14 @@ class Sleeper(InParts):
         return [answer("the mug") for _ in jobs]
 
 
-def load(options):
+def load(parameters):
     print("loading", flush=True)
     time.sleep(LOAD_S)
     return Sleeper()
 
 
 def start(node):
-    started(node)
+    autostart(node)
     print("active", flush=True)
 
 

@@ -19,10 +19,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data  # 
 from robot import PATIENCE_S  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
-from traffic import books_of, meet, resident_kib, settled, stamp_ns, traffic, until  # noqa: E402
+from traffic import counts_of, finished, meet, resident_kib, stamp_ns, traffic, until  # noqa: E402
 
 from kosmos2_core.boxes import Box  # noqa: E402
-from kosmos2_ros.codes import Code  # noqa: E402
+from kosmos2_ros.errors import Code  # noqa: E402
 
 SECOND_NS = 10**9
 
@@ -33,19 +33,19 @@ INFERENCE_S, RATE_HZ = 0.1, 30
 FIFO = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def watch(mailbox):
-    """Each frame that is taken, and whether it was the newest: none later had come when the taking began."""
-    taken, take = [], mailbox.take
+def watch(latest):
+    """Each frame that is popped, and whether it was the newest when popping began."""
+    popped, pop = [], latest.pop
 
     def watched():
-        before = mailbox.newest
-        frame = take()
+        before = latest.newest
+        frame = pop()
         if frame:
-            taken.append((frame.stamp_ns, before is None or frame.stamp_ns >= before.stamp_ns))
+            popped.append((frame.stamp_ns, before is None or frame.stamp_ns >= before.stamp_ns))
         return frame
 
-    mailbox.take = watched
-    return taken
+    latest.pop = watched
+    return popped
 
 
 @pytest.mark.row(
@@ -59,15 +59,15 @@ def test_books_balance_and_the_newest_frame_is_next(serve, robot, model, qos, de
     node = serve(command="the mug", **{"qos_overrides./image.subscription.depth": depth})
     model.pass_ = lambda jobs: time.sleep(INFERENCE_S)
     meet(node, robot)
-    taken, snapshots = watch(node._cameras[""].mailbox), 0
-    first = books_of(node).snapshot().received
+    taken, snapshots = watch(node._frames[""].latest), 0
+    first = counts_of(node).snapshot().received
     with traffic(robot, RATE_HZ, frames, qos) as sent:
-        while not (sent.wait(0.001) and settled(node)):
-            books, snapshots = books_of(node).snapshot(), snapshots + 1
+        while not (sent.wait(0.001) and finished(node)):
+            books, snapshots = counts_of(node).snapshot(), snapshots + 1
             assert books.residual == 0
             assert 0 <= books.in_flight <= 3  # with the model, waiting, and just being replaced
         until(lambda: robot.heard["grounding"] and stamp_ns(robot.heard["grounding"][-1]) == taken[-1][0])
-    books = books_of(node).snapshot()
+    books = counts_of(node).snapshot()
     answered = [stamp_ns(one) for one in robot.heard["grounding"]]
     assert books.outcomes["processed"] == len(answered)
     assert books.received == len(answered) + books.outcomes["replaced"]
@@ -95,14 +95,14 @@ def test_overload(serve, robot, model, count, record_property):
     model.pass_ = lambda jobs: time.sleep(inference_s)
     meet(node, robot)
     answered, waits_s = len(robot.heard["grounding"]), []
-    taken, rss_kib, began_s = watch(node._cameras[""].mailbox), resident_kib(), time.monotonic()
+    taken, rss_kib, began_s = watch(node._frames[""].latest), resident_kib(), time.monotonic()
     with traffic(robot, RATE_HZ, seconds * RATE_HZ) as sent:
         while not sent.wait(6 * inference_s):
             asked_s = time.monotonic()
             assert robot.call("locate", text="the bowl").error == Code.OK
             waits_s.append(time.monotonic() - asked_s)
     lasted_s = time.monotonic() - began_s
-    until(lambda: settled(node))
+    until(lambda: finished(node))
     grown_mib = (resident_kib() - rss_kib) / 1024
     until(lambda: len(robot.heard["grounding"]) - answered >= len(taken))
     ages_s = [seconds_of(one.frame_age) for one in robot.heard["grounding"][answered:]]
@@ -114,7 +114,7 @@ def test_overload(serve, robot, model, count, record_property):
         f" {max(waits_s):.3f} s at most",
     )
     assert all(newest for _, newest in taken)
-    assert books_of(node).snapshot().residual == 0
+    assert counts_of(node).snapshot().residual == 0
     assert p99_s <= count(2 * inference_s + 0.05, PATIENCE_S)
     assert done >= count(0.95, 0)
     assert grown_mib <= count(5, 50)
@@ -145,12 +145,12 @@ def test_a_fault_costs_its_own_frame_only(serve, robot, model, count, record_pro
     plan = [rng.choice(FAULTS) if rng.random() < 0.2 else "" for _ in range(number)]
     node = serve(command="the mug", query_timeout_s=SHORT_S)
     meet(node, robot)
-    answered = until_settled(node, books_of(node).snapshot().received)
+    answered = until_finished(node, counts_of(node).snapshot().received)
     for fault in plan:
-        before = books_of(node).snapshot().received
+        before = counts_of(node).snapshot().received
         cause(fault, model)
         sent = robot.show()
-        books = until_settled(node, before + 1)
+        books = until_finished(node, before + 1)
         model.boxes, model.pass_ = (Box(0.25, 0.5, 0.75, 1.0, 0.9),), type(model).pass_.__get__(model)
         failed = fault not in ("", "hang")
         assert books.outcomes["processed"] == answered.outcomes["processed"] + (not failed), fault
@@ -176,9 +176,9 @@ def cause(fault, model):
         model.error = kind("at 0x7f00dead in /home/someone/model.py")
 
 
-def until_settled(node, received):
-    until(lambda: settled(node) == received)
-    return books_of(node).snapshot()
+def until_finished(node, received):
+    until(lambda: finished(node) == received)
+    return counts_of(node).snapshot()
 
 
 # Row 14.
@@ -259,7 +259,7 @@ def test_any_stamp_comes_back_as_it_was(serve, robot, record_property):
     ages_s = [ask(robot, stamp) for stamp in steps]
     assert min(ages_s) >= 0
     assert ages_s[0] < PATIENCE_S, "no stamp is no age"
-    books = books_of(node).snapshot()
+    books = counts_of(node).snapshot()
     assert (books.outcomes["processed"], books.residual) == (books.received, 0)
     record_property("figure", f"{len(steps)} stamps, all copied, ages from {min(ages_s):.4f} s")
 
@@ -276,7 +276,7 @@ def test_a_stamp_of_no_sense_comes_back_as_it_was(serve, robot, record_property)
 def test_simulated_time_may_jump(serve, robot, record_property):
     node = serve(command="the mug", use_sim_time=True, max_frame_age_s=5.0)
     clock = robot.publisher(Clock, "/clock")
-    until(lambda: settled(node) or robot.show(head=Header(stamp=at(1))) is None)
+    until(lambda: finished(node) or robot.show(head=Header(stamp=at(1))) is None)
     ages_s = []
     for now_s in (100, 100, 10, 2000, 0.5):  # a bag's begin, its loop, a pause
         clock.publish(Clock(clock=at(now_s)))
@@ -284,11 +284,11 @@ def test_simulated_time_may_jump(serve, robot, record_property):
         ages_s += [ask(robot, at(now_s)), ask(robot, at(now_s + 50)), ask(robot, at(max(now_s - 1, 0)))]
     assert min(ages_s) >= 0
     assert max(ages_s) <= 1 + 1e-6
-    assert books_of(node).snapshot().residual == 0
+    assert counts_of(node).snapshot().residual == 0
     clock.publish(Clock(clock=at(3000)))
     until(lambda: node.get_clock().now().nanoseconds == 3000 * SECOND_NS)
     robot.show(head=Header(stamp=at(2000)))
-    until(lambda: books_of(node).snapshot().outcomes["expired"])
+    until(lambda: counts_of(node).snapshot().outcomes["expired"])
     record_property(
         "figure", f"{len(ages_s)} frames around 4 jumps, ages of {min(ages_s):g} s to {max(ages_s):g} s"
     )

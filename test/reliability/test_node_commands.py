@@ -18,7 +18,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from robot import PATIENCE_S, values
 from std_msgs.msg import String
-from traffic import books_of, meet, resident_kib, settled, traffic, until
+from traffic import counts_of, finished, meet, resident_kib, traffic, until
 
 INFERENCE_S, FRAMES_HZ = 0.1, 30
 MUG = "the mug"
@@ -46,11 +46,11 @@ def publishing(robot, texts, rate_hz):
 def results_of(robot, node, seconds):
     """The results of so many seconds of images."""
     since = len(robot.heard["grounding"])
-    processed = books_of(node).snapshot().outcomes["processed"]
+    processed = counts_of(node).snapshot().outcomes["processed"]
     with traffic(robot, FRAMES_HZ, int(seconds * FRAMES_HZ)) as sent:
         sent.wait()
-    until(lambda: settled(node))
-    done = books_of(node).snapshot().outcomes["processed"] - processed
+    until(lambda: finished(node))
+    done = counts_of(node).snapshot().outcomes["processed"] - processed
     until(lambda: len(robot.heard["grounding"]) - since >= done)
     return robot.heard["grounding"][since:]
 
@@ -77,7 +77,7 @@ def test_a_repeated_command_costs_no_result(busy, robot, count, record_property)
         f"{len(before)} results in {seconds} s undisturbed, {len(during)} during {len(sent)} commands",
     )
     assert {result.command_id for result in during} == {"1"}
-    assert books_of(busy).snapshot().outcomes["expired"] == 0
+    assert counts_of(busy).snapshot().outcomes["expired"] == 0
     assert len(during) >= count(0.95, 0.3) * len(before)
 
 
@@ -104,7 +104,7 @@ def test_changing_commands_coalesce(busy, robot, count, record_property):
         f"{len(before)} results in {seconds} s undisturbed, {len(during)} during {len(sent)} commands;"
         f" the last command's first after {late_s / INFERENCE_S:.1f} inferences",
     )
-    assert books_of(busy).snapshot().outcomes["expired"] == 0
+    assert counts_of(busy).snapshot().outcomes["expired"] == 0
     assert len(during) >= count(0.8, 0.3) * len(before)
     assert late_s <= count(2 * INFERENCE_S + 0.05, 60)
 
@@ -112,7 +112,7 @@ def test_changing_commands_coalesce(busy, robot, count, record_property):
 def first_result_s(node, robot):
     """How long after a command, given while the model is at work, its first result takes."""
     with traffic(robot, FRAMES_HZ):
-        until(lambda: node._session.worker.busy_s)
+        until(lambda: node._session.inference.busy_s)
         began_s = time.monotonic()
         robot.command("the last one")
         robot.wait("grounding", lambda result: result.text == "the last one")

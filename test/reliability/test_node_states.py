@@ -18,9 +18,9 @@ pytest.importorskip("rclpy", reason="this environment was set up without ROS (RO
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
-from traffic import books_of, traffic, until
+from traffic import counts_of, traffic, until
 
-from kosmos2_ros.options import FIXED, Options
+from kosmos2_ros.parameters import FIXED, Options
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -163,7 +163,7 @@ def stands(node):
     """The node's parameters, where they and its options are the same."""
     values = {name: node.get_parameter(name).value for name in ABOUT}
     values["cameras"] = tuple(values["cameras"])
-    assert values == vars(node.options)
+    assert values == vars(node.parameters)
     return values
 
 
@@ -193,7 +193,7 @@ def test_random_sets_are_taken_whole_or_not_at_all(serve, robot, count, record_p
             changes = {one.name: one.value for one in wanted} if sound else {}
             assert stands(node) == before | changes
             taken += sound
-    assert books_of(node).snapshot().residual == 0
+    assert counts_of(node).snapshot().residual == 0
     record_property("figure", f"{number} random sets, {taken} taken, {number - taken} refused, none by half")
 
 
@@ -223,7 +223,7 @@ def test_commands_and_sets_at_once_are_all_taken(serve, robot, count, record_pro
             robot.command(f"mug {turn}")
             robot.result(client.set_parameters_atomically([Parameter("max_boxes", value=turn % 100 + 1)]))
             until(lambda turn=turn: node.get_parameter("command").value == f"mug {turn}")
-            until(lambda turn=turn: node.options.command == f"mug {turn}")
+            until(lambda turn=turn: node.parameters.command == f"mug {turn}")
             stands(node)
     finally:
         sys.setswitchinterval(switch_s)

@@ -15,9 +15,9 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from robot import PATIENCE_S, values
 from sensor_msgs.msg import Image
-from traffic import meet, settled, until
+from traffic import finished, meet, until
 
-from kosmos2_ros.codes import Code
+from kosmos2_ros.errors import Code
 
 ADDRESS, TRACEBACK = re.compile(r"0x[0-9a-fA-F]"), re.compile(r'Traceback|File "|line \d+, in')
 FOLDERS = sorted({*os.listdir("/"), "home", "usr"})
@@ -104,10 +104,10 @@ def failures(robot, model, error):
 
 
 def show(node, robot):
-    """An image, until it is settled."""
-    received = settled(node)
+    """An image, until it is finished."""
+    received = finished(node)
     robot.show()
-    until(lambda: settled(node) == received + 1)
+    until(lambda: finished(node) == received + 1)
 
 
 def raises(error):

@@ -19,7 +19,7 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from robot import PATIENCE_S  # noqa: E402
 from visualization_msgs.msg import Marker  # noqa: E402
 
-from kosmos2_ros.codes import Code  # noqa: E402
+from kosmos2_ros.errors import Code  # noqa: E402
 from kosmos2_ros.node import load_engine  # noqa: E402
 from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 

@@ -69,12 +69,12 @@ def test_the_live_node_s_answers_are_recorded_and_are_those_of_the_engine(tmp_pa
         *_, last = bag.messages(["/camera/image"])
     wait = heard(stamp(last.message()))
     sim_time = ("--ros-args", "-p", "use_sim_time:=true")
-    recorder = process("-m", "kosmos2_ros.answer_recorder", out, *sim_time, stdout=subprocess.PIPE)
+    recorder = process("-m", "kosmos2_ros.apps.answer_recorder", out, *sim_time, stdout=subprocess.PIPE)
     node = process(
-        *("-m", "kosmos2_ros.grounding", *sim_time, "-p", f"model:={model}", "-p", "device:=cpu"),
+        *("-m", "kosmos2_ros.apps.grounding", *sim_time, "-p", f"model:={model}", "-p", "device:=cpu"),
         *("-r", "image:=/camera/image"),
     )
-    play = ("-m", "kosmos2_ros.bag_player", run, "--clock", "--rate", "0.5", "--wait-for")
+    play = ("-m", "kosmos2_ros.apps.bag_player", run, "--clock", "--rate", "0.5", "--wait-for")
     player = process(*play, "/camera/image", "/grounding/command")
     try:
         wait()
@@ -116,8 +116,8 @@ def stamp(message):
 
 def test_without_an_answer_there_is_no_bag_and_one_that_is_there_is_left_alone(tmp_path):
     (tmp_path / "there").mkdir()
-    there = process("-m", "kosmos2_ros.answer_recorder", tmp_path / "there", stderr=subprocess.PIPE)
+    there = process("-m", "kosmos2_ros.apps.answer_recorder", tmp_path / "there", stderr=subprocess.PIPE)
     _, said = there.communicate(timeout=PATIENCE_S)
     assert there.returncode == 2
     assert said.startswith("answer_recorder: ")
-    assert "there exists: choose a name that is free" in said
+    assert "there exists: choose another name" in said

@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from kosmos2_ros.bag_player import BagPlayer, Options, main  # noqa: E402
+from kosmos2_ros.apps.bag_player import BagPlayer, PlayOptions, main  # noqa: E402
 
 PATIENCE_S = 60.0
 KINDS = {"/image": Image, "/said": String, "/tf": TFMessage, "/clock": Clock}
@@ -65,7 +65,7 @@ def audience(ros):
 
 
 def play(*arguments):
-    command = [sys.executable, "-m", "kosmos2_ros.bag_player", *map(str, arguments)]
+    command = [sys.executable, "-m", "kosmos2_ros.apps.bag_player", *map(str, arguments)]
     return subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
 
 
@@ -118,7 +118,7 @@ def test_a_robot_s_other_version_of_a_message_is_not_played_as_what_it_is_not(tm
         until()
         assert process.wait(PATIENCE_S) == 0
         said = process.stderr.read()
-    assert "/other is not played: the robot's version of std_msgs/msg/Header is another." in said
+    assert "/other is not played: the robot has another version of std_msgs/msg/Header." in said
     assert "/own is not played: this ROS does not know a_robot_msgs/msg/Own." in said
 
 
@@ -156,13 +156,13 @@ def test_what_cannot_be_played_is_a_sentence(tmp_path, arguments, sentence):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--rate", "0"], "bag_player: --rate 0: it is above 0, and 1000 at most; 1 is as recorded; --help"),
-        (["--clock", "-1"], "bag_player: --clock -1: it is from 1 to 1000 times a second; --help shows how."),
+        (["--rate", "0"], "bag_player: --rate 0: it must be above 0 and at most 1000"),
+        (["--clock", "-1"], "bag_player: --clock -1: it must be from 1 to 1000, in Hz; --help"),
         (
             ["--from", "nan"],
-            "bag_player: --from nan: it is in seconds from the bag's start; --help",
+            "bag_player: --from nan: it must be 0 or more, in seconds from the bag's start; --help",
         ),
-        (["--rte", "1"], "bag_player: unrecognized arguments: --rte 1; --help shows how."),
+        (["--rte", "1"], "bag_player: unrecognized arguments: --rte 1; --help shows the options."),
     ],
 )
 def test_bad_usage_is_a_sentence(capsys, arguments, sentence):
@@ -177,9 +177,9 @@ def test_it_waits_for_who_listens_to_the_compressed_image(tmp_path, ros):
         "/eye/image/compressed", 1, messages.compressed_image(messages.header(1, "eye"), PIXELS)
     )
     bag = write_mcap(tmp_path / "run.mcap", [compressed])
-    player = BagPlayer(Options((bag,), wait_for=("/eye/image",)))
+    player = BagPlayer(PlayOptions((bag,), wait_for=("/eye/image",)))
     try:
-        assert list(player._heard) == ["/eye/image/compressed"]
+        assert list(player._subscribed) == ["/eye/image/compressed"]
     finally:
         player.bag.close()
         player.destroy_node()
@@ -188,7 +188,7 @@ def test_it_waits_for_who_listens_to_the_compressed_image(tmp_path, ros):
 def test_it_waits_while_it_is_paused(tmp_path, ros):
     """In this process: the parameter lets it go on."""
     bag = write_mcap(tmp_path / "run.mcap", SAID[:2])
-    player = BagPlayer(Options((bag,), paused=True, rate=1000))
+    player = BagPlayer(PlayOptions((bag,), paused=True, rate=1000))
     try:
         player.time.start(0)
         assert player.time.now_ns() == 0

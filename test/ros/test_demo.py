@@ -13,7 +13,7 @@ from PIL import Image
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from kosmos2_ros.demo import ABSENT, COMMANDS  # noqa: E402
+from kosmos2_ros.apps.demo import ABSENT, COMMANDS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def nodes_of(out: Path) -> list[str]:
 
 def test_it_shows_the_main_job_and_leaves_nothing_running(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "kosmos2_ros.demo", "--out", str(tmp_path)],
+        [sys.executable, "-m", "kosmos2_ros.apps.demo", "--out", str(tmp_path)],
         cwd=ROOT,
         env=os.environ | {"KOSMOS2_DEMO_TEST": str(tmp_path)},
         capture_output=True,

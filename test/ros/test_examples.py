@@ -26,7 +26,7 @@ from vision_msgs.msg import (  # noqa: E402
 )
 from visualization_msgs.msg import Marker  # noqa: E402
 
-from kosmos2_ros.ros_messages import ROS  # noqa: E402
+from kosmos2_ros.messages import ROS  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TOPIC = "/grounding/detections_3d"

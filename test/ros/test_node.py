@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from kosmos2_core.errors import InputError  # noqa: E402
 from kosmos2_core.requests import Caption  # noqa: E402
 from kosmos2_core.requests import Describe as DescribeRequest  # noqa: E402
-from kosmos2_ros.codes import Code  # noqa: E402
+from kosmos2_ros.errors import Code  # noqa: E402
 
 
 def test_codes_are_those_of_the_services():
@@ -65,13 +65,13 @@ def test_a_new_command_takes_the_place_of_the_old_and_an_empty_one_stops(serve, 
     robot.show()
     assert robot.wait("grounding").text == "the mug"
     robot.command("find [the bowl]")
-    while not node.options.command.startswith("find"):
+    while not node.parameters.command.startswith("find"):
         time.sleep(0.01)
     robot.show()
     frame = robot.wait("grounding", lambda one: one.text == "find the bowl")
     assert frame.command_id == "2"
     robot.command("")
-    while node.options.command:
+    while node.parameters.command:
         time.sleep(0.01)
     asked = len(model.jobs)
     robot.show()
@@ -83,28 +83,28 @@ def test_the_same_command_again_changes_nothing(serve, robot):
     node = serve(command="the mug")
     robot.show()
     assert robot.wait("grounding").command_id == "1"
-    current = node._session.worker.command
+    current = node._session.inference.command
     events = []
     node.add_post_set_parameters_callback(events.append)
     for _ in range(3):
         robot.command("the mug")
     node.set_parameters([Parameter("command", value="the mug")])
     robot.command("the bowl")  # heard after them
-    while node.options.command != "the bowl":
+    while node.parameters.command != "the bowl":
         time.sleep(0.01)
     assert len(events) == 2, "a repeated command is not even a parameter that is set"
     both = [Parameter("command", value="the mug"), Parameter("max_boxes", value=3)]
     assert node.set_parameters_atomically(both).successful
-    assert node._session.worker.command.id == "3"
-    assert node._session.worker.command is not current
+    assert node._session.inference.command.id == "3"
+    assert node._session.inference.command is not current
 
 
 def test_an_equal_request_keeps_its_id_whatever_else_is_set(serve):
     node = serve(command="the mug")
-    current = node._session.worker.command
+    current = node._session.inference.command
     same = [Parameter("command", value="the mug"), Parameter("max_rate_hz", value=30.0)]
     assert node.set_parameters_atomically(same).successful
-    assert node._session.worker.command is current
+    assert node._session.inference.command is current
 
 
 LONG = "the mug and " * 2000
@@ -131,7 +131,7 @@ def test_too_long_a_text_is_refused_by_every_way_in(serve, robot, text, sentence
     if "phrases" not in sentence:
         asked = robot.call("ask", question=text)
         assert (asked.error, asked.message[: len(sentence)]) == (Code.BAD_REQUEST, sentence)
-    assert node.options.command == "the mug"
+    assert node.parameters.command == "the mug"
 
 
 def test_the_limits_on_text_are_parameters(serve, robot):
@@ -176,7 +176,7 @@ def test_a_command_that_makes_no_sense_leaves_the_old_one(serve, robot):
     robot.command("   ;  ")
     robot.show()
     assert robot.wait("grounding").text == "the mug"
-    assert node.options.command == "the mug"
+    assert node.parameters.command == "the mug"
 
 
 def test_several_cameras_have_topics_of_their_own(serve, robot):
@@ -221,7 +221,7 @@ def test_a_malformed_image_is_counted_with_its_reason_and_the_next_good_one_answ
         {"encoding": "mono\x008"},
         {"data": b"\0" * 7},
     ]
-    books = node._cameras[""].mailbox.books
+    books = node._frames[""].latest.counts
     for number, wrong in enumerate(bad, 1):
         message = Image(
             header=robot.header(), height=48, width=64, step=192, encoding="rgb8", data=b"\0" * 48 * 192
@@ -239,6 +239,22 @@ def test_a_malformed_image_is_counted_with_its_reason_and_the_next_good_one_answ
 
 
 # Services.
+
+
+def test_a_region_without_area_is_refused_in_pixels(serve, robot):
+    serve()
+    image = Image(header=robot.header(), height=10, width=20, step=20, encoding="mono8", data=b"\7" * 200)
+    region = Box(x_min=15.0, y_min=2.0, x_max=5.0, y_max=8.0)
+    response = robot.call("describe", image=image, region=region)
+    assert response.error == Code.BAD_REQUEST
+    assert "(15, 2, 5, 8) has no area in the image of 20 x 10 pixels" in response.message
+
+
+def test_a_camera_that_does_not_exist_is_refused(serve, robot):
+    serve()
+    response = robot.call("locate", text="the mug", camera="left")
+    assert response.error == Code.BAD_REQUEST
+    assert response.message == "there is no camera 'left': leave `camera` empty."
 
 
 def test_a_phrase_is_located_in_the_newest_frame(serve, robot):
@@ -288,7 +304,7 @@ def test_a_question_is_asked(serve, robot, model):
 
 
 class TestErrorCodes:
-    """Each can be met, with a sentence. BUSY, TIMEOUT and STALE of the queue: test_worker.py too."""
+    """Each can be met, with a sentence. BUSY, TIMEOUT and STALE of the queue: test_inference.py too."""
 
     @pytest.mark.parametrize(
         "wrong",
@@ -436,10 +452,10 @@ def test_parameters_change_as_one_set_or_not_at_all(serve):
     )
     assert not results.successful
     assert "depth_min_m" in results.reason
-    assert (node.options.max_boxes, node.get_parameter("max_boxes").value) == (1, 1)
+    assert (node.parameters.max_boxes, node.get_parameter("max_boxes").value) == (1, 1)
     both = [Parameter("depth_max_m", value=90.0), Parameter("depth_min_m", value=50.0)]
     assert node.set_parameters_atomically(both).successful
-    assert (node.options.depth_min_m, node.options.depth_max_m) == (50.0, 90.0)
+    assert (node.parameters.depth_min_m, node.parameters.depth_max_m) == (50.0, 90.0)
 
 
 @pytest.mark.parametrize(
@@ -456,16 +472,33 @@ def test_parameters_change_as_one_set_or_not_at_all(serve):
 )
 def test_a_parameter_that_makes_no_sense_is_refused(serve, name, value):
     node = serve()
-    before = node.options
+    before = node.parameters
     [result] = node.set_parameters([Parameter(name, value=value)])
     assert not result.successful
     assert result.reason
-    assert node.options == before
+    assert node.parameters == before
+
+
+def test_an_integer_is_taken_for_a_number(serve):
+    node = serve(min_score=1, max_rate_hz=30)
+    assert (node.parameters.min_score, node.parameters.max_rate_hz) == (1.0, 30.0)
+    [result] = node.set_parameters([Parameter("min_score", value=0)])
+    assert result.successful, result.reason
+    assert node.get_parameter("min_score").value == 0.0
+    [result] = node.set_parameters([Parameter("min_score", value=2)])
+    assert not result.successful
+
+
+def test_an_unknown_parameter_is_named_with_the_nearest_known(serve, capfd):
+    serve(active=False, modle="models/tabletop-tiny", use_sim_time=False)
+    log = capfd.readouterr().err
+    assert "unknown parameter 'modle' is ignored: did you mean model?" in log
+    assert "use_sim_time" not in log
 
 
 def test_every_parameter_is_described(serve):
     node = serve(active=False)
-    for name in vars(node.options):
+    for name in vars(node.parameters):
         assert node.describe_parameter(name).description, name
 
 
@@ -491,6 +524,39 @@ def test_a_model_that_cannot_be_loaded_leaves_the_node_unconfigured_and_alive(se
         pass
 
 
+def test_a_model_that_cannot_be_loaded_is_an_error_on_diagnostics(serve, robot, model):
+    def load(parameters):
+        raise InputError("there is no such model.")
+
+    node = serve(active=False, load=load)
+    assert robot.status("model").level == b"\0"
+    node.trigger_configure()
+    status = robot.status("model", lambda one: one.level == b"\2")
+    assert status.message == "not loaded: there is no such model."
+
+
+def test_a_call_while_the_model_is_loaded_is_told_so(serve, robot, model):
+    loading, loaded = threading.Event(), threading.Event()
+
+    def load(parameters):
+        loading.set()
+        loaded.wait(60)
+        return model
+
+    node = serve(active=False, load=load)
+    configuring = threading.Thread(target=node.trigger_configure)
+    configuring.start()
+    try:
+        loading.wait(60)
+        response = robot.call("locate", text="the mug")
+        assert response.error == Code.INACTIVE
+        assert "still loading" in response.message
+    finally:
+        loaded.set()
+        configuring.join()
+    assert "still loading" not in robot.call("locate", text="the mug").message
+
+
 def test_deactivated_it_hears_nothing_and_activated_again_it_goes_on(serve, robot):
     node = serve(command="the mug")
     robot.show()
@@ -505,7 +571,30 @@ def test_deactivated_it_hears_nothing_and_activated_again_it_goes_on(serve, robo
     assert node._model is None
 
 
-# Health.
+# Log and health.
+
+
+def test_the_log_names_topics_and_commands(serve, capfd):
+    node = serve(cameras=["left"], command="the mug")
+    node.set_parameters([Parameter("command", value="the bowl")])
+    node.set_parameters([Parameter("command", value="")])
+    log = capfd.readouterr().err
+    assert "active: reads /left/image, /grounding/command; writes /grounding/left/grounding, " in log
+    assert "command 1: 'the mug'" in log
+    assert "command 2: 'the bowl'" in log
+    assert "the command was withdrawn" in log
+
+
+def test_a_camera_that_is_silent_is_in_the_log_once(serve, robot, monkeypatch, capfd):
+    monkeypatch.setattr("kosmos2_ros.diagnostics.SILENCE_S", 0.6)
+    serve()
+    for _ in range(4):
+        robot.status("camera")
+    robot.show()
+    robot.status("camera", lambda one: "arrive" in one.message)
+    log = capfd.readouterr().err
+    assert log.count("no image on /image for") == 1
+    assert "no publisher on /image" in log
 
 
 def test_diagnostics_say_what_is_wrong(serve, robot, model):

@@ -7,7 +7,7 @@ pytest.importorskip("rclpy", reason="this environment was set up without ROS (RO
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
 from kosmos2_io.bag_reader import Topic
-from kosmos2_ros.recorded_qos import as_recorded
+from kosmos2_ros.apps.bag_player import recorded_qos
 
 FAST, SAFE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 KEPT, GONE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
@@ -34,6 +34,6 @@ def one(reliability, durability):
     ],
 )
 def test_it_suits_whoever_heard_it_live(text, reliability, durability):
-    qos = as_recorded(Topic("/a", "std_msgs/msg/String", 3, True, text))
+    qos = recorded_qos(Topic("/a", "std_msgs/msg/String", 3, True, text))
     assert (qos.reliability, qos.durability) == (reliability, durability)
     assert qos.depth == (3 if durability == KEPT else 10)

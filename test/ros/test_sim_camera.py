@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data  # n
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
-from kosmos2_ros.sim_camera import shots, slowness  # noqa: E402
+from kosmos2_ros.apps.sim_camera import shots, slowness  # noqa: E402
 from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 SIZE = 96, 64
@@ -34,7 +34,7 @@ HEARD = {
 def start(**parameters):
     given = {"width": SIZE[0], "height": SIZE[1], "camera": "eye", "seed": 3, "loop_s": 0.5} | parameters
     options = [word for name, value in given.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "kosmos2_ros.sim_camera", "--ros-args", *options]
+    command = [sys.executable, "-m", "kosmos2_ros.apps.sim_camera", "--ros-args", *options]
     return subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True)
 
 
@@ -145,4 +145,4 @@ def test_a_loop_goes_there_and_back_without_a_jump_and_no_loop_goes_on():
 
 def test_only_a_slow_machine_is_called_slow():
     assert slowness(9.5, 10.0) == ""
-    assert slowness(3.21, 10.0) == "3.2 images a second, not 10: this machine renders no faster."
+    assert slowness(3.21, 10.0) == "3.2 images per second, not 10: this machine renders no faster."

@@ -23,8 +23,8 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
+from kosmos2_ros.messages import ROS
 from kosmos2_ros.process import Executor
-from kosmos2_ros.ros_messages import ROS
 
 PATIENCE_S = 60.0
 KINDS = {"locate": Locate, "describe": Describe, "ask": Ask}

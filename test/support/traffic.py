@@ -11,7 +11,7 @@ import numpy as np
 from robot import IMAGES, PATIENCE_S
 from sensor_msgs.msg import Image
 
-from kosmos2_ros.ros_messages import ROS
+from kosmos2_ros.messages import ROS
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -41,22 +41,22 @@ def traffic(robot, rate_hz, frames=None, qos=IMAGES):
         robot.node.destroy_publisher(publisher)
 
 
-def books_of(node):
-    return node._cameras[""].mailbox.books
+def counts_of(node):
+    return node._frames[""].latest.counts
 
 
-def settled(node):
+def finished(node):
     """How many frames came, once all are done with."""
-    books = books_of(node).snapshot()
-    return books.in_flight == 0 and books.received
+    counts = counts_of(node).snapshot()
+    return counts.in_flight == 0 and counts.received
 
 
 def meet(node, robot):
     """The first images after a subscription was made can be lost: until one arrived and is done with."""
-    while not books_of(node).snapshot().received:
+    while not counts_of(node).snapshot().received:
         robot.show()
         time.sleep(0.02)
-    until(lambda: settled(node), "the end of the first images")
+    until(lambda: finished(node), "the end of the first images")
 
 
 def until(true, what="it"):

@@ -1,4 +1,4 @@
-"""Boxes in space, through the node: a simulated scene in, metres in the frame of the planner out."""
+"""3D boxes through the node: a simulated scene in, metres in the planner's frame out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from kosmos2_ros.codes import Code  # noqa: E402
+from kosmos2_core.answers import Answer, Entity  # noqa: E402
+from kosmos2_data.bag_frames import DepthAtStamp, RecordedFrame  # noqa: E402
+from kosmos2_data.bag_topics import CameraTopics  # noqa: E402
+from kosmos2_eval.bag.space import Place  # noqa: E402
+from kosmos2_ros.errors import Code  # noqa: E402
+from kosmos2_ros.frames import CameraFrame, FrameStore  # noqa: E402
+from kosmos2_ros.inference import InferenceResult  # noqa: E402
+from kosmos2_ros.localization_3d import Localizer3D, no_transform  # noqa: E402
+from kosmos2_ros.messages import ROS  # noqa: E402
+from kosmos2_ros.parameters import GroundingParameters  # noqa: E402
 from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 
@@ -75,3 +84,53 @@ def test_without_a_transform_2d_is_filled_in(serve, robot, model, shot, target):
     assert "camera_optical_frame" in response.message
     assert response.detections.detections
     assert not response.detections_3d.detections
+
+
+class FixedTransforms:
+    """Answers every lookup with the pose of the shot's camera."""
+
+    def __init__(self, pose):
+        self.pose = pose
+
+    def lookup(self, target, source, stamp_ns, timeout_s):
+        return self.pose
+
+
+def test_the_node_and_the_evaluation_of_bags_place_boxes_alike(shot):
+    stamp_ns, size_px = 10**9, (320, 240)
+    header = ROS.header(stamp_ns, "camera")
+    depth = ROS.depth_image(header, shot.depth_m, "16UC1")
+    info = ROS.camera_info(header, shot.camera, *size_px)
+    boxes = [thing.box for thing in shot.things if thing.box]
+
+    frames = FrameStore([""])
+    frames[""].calibration.store(info)
+    frame = CameraFrame("", ROS.image(header, shot.image), stamp_ns)
+    frames.expect_depth(frame)
+    frames[""].depths.store(stamp_ns, depth)
+    entity = Entity("it", 0, 2, tuple(boxes))
+    result = InferenceResult(frame, shot.image, Answer("it", phrases=(entity,)), 0)
+    parameters = GroundingParameters(target_frame="world")
+    placed = Localizer3D(frames, FixedTransforms(shot.pose), lambda: parameters).place(result)
+
+    camera = CameraTopics("image", info="camera_info", depth="depth")
+    seen = RecordedFrame(camera, None, "camera", stamp_ns, depth=DepthAtStamp(depth, shot.pose, np.eye(4)))
+    place = Place(seen, {"camera_info": frames[""].calibration.model()}, size_px)
+    [solids] = placed.solids
+    assert len(solids) == len(boxes) > 2
+    assert [solid and solid.centre_m for solid in solids] == [place.of(box)[0] for box in boxes]
+
+
+def test_calibration_and_depth_are_forgotten_when_the_node_is_deactivated(serve, robot, model, shot):
+    node = serve(target_frame="world", tf_timeout_s=2.0)
+    camera = node._frames[""]
+    while camera.calibration.model() is None:
+        robot.show_scene(shot)
+    node.trigger_deactivate()
+    assert camera.calibration.model() is None
+    assert camera.depth_calibration.model() is None
+
+
+def test_the_reason_of_tf2_ends_with_one_full_stop():
+    sentence = no_transform("world", "camera", '"world" passed to lookupTransform does not exist. .')
+    assert sentence.endswith("does not exist.")

@@ -1,8 +1,8 @@
-"""The node `sim_camera`: a depth camera over the simulated tabletop, as a robot's driver would publish it.
+"""The node `sim_camera`: a depth camera above the simulated tabletop, with the topics of a camera driver.
 
     ros2 run kosmos2 sim_camera --ros-args -p seed:=7 -p rate_hz:=5.0
 
-A thread of its own renders and publishes; the executor only serves parameters.
+One thread renders and publishes; the executor only serves parameters.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from kosmos2_core.errors import Kosmos2Error
+from kosmos2_ros.messages import ROS
 from kosmos2_ros.process import run
-from kosmos2_ros.ros_messages import ROS
 from kosmos2_sim.depth_camera import DepthCamera
 from kosmos2_sim.layout import check_scene
 from kosmos2_sim.shapes import SHAPES
@@ -31,60 +31,68 @@ if TYPE_CHECKING:
     from kosmos2_sim.shot import Shot
 
 NAME = "sim_camera"
-TRANSFORMS = QoSProfile(depth=100)
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-SENSED = {
+TF_QOS = QoSProfile(depth=100)
+TF_STATIC_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+TOPIC_TYPES = {
     "camera_info": CameraInfo,
     "image": Image,
     "image/compressed": CompressedImage,
     "depth/camera_info": CameraInfo,
     "depth/image": Image,
 }
-JUDGED = 20  # images, after which the rate that is reached is known
-SLOW = 0.9  # times the wanted rate
+RATE_CHECK_IMAGES = 20  # images until the rate that this machine reaches is known
+SLOW_RATIO = 0.9  # of the wanted rate: below this the log says so
 
 
 class SimCamera(Node):
-    """Started by calling `film`, which returns after `close`."""
+    """Publishes when `film` is called, until `close`.
 
-    def __init__(self, **node: Any) -> None:
-        super().__init__(NAME, **node)
-        told = self._told
-        name = told("camera", "camera", "its name: the beginning of its topics and frames")
-        self.seed = told("seed", 0, "of the scene", 0, 2**31 - 1)
-        self.split = told("split", "standard", "train, standard, cluttered, occluded or far")
-        self.size = (
-            told("width", 640, "of the images, in pixels", 32, 2048),
-            told("height", 480, "of the images, in pixels", 32, 2048),
+    Args:
+        node_options: Passed on to rclpy's node.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__(NAME, **node_options)
+        parameter = self._parameter
+        name = parameter("camera", "camera", "Name of the camera; its topics and frames begin with it.")
+        self.seed = parameter("seed", 0, "Seed of the scene.", 0, 2**31 - 1)
+        self.split = parameter(
+            "split", "standard", "Kind of scene: train, standard, cluttered, occluded or far."
         )
-        self.rate_hz = told("rate_hz", 10.0, "images a second, if the machine is fast enough", 0.1, 100.0)
-        self.loop_s = told(
+        self.size = (
+            parameter("width", 640, "Width of the images, in pixels.", 32, 2048),
+            parameter("height", 480, "Height of the images, in pixels.", 32, 2048),
+        )
+        self.rate_hz = parameter(
+            "rate_hz", 10.0, "Images per second, if the machine is fast enough.", 0.1, 100.0
+        )
+        self.loop_s = parameter(
             "loop_s",
             5.0,
-            "render so much once, then show it there and back at the full rate (25 MB a second at 10 Hz);"
-            " 0: go on rendering",
+            "Length of a film that is rendered once and then shown forwards and backwards at the full rate, "
+            "in seconds; 25 MB of memory per second at 10 Hz. 0: render every image.",
             0.0,
             60.0,
         )
-        still = told("still", False, "the camera does not move")
-        depth = told("depth", "32FC1", "32FC1 for metres, 16UC1 for millimetres")
-        compressed = told("compressed", False, "publish JPEGs too, on image/compressed")
+        still = parameter("still", False, "True: the camera does not move.")
+        depth = parameter("depth", "32FC1", "Encoding of the depth: 32FC1 (metres) or 16UC1 (millimetres).")
+        compressed = parameter("compressed", False, "True: publish JPEGs too, on image/compressed.")
         check_scene(self.seed, self.split, SHAPES, None)
         self.camera = DepthCamera(ROS, name, compressed=compressed, depth=depth, still=still)
-        self._sensed = {
+        self._sensor_publishers = {
             topic: self.create_publisher(kind, f"{name}/{topic}", qos_profile_sensor_data)
-            for topic, kind in SENSED.items()
+            for topic, kind in TOPIC_TYPES.items()
             if compressed or kind is not CompressedImage
         }
-        self._moving = self.create_publisher(TFMessage, "/tf", TRANSFORMS)
-        self._fixed = self.create_publisher(TFMessage, "/tf_static", LATCHED)
-        self._sending = threading.Lock()
+        self._tf = self.create_publisher(TFMessage, "/tf", TF_QOS)
+        self._tf_static = self.create_publisher(TFMessage, "/tf_static", TF_STATIC_QOS)
+        self._send_lock = threading.Lock()
         self._ended = threading.Event()
 
-    def _told(
+    def _parameter(
         self, name: str, default: Any, about: str, low: float | None = None, high: float | None = None
     ) -> Any:
-        """A parameter's value; it is what it is from the start."""
+        """Declare a read-only parameter and return its value."""
         described = ParameterDescriptor(description=about, read_only=True)
         if low is not None and isinstance(default, int):
             described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
@@ -94,25 +102,26 @@ class SimCamera(Node):
 
     @property
     def frames(self) -> int:
-        """How many are shown in a loop; 0: there is none."""
+        """The number of images in the loop; 0: there is no loop."""
         if self.loop_s == 0:
             return 0
         return 1 if self.camera.still else max(1, round(self.loop_s * self.rate_hz))
 
     def film(self) -> None:
-        """Render and publish, until the node is closed. Slow, and OpenGL holds to one thread."""
+        """Render and publish until the node is closed, in the calling thread: OpenGL needs a single one."""
         try:
             self._film()
         except Kosmos2Error as error:
             self.get_logger().fatal(str(error))
 
     def close(self) -> None:
-        with self._sending:
+        """Stop publishing."""
+        with self._send_lock:
             self._ended.set()
 
     def _film(self) -> None:
         from kosmos2_sim.film import draw_film
-        from kosmos2_sim.tabletop import Tabletop  # MuJoCo: a second, in which signals are heard
+        from kosmos2_sim.tabletop import Tabletop  # MuJoCo takes a second: signals work meanwhile
 
         with Tabletop(*self.size) as tabletop:
             film = draw_film(tabletop, self.seed, self.split, self.camera.still)
@@ -122,41 +131,47 @@ class SimCamera(Node):
                 due_s = max(due_s + 1 / self.rate_hz, time.monotonic())
                 if self._ended.wait(due_s - time.monotonic()):
                     return
-                self._tell(number + 1, time.monotonic() - began_s)
+                self._log_progress(number + 1, time.monotonic() - began_s)
 
     def _send(self, shot: Shot, first: bool) -> None:
         stamp_ns = self.get_clock().now().nanoseconds
         sensed = list(self.camera.frame_messages(shot, stamp_ns))
-        with self._sending:
+        with self._send_lock:
             if self._ended.is_set():
                 return
             if first:
-                self._fixed.publish(self.camera.static_transforms(shot, stamp_ns))
+                self._tf_static.publish(self.camera.static_transforms(shot, stamp_ns))
             for transforms in self.camera.moving_transforms(shot, stamp_ns):
-                self._moving.publish(transforms)
+                self._tf.publish(transforms)
             for topic, message in sensed:
-                self._sensed[topic].publish(message)
+                self._sensor_publishers[topic].publish(message)
 
-    def _tell(self, sent: int, took_s: float) -> None:
-        """How far the film is, and once, that the machine is slow."""
+    def _log_progress(self, sent: int, took_s: float) -> None:
+        """Log how much of the film is rendered and, once, that the machine is slow."""
         if sent in (self.frames // 4, self.frames // 2, self.frames):
             self.get_logger().info(f"{sent} of {self.frames} images rendered")
-        if sent == (min(JUDGED, self.frames) or JUDGED) and (slow := slowness(sent / took_s, self.rate_hz)):
-            loop = (
-                f" After {self.frames} of them they come in a loop, as fast as asked." if self.frames else ""
-            )
+        if sent == (min(RATE_CHECK_IMAGES, self.frames) or RATE_CHECK_IMAGES) and (
+            slow := slowness(sent / took_s, self.rate_hz)
+        ):
+            loop = f" After {self.frames} images the loop is shown at the full rate." if self.frames else ""
             self.get_logger().warning(slow + loop)
 
 
 def slowness(reached_hz: float, wanted_hz: float) -> str:
-    """A sentence about it; empty: there is none."""
-    if reached_hz >= SLOW * wanted_hz:
+    """Return a sentence if the rate is clearly below the wanted one, else an empty text."""
+    if reached_hz >= SLOW_RATIO * wanted_hz:
         return ""
-    return f"{reached_hz:.1f} images a second, not {wanted_hz:g}: this machine renders no faster."
+    return f"{reached_hz:.1f} images per second, not {wanted_hz:g}: this machine renders no faster."
 
 
 def shots(film: Film, rate_hz: float, frames: int) -> Iterator[Shot]:
-    """As they are rendered; after so many frames the same ones backwards and forwards, without end."""
+    """Yield shots as they are rendered.
+
+    Args:
+        film: What to render.
+        rate_hz: Images per second of the film.
+        frames: After this many the same shots are repeated backwards and forwards without end; 0: never.
+    """
     kept = []
     for number in range(frames) if frames else count():
         shot = film.shoot(number / rate_hz)
@@ -169,6 +184,7 @@ def shots(film: Film, rate_hz: float, frames: int) -> Iterator[Shot]:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Publish until the process is told to end."""
     run(NAME, SimCamera, SimCamera.film, args)
 
 

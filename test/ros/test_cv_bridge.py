@@ -20,9 +20,9 @@ def in_place(monkeypatch, imgmsg_to_cv2):
     """A cv_bridge that reads messages so."""
     bridge = SimpleNamespace(CvBridge=lambda: SimpleNamespace(imgmsg_to_cv2=imgmsg_to_cv2))
     monkeypatch.setitem(sys.modules, "cv_bridge", bridge)
-    from kosmos2_ros.bridge import fallback
+    from kosmos2_ros.messages import cv_bridge_fallback
 
-    return fallback()
+    return cv_bridge_fallback()
 
 
 def halved(message, encoding):
@@ -54,16 +54,16 @@ def test_a_cv_bridge_that_does_not_work_is_none(monkeypatch, read):
 
 def test_no_cv_bridge_is_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    from kosmos2_ros.bridge import fallback
+    from kosmos2_ros.messages import cv_bridge_fallback
 
-    assert fallback() is None
+    assert cv_bridge_fallback() is None
 
 
 @pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - FOR_DISPLAY_ALONE - NOT_OF_ROS_2))
 def test_cv_bridge_says_the_same(encoding):
-    from kosmos2_ros.bridge import fallback
+    from kosmos2_ros.messages import cv_bridge_fallback
 
-    if (theirs := fallback()) is None:
+    if (theirs := cv_bridge_fallback()) is None:
         pytest.skip("cv_bridge is not installed here, or does not work")
     wide = ENCODINGS[encoding].layout.row_bytes(16)
     rows = np.random.default_rng(0).integers(0, 256, (12, wide), np.uint8)

@@ -1,0 +1,528 @@
+"""The thread that owns the model. Its loop: first a query, then one token of a dialogue or one part of a
+batch.
+
+Other threads only leave work: frames in the frame store, queries in a bounded queue, the current command. All
+frames that wait become one batch, so cameras share the model, and no camera is served twice before another is
+served once. A batch is computed in parts so that queries and dialogues do not wait for the whole of it. A
+batch belongs to the command it began with: its results are published under that command's id even if the
+command has changed meanwhile; the next batch belongs to the newest command. No rclpy in this file.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kosmos2_core.answers import Answer
+from kosmos2_core.decoding import Decoding
+from kosmos2_core.errors import InputError, ModelError
+from kosmos2_core.images import Pixels
+from kosmos2_core.localizer import Parts
+from kosmos2_core.requests import Locate, Request
+from kosmos2_io.stamps import NS_PER_S
+from kosmos2_ros.errors import Code, RequestError, public_message, timeout_error
+from kosmos2_ros.frames import CameraFrame, FrameStore, Outcome
+
+DEFAULT_DECODING = Decoding()
+MAX_DIALOGUES = 4  # dialogues that are answered at the same time
+RECENT_RESULTS = 256  # results that latencies are reported of
+WITHDRAWN = "the command was withdrawn meanwhile"
+
+RequestMaker = Callable[[int, int], Request]  # from the width and height of the image
+
+
+class GroundingModel(Protocol):
+    """The methods of `kosmos2_core.engine.Engine` that the inference thread calls."""
+
+    def run(self, jobs: list[Any], decoding: Decoding) -> list[Answer]: ...
+    def locate_in_parts(self, jobs: list[Any]) -> Parts[list[Answer]]: ...
+    def stream(self, seen: list[Pixels], request: Any, decoding: Decoding) -> Iterator[Answer]: ...
+
+
+@dataclass(frozen=True)
+class CurrentCommand:
+    """What every frame is asked, and the id that results carry."""
+
+    id: str
+    request: Locate
+
+
+@dataclass(frozen=True)
+class InferenceLimits:
+    """Limits that may change while the thread runs; 0 means no limit."""
+
+    max_age_ns: int = 0  # of a frame, when the model starts on it and when its result is published
+    max_rate_hz: float = 0.0  # results of each camera per second
+    queue_size: int = 8  # queries that may wait
+    hang_s: float = 10.0  # after this the model counts as hung
+
+
+@dataclass(frozen=True, eq=False)
+class InferenceResult:
+    """An answer about a frame."""
+
+    frame: CameraFrame
+    pixels: Pixels  # (height, width, 3), RGB
+    answer: Answer
+    inference_ns: int
+    command: CurrentCommand | None = None  # None: the answer to a query
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the image."""
+        height, width = self.pixels.shape[:2]
+        return width, height
+
+
+@dataclass(eq=False)
+class PendingQuery:
+    """A service request or a dialogue turn; its future gets an InferenceResult or a RequestError.
+
+    Args:
+        make_request: Makes the request for the engine, once the size of the image is known.
+        deadline_s: When the asker stops waiting, by time.monotonic.
+        camera: Whose newest frame it is about.
+        decoding: How text is generated.
+        frame: The image that came with the request; None: the camera's newest.
+        not_before_ns: Wait for a frame with this stamp or a later one; 0: any fresh frame.
+        on_token: For a dialogue: called with the answer so far after each token.
+        cancelled: Set by the asker to end the work.
+    """
+
+    make_request: RequestMaker
+    deadline_s: float
+    camera: str = ""
+    decoding: Decoding = DEFAULT_DECODING
+    frame: CameraFrame | None = None
+    not_before_ns: int = 0
+    on_token: Callable[[Answer, Pixels], None] | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    future: Future[InferenceResult] = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class DialogueTurn:
+    """A turn of a dialogue that is being answered."""
+
+    query: PendingQuery
+    frame: CameraFrame
+    pixels: Pixels
+    answers: Iterator[Answer]  # the answer so far, after each token
+    answer: Answer
+    inference_ns: int = 0
+
+
+@dataclass(eq=False)
+class FrameBatch:
+    """The newest frames of all cameras, which are being grounded for one command."""
+
+    command: CurrentCommand
+    images: list[tuple[CameraFrame, Pixels]]
+    parts: Parts[list[Answer]]
+    began_s: float
+    inference_ns: int = 0
+
+
+class InferenceThread:
+    """Owns the model while the node is active.
+
+    Args:
+        model: The engine, or a stand-in.
+        frames: Where frames come from; their outcomes are counted there.
+        publish: Takes each result of the stream, in this thread.
+        to_rgb: Converts an image message to RGB pixels.
+        now_ns: The time of the clock that frames are stamped by.
+        log_error: Logs an unexpected exception.
+        limits: Limits, which may be replaced at any time.
+    """
+
+    def __init__(
+        self,
+        model: GroundingModel,
+        frames: FrameStore,
+        publish: Callable[[InferenceResult], None],
+        to_rgb: Callable[[Any], Pixels],
+        now_ns: Callable[[], int],
+        log_error: Callable[[Exception], None],
+        limits: InferenceLimits,
+    ) -> None:
+        self.limits = limits
+        self.recent: deque[tuple[int, int]] = deque(maxlen=RECENT_RESULTS)  # age and inference time, ns
+        self._model, self._frames = model, frames
+        self._publish, self._to_rgb, self._now_ns, self._log_error = publish, to_rgb, now_ns, log_error
+        self._command: CurrentCommand | None = None
+        self._queries: deque[PendingQuery] = deque()
+        self._dialogues: deque[DialogueTurn] = deque()
+        self._batch: FrameBatch | None = None
+        self._due_s = dict.fromkeys(frames, 0.0)  # when the next result of each camera is due
+        self._dialogue_was_last = False
+        self._stopping = False
+        self._busy_since: float | None = None
+        self._changed = frames.changed  # guards the work that waits, and is notified when there is more
+        self._thread = threading.Thread(target=self._loop, name="kosmos2-model", daemon=True)
+
+    # Called from other threads.
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop the thread and refuse all queries that wait.
+
+        Returns:
+            True if the thread ended in time. It cannot be ended while the model computes.
+        """
+        with self._changed:
+            self._stopping = True
+            self._command = None  # results of a hung model must not be published later
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        self._refuse_all(RequestError(Code.INACTIVE, "the node was deactivated: activate it and ask again."))
+        return not self._thread.is_alive()
+
+    @property
+    def command(self) -> CurrentCommand | None:
+        """The current command; None: frames are not grounded."""
+        return self._command
+
+    @command.setter
+    def command(self, command: CurrentCommand | None) -> None:
+        with self._changed:
+            self._command = command
+            self._changed.notify()
+
+    def ask(self, query: PendingQuery) -> None:
+        """Put a query into the queue.
+
+        Raises:
+            RequestError: The queue is full, the model hangs, or the thread is stopping.
+        """
+        with self._changed:
+            if self._stopping:
+                raise RequestError(Code.INACTIVE, "the node is not active: activate it and ask again.")
+            if self.hung:
+                raise RequestError(
+                    Code.BUSY, f"the model has not answered for {self.busy_s:.0f} s: restart the node."
+                )
+            if len(self._queries) >= self.limits.queue_size:
+                raise RequestError(
+                    Code.BUSY,
+                    f"{len(self._queries)} queries are waiting already: ask again when one is answered.",
+                )
+            self._queries.append(query)
+            self._changed.notify()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the model began its present work; 0 if it is idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def hung(self) -> bool:
+        """True if the present work takes longer than `limits.hang_s`."""
+        return self.busy_s > self.limits.hang_s
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def queue_length(self) -> int:
+        """The number of queries that wait and of dialogues that are being answered."""
+        return len(self._queries) + len(self._dialogues)
+
+    # The loop.
+
+    def _loop(self) -> None:
+        while work := self._wait_for_work():
+            self._busy_since = time.monotonic()
+            work()
+            self._busy_since = None
+        if self._batch:
+            self._end_batch(self._batch, Outcome.EXPIRED, "the node was deactivated")
+
+    def _wait_for_work(self) -> Callable[[], None] | None:
+        """Return the next piece of work, or None to stop."""
+        with self._changed:
+            while not self._stopping:
+                self._refuse_late_queries()
+                work = self._next_query() or self._next_token_or_frames()
+                if work:
+                    return work
+                self._changed.wait(self._seconds_to_next_event())
+        return None
+
+    def _next_token_or_frames(self) -> Callable[[], None] | None:
+        """Alternate between dialogues and frames if there are both."""
+        self._dialogue_was_last = not self._dialogue_was_last and bool(self._dialogues)
+        if self._dialogue_was_last:
+            return self._continue_dialogue
+        return (
+            self._next_part() or self._new_batch() or (self._continue_dialogue if self._dialogues else None)
+        )
+
+    def _seconds_to_next_event(self) -> float | None:
+        """Return the seconds until a deadline passes or a camera is due, or None if there is neither."""
+        times = [query.deadline_s for query in self._queries]
+        if self._command:
+            times += [self._due_s[name] for name, camera in self._frames.items() if camera.latest.waiting]
+        return max(min(times) - time.monotonic(), 0.0) if times else None
+
+    # Queries.
+
+    def _refuse_late_queries(self) -> None:
+        now_s = time.monotonic()
+        late = [query for query in self._queries if query.deadline_s <= now_s or query.cancelled.is_set()]
+        for query in late:
+            self._queries.remove(query)
+            query.future.set_exception(self._why_late(query))
+
+    def _why_late(self, query: PendingQuery) -> RequestError:
+        try:
+            frame = query.frame or self._frame_of(query)
+        except RequestError as error:
+            return error
+        if frame:
+            return timeout_error()
+        if self._frames[query.camera].latest.newest is None:
+            return _no_image(query.camera)
+        return RequestError(
+            Code.STALE, "no frame as new as requested arrived in time: is the camera still sending?"
+        )
+
+    def _next_query(self) -> Callable[[], None] | None:
+        """Return the work on the first query that can be answered; refuse those before it that cannot."""
+        for query in self._queries:
+            try:
+                frame = query.frame or self._frame_of(query)
+            except RequestError as error:
+                self._queries.remove(query)
+                query.future.set_exception(error)
+                return self._next_query()
+            if frame:
+                self._queries.remove(query)
+                return lambda: self._answer(query, frame)
+        return None
+
+    def _frame_of(self, query: PendingQuery) -> CameraFrame | None:
+        """Return the newest frame if it is new enough, or None to wait for a newer one.
+
+        Raises:
+            RequestError: The camera has sent nothing, or nothing recent.
+        """
+        newest = self._frames[query.camera].latest.newest
+        if query.not_before_ns:
+            return newest if newest and newest.stamp_ns >= query.not_before_ns else None
+        if newest is None:
+            raise _no_image(query.camera)
+        if self._too_old(newest):
+            age_s = newest.age_ns(self._now_ns()) / NS_PER_S
+            raise RequestError(
+                Code.STALE, f"the newest frame is {age_s:.1f} s old: is the camera still sending?"
+            )
+        return newest
+
+    def _answer(self, query: PendingQuery, frame: CameraFrame) -> None:
+        try:
+            self._frames.expect_depth(frame)
+            pixels = self._to_rgb(frame.message)
+            if query.on_token:
+                self._begin_dialogue(query, frame, pixels)
+                return
+            request = query.make_request(pixels.shape[1], pixels.shape[0])
+            began_ns = time.perf_counter_ns()
+            [answer] = self._model.run([([pixels], request)], query.decoding)
+            _check_finite(answer)
+            inference_ns = time.perf_counter_ns() - began_ns
+            query.future.set_result(InferenceResult(frame, pixels, answer, inference_ns))
+        except Exception as error:  # the asker is told of any error, and the loop goes on
+            self._refuse(query, error)
+
+    def _refuse(self, query: PendingQuery, error: Exception) -> None:
+        if isinstance(error, RequestError):
+            query.future.set_exception(error)
+        elif isinstance(error, InputError):
+            query.future.set_exception(RequestError(Code.BAD_REQUEST, str(error)))
+        else:
+            self._log_error(error)
+            query.future.set_exception(RequestError(Code.MODEL_ERROR, public_message(error)))
+
+    def _refuse_all(self, error: RequestError) -> None:
+        """Refuse everything that waits, after the end: an answer will not come."""
+        with self._changed:
+            for query in [*self._queries, *(turn.query for turn in self._dialogues)]:
+                query.future.set_exception(error)
+            self._queries.clear()
+            self._dialogues.clear()
+        for _, camera in self._frames.items():
+            camera.latest.clear()
+
+    # Dialogues.
+
+    def _begin_dialogue(self, query: PendingQuery, frame: CameraFrame, pixels: Pixels) -> None:
+        if len(self._dialogues) >= MAX_DIALOGUES:
+            raise RequestError(
+                Code.BUSY, f"{MAX_DIALOGUES} dialogues are being answered already: ask again later."
+            )
+        request = query.make_request(pixels.shape[1], pixels.shape[0])
+        answers = self._model.stream([pixels], request, query.decoding)
+        self._dialogues.append(DialogueTurn(query, frame, pixels, answers, Answer("", finished=False)))
+
+    def _continue_dialogue(self) -> None:
+        """Generate one token of the dialogue whose turn it is."""
+        turn = self._dialogues.popleft()
+        try:
+            if self._generate_token(turn):
+                self._dialogues.append(turn)
+            else:
+                turn.query.future.set_result(
+                    InferenceResult(turn.frame, turn.pixels, turn.answer, turn.inference_ns)
+                )
+        except Exception as error:  # as for queries
+            self._refuse(turn.query, error)
+
+    def _generate_token(self, turn: DialogueTurn) -> bool:
+        """Return False if the answer is complete or was cancelled."""
+        query = turn.query
+        if query.cancelled.is_set():
+            return False
+        if query.deadline_s <= time.monotonic():
+            raise timeout_error()
+        began_ns = time.perf_counter_ns()
+        answer = next(turn.answers, None)
+        turn.inference_ns += time.perf_counter_ns() - began_ns
+        if answer is None:
+            _check_finite(turn.answer)
+            return False
+        turn.answer = answer
+        if query.on_token:
+            query.on_token(answer, turn.pixels)
+        return True
+
+    # Frames.
+
+    def _next_part(self) -> Callable[[], None] | None:
+        """Return the next part of the batch that was begun, or None."""
+        batch = self._batch
+        return (lambda: self._continue_batch(batch)) if batch else None
+
+    def _new_batch(self) -> Callable[[], None] | None:
+        """Return the start of a batch of all frames that wait and are due, or None."""
+        command = self._command
+        if command is None:
+            return None
+        now_s = time.monotonic()
+        waiting = [
+            camera.latest
+            for name, camera in self._frames.items()
+            if camera.latest.waiting and self._due_s[name] <= now_s
+        ]
+        frames = [frame for latest in waiting if (frame := latest.pop())]
+        return (lambda: self._begin_batch(frames, command)) if frames else None
+
+    def _begin_batch(self, frames: list[CameraFrame], command: CurrentCommand) -> None:
+        images = [(frame, pixels) for frame in frames if (pixels := self._pixels(frame)) is not None]
+        if images:
+            parts = self._model.locate_in_parts([([pixels], command.request) for _, pixels in images])
+            self._batch = FrameBatch(command, images, parts, time.monotonic())
+            self._continue_batch(self._batch)
+
+    def _continue_batch(self, batch: FrameBatch) -> None:
+        """Compute one part of a batch; publish its results after the last part."""
+        if self._command is None:
+            self._end_batch(batch, Outcome.EXPIRED, WITHDRAWN)
+            return
+        began_ns = time.perf_counter_ns()
+        try:
+            next(batch.parts)
+        except StopIteration as stop:
+            batch.inference_ns += time.perf_counter_ns() - began_ns
+            self._finish_batch(batch, stop.value)
+        except Exception as error:  # an error costs these frames only
+            self._fail_batch(batch, error)
+        else:
+            batch.inference_ns += time.perf_counter_ns() - began_ns
+
+    def _finish_batch(self, batch: FrameBatch, answers: list[Answer]) -> None:
+        try:
+            for answer in answers:
+                _check_finite(answer)
+        except ModelError as error:
+            self._fail_batch(batch, error)
+            return
+        self._batch = None
+        for (frame, pixels), answer in zip(batch.images, answers, strict=True):
+            self._deliver(InferenceResult(frame, pixels, answer, batch.inference_ns, batch.command))
+            if self.limits.max_rate_hz > 0:
+                self._due_s[frame.camera] = batch.began_s + 1 / self.limits.max_rate_hz
+
+    def _fail_batch(self, batch: FrameBatch, error: Exception) -> None:
+        self._log_error(error)
+        self._end_batch(batch, Outcome.FAILED, type(error).__name__)
+
+    def _end_batch(self, batch: FrameBatch, outcome: Outcome, reason: str) -> None:
+        """End a batch without results."""
+        self._batch = None
+        batch.parts.close()
+        for frame, _ in batch.images:
+            self._frames.finish(frame, outcome, reason)
+
+    def _pixels(self, frame: CameraFrame) -> Pixels | None:
+        """Return the pixels of a frame, or None if it is not used and its outcome is counted."""
+        if self._too_old(frame):
+            self._frames.finish(frame, Outcome.EXPIRED, "too old before the model was free")
+            return None
+        try:
+            self._frames.expect_depth(frame)
+            return self._to_rgb(frame.message)
+        except InputError as error:
+            self._frames.finish(frame, Outcome.REJECTED, str(error))
+        except Exception as error:  # an error in the conversion costs this frame only
+            self._log_error(error)
+            self._frames.finish(frame, Outcome.REJECTED, type(error).__name__)
+        return None
+
+    def _deliver(self, result: InferenceResult) -> None:
+        frame = result.frame
+        if self._command is None:
+            self._frames.finish(frame, Outcome.EXPIRED, WITHDRAWN)
+        elif self._too_old(frame):
+            self._frames.finish(frame, Outcome.EXPIRED, "too old when it was answered")
+        else:
+            try:
+                self._publish(result)
+            except Exception as error:  # as for the model
+                self._log_error(error)
+                self._frames.finish(frame, Outcome.FAILED, type(error).__name__)
+            else:
+                self.recent.append((frame.age_ns(self._now_ns()), result.inference_ns))
+                self._frames.finish(frame, Outcome.PROCESSED)
+
+    def _too_old(self, frame: CameraFrame) -> bool:
+        return 0 < self.limits.max_age_ns < frame.age_ns(self._now_ns())
+
+
+def _check_finite(answer: Answer) -> None:
+    """Raise a ModelError if a score or a presence is NaN: weights are broken, or the precision overflowed.
+
+    Corners need no check: `Box` refuses NaN.
+    """
+    numbers = [phrase.presence for phrase in answer.phrases]
+    numbers += [box.score for phrase in answer.phrases for box in phrase.boxes]
+    if any(number is not None and not 0 <= number <= 1 for number in numbers):
+        raise ModelError("the model's numbers are not finite: check the checkpoint, or choose another dtype.")
+
+
+def _no_image(camera: str) -> RequestError:
+    name = f" {camera}" if camera else ""
+    return RequestError(
+        Code.NO_IMAGE, f"the camera{name} has sent no image: is it on, and is its topic right?"
+    )
