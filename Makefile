@@ -1,6 +1,6 @@
 # The commands of a day's work; each one sets up first what it needs. `make help` lists them.
 
-.PHONY: help setup test demo demo-live bench reliability clean
+.PHONY: help setup test demo demo-live bench reliability docs dist clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -38,6 +38,19 @@ bench: setup ## the full-size model against the peer, in one run; writes docs/be
 
 reliability: setup ## the reliability scoreboard, with all examples; writes docs/reliability.md
 	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability
+
+docs: build/tools/ready ## build the documentation site into out/site; fails at a broken link
+	@NO_MKDOCS_2_WARNING=1 build/tools/bin/mkdocs build --quiet --strict && echo out/site/index.html
+
+dist: build/tools/ready ## build the wheel and the source archive into dist/
+	@rm -rf dist && build/tools/bin/python -m build --outdir dist .
+
+# The extras `docs` and `dist` have an environment of their own: they need neither ROS nor torch.
+build/tools/ready: setup.py constraints/common.txt
+	@$(PYTHON) -m venv --clear build/tools
+	@build/tools/bin/python -m pip install --quiet -c constraints/common.txt \
+		$$($(PYTHON) -c 'import runpy; e = runpy.run_path("setup.py")["EXTRAS"]; print(*e["docs"], *e["dist"])')
+	@touch $@
 
 clean: ## remove all that set-up, builds and tests made, .venv too
 	rm -rf .venv build install log out dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

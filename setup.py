@@ -59,6 +59,9 @@ EXTRAS = {
         "zstandard>=0.22",
     ],
     "sim": ["lz4>=4.3", "mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10", "zstandard>=0.22"],
+    # `make docs` and `make dist` install these into an environment of their own.
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2.0"],
+    "dist": ["build>=1.2"],
     "dev": [
         "catkin_pkg",
         "hypothesis>=6.100",
