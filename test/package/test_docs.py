@@ -1,11 +1,14 @@
-"""The docs: generated pages are what is generated, links lead somewhere, commands name what there is."""
+"""The docs: generated pages are up to date, links lead somewhere, commands are ones that work."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
+import shlex
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,9 +19,19 @@ if find_spec("rclpy"):
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")})
+CMAKE = ROOT / "CMakeLists.txt"
 REFERENCE = ROOT / "docs/interfaces.md"
 AGAIN = "docs/interfaces.md is out of date: `python tools/interface_docs.py > docs/interfaces.md` writes it"
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+SHELL_BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+PYTHON_BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+VARIABLE = re.compile(r"\bfor (\w+) in (?:\$\(seq )?(\w+)")  # and the first value, or the last one of seq
+INLINE_CODE = re.compile(r"`([^`\n]+)`")
+# Programs that only a machine with an installed ROS 2 has: these commands are run on a robot, not by a test.
+# test_launch.py starts the launch files, test_node.py sends the same messages by rclpy.
+ON_A_ROBOT = {"colcon", "ros2", "rosdep", "rviz2"}
+# Programs of the shell or of other projects, which no test checks.
+OTHER_PROGRAMS = {"accelerate", "cat", "cd", "export", "git", "pip", "source", "time"}
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -107,3 +120,148 @@ def launch_arguments(name):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "DeclareLaunchArgument"
     ]
     return {ast.literal_eval(call.args[0]) for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
+def shell_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of every command in the `sh` blocks of a page, without assignments and redirections."""
+    for block in SHELL_BLOCK.findall(text):
+        block = re.sub(r"<[^<>\n]+>", "PLACEHOLDER", block.replace("\\\n", " "))
+        block = re.sub(r"(^|\s)#.*$", r"\1", block, flags=re.MULTILINE)
+        block = re.sub(r"<<\s*'?(\w+)'?\n.*?^\1$", "", block, flags=re.MULTILINE | re.DOTALL)
+        for variable, value in VARIABLE.findall(block):
+            block = block.replace(f"${variable}", value)
+        words: list[str] = []
+        lexer = shlex.shlex(block, posix=True, punctuation_chars=";|&<>\n")
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+        for word in [*lexer, "\n"]:
+            if set(word) <= set(";|&\n"):
+                command = without_redirection(words)
+                while command and re.match(r"[A-Z_0-9]+=|do$", command[0]):
+                    command = command[1:]
+                if command and command[0] not in ("for", "done"):
+                    yield command
+                words = []
+            else:
+                words.append(word)
+
+
+def without_redirection(words: list[str]) -> list[str]:
+    end = next((index for index, word in enumerate(words) if word and set(word) <= set("<>")), len(words))
+    return words[:end]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_shell_command_is_one_that_exists(page):
+    for words in shell_commands(page.read_text()):
+        try:
+            check_command(words)
+        except Exception as error:
+            raise AssertionError(f"{page.name}: {shlex.join(words)}: {error}") from error
+
+
+def check_command(words: list[str]) -> None:
+    """Raise an error if a command of the docs cannot work."""
+    program, arguments = Path(words[0]).name, words[1:]
+    if program == "kosmos2":
+        check_kosmos2(arguments)
+    elif program == "make":
+        check_make(arguments)
+    elif program in ("python", "python3", "$KOSMOS2_PYTHON"):
+        check_python(arguments)
+    elif program == "pytest":
+        for file in arguments:
+            assert file.startswith("-") or (ROOT / file).exists(), f"there is no {file}"
+    elif program == "ros2" and arguments[:2] == ["run", "kosmos2"]:
+        executables = re.findall(r"^install_command\((\w+)", CMAKE.read_text(), re.MULTILINE)
+        assert arguments[2] in executables, f"there is no executable {arguments[2]}"
+    else:
+        assert program in ON_A_ROBOT | OTHER_PROGRAMS, f"{program} is no program that this test knows"
+
+
+def check_kosmos2(arguments: list[str]) -> None:
+    """Parse the arguments as the command line does, and run nothing."""
+    if arguments == ["--help"] or arguments[-1:] == ["--help"]:
+        return
+    command_line = importlib.import_module("kosmos2_cli.main")
+    if hasattr(command_line, "select"):
+        selection = command_line.select(arguments, command_line.COMMANDS)
+        _, unknown = selection.parser.parse_known_args(arguments)
+        assert not unknown, f"unknown: {unknown}"
+        assert selection.command is not None, "no command is named"
+        return
+    table = command_line.SUBCOMMANDS
+    while True:
+        name, *arguments = arguments
+        module = importlib.import_module(table[name].module)
+        if not hasattr(module, "SUBCOMMANDS"):
+            break
+        table = module.SUBCOMMANDS
+    parser = command_line.Parser(prog=f"kosmos2 {name}")
+    module.add_arguments(parser)
+    parser.parse_args(arguments)
+
+
+def check_make(arguments: list[str]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    if arguments[:1] == ["-C"]:
+        arguments = arguments[2:]
+    named = [word for word in arguments if "=" not in word]
+    assert named, "no target is named"
+    for word in named:
+        assert word in targets, f"there is no target {word}"
+
+
+def check_python(arguments: list[str]) -> None:
+    if arguments[0] == "-c":
+        compile(arguments[1], "docs", "exec")
+    elif arguments[0] == "-m":
+        path = arguments[1].replace(".", "/")
+        files = (f"{path}.py", f"{path}/__main__.py")
+        assert not path.startswith("kosmos2") or any((ROOT / file).exists() for file in files), (
+            "no such module"
+        )
+    else:
+        assert (ROOT / arguments[0]).exists(), f"there is no {arguments[0]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_exist(page):
+    """Inline code that begins with `kosmos2` or `make` names a command or a target."""
+    for code in INLINE_CODE.findall(FENCE.sub("", page.read_text())):
+        program, _, rest = code.partition(" ")
+        first = re.split(r"[ |]", rest)[0]
+        if program == "make" and re.fullmatch(r"[a-z-]+", first):
+            check_make([first])
+        elif program == "kosmos2" and re.fullmatch(r"[a-z-]+", first):
+            command_line = importlib.import_module("kosmos2_cli.main")
+            known = getattr(command_line, "COMMANDS", None) or command_line.SUBCOMMANDS
+            assert first in known, f"{page.name}: {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_import_names_that_exist(page):
+    for block in PYTHON_BLOCK.findall(page.read_text()):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kosmos2_"):
+                if node.module.startswith("kosmos2_ros"):
+                    pytest.importorskip("rclpy")
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{page.name}: {node.module} has no {alias.name}"
+
+
+def test_the_first_example_of_the_readme_prints_what_the_readme_shows(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = next(words for words in shell_commands((ROOT / "README.md").read_text()) if words[0] == "kosmos2")
+    arguments = words[1 : words.index("--save")]
+    assert importlib.import_module("kosmos2_cli.main").main(arguments) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [without_digits(line) for line in printed] == [
+        without_digits(line)
+        for line in re.findall(r"^  the .*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    ]
+
+
+def without_digits(line: str) -> str:
+    """Return the line without its figures: their last digits depend on the processor."""
+    return re.sub(r"[ \d]+", " ", line)
