@@ -51,6 +51,7 @@ EXTRAS = {
     "train": ["accelerate>=1.10", "matplotlib>=3.8", "tensorboard>=2.16", "transformers>=5.0"],
     "eval": [
         "accelerate>=1.10",
+        "jinja2>=3.1",
         "lz4>=4.3",
         "matplotlib>=3.8",
         "mcap>=1.2",
@@ -117,7 +118,7 @@ if __name__ == "__main__":
         package_data={
             "kosmos2_core": ["py.typed"],
             "kosmos2_data": ["py.typed"],
-            "kosmos2_eval.bag": ["page.css", "page.js"],
+            "kosmos2_eval.bag": ["templates/*"],
             "kosmos2_io": ["py.typed"],
         },
         # Bags are written without ROS, by the definitions themselves.

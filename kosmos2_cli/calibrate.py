@@ -20,8 +20,9 @@ from kosmos2_cli.samples import SPLITS, add_samples, check_samples, samples_of
 from kosmos2_core.calibration import Calibration, write_calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
-from kosmos2_eval.scene_report import plot_reliability, reliability_text
-from kosmos2_eval.scenes import Case, presence_of, reliability_of, summary
+from kosmos2_eval.charts import save_reliability
+from kosmos2_eval.scene_report import reliability_text
+from kosmos2_eval.scenes import LocateExample, locate_metrics, presence_of, reliability_of
 from kosmos2_training.calibrate import FALSE_ALARMS, Fitted, cases_at, fit, halves, hear
 
 FIGURES = {
@@ -70,16 +71,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(report(fitted, before, after))
     print(presence_report(calibrations, after))
     if arguments.plot:
-        plot_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
+        save_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
     if not arguments.dry_run:
         origin = {"fitted_on": name, "phrases": len(to_fit), "false_alarms": arguments.false_alarms}
         print(write_calibration(arguments.model, fitted.calibration, origin))
 
 
-def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str:
+def report(fitted: Fitted, before: Sequence[LocateExample], after: Sequence[LocateExample]) -> str:
     """What was fitted, and on the other half of the images what it does."""
     found = fitted.calibration
-    figures = [summary(cases) for cases in (before, after)]
+    figures = [locate_metrics(cases) for cases in (before, after)]
     rows = [
         f"{name:<20}" + "".join(f"{one[key]:>9.3f}" for one in figures)
         for key, name in FIGURES.items()
@@ -102,7 +103,7 @@ def report(fitted: Fitted, before: Sequence[Case], after: Sequence[Case]) -> str
     return "\n".join(lines)
 
 
-def presence_report(calibrations: Sequence[Calibration], cases: Sequence[Case]) -> str:
+def presence_report(calibrations: Sequence[Calibration], cases: Sequence[LocateExample]) -> str:
     """False alarms and misses at the presence threshold, before and after."""
     figures = [presence_of(cases, calibration.min_presence)["all"] for calibration in calibrations]
     absent, present = figures[0]["absent"], figures[0]["present"]

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from kosmos2_cli.options import add_model, check_min_presence, labels_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when something is asked
-    from kosmos2_eval.bag.answerers import Answerer
-    from kosmos2_eval.bag.evaluation import Evaluation
-    from kosmos2_eval.bag.recording import Question, Recording
+    from kosmos2_eval.bag.evaluation import BagEvaluation
+    from kosmos2_eval.bag.predictors import Predictor
+    from kosmos2_eval.bag.recording import BagOptions, Recording
+    from kosmos2_eval.result_files import JsonLinesLog
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,32 +87,34 @@ def _add_part(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.bag.recording import open_recording
     from kosmos2_eval.bag.results import write_files
-    from kosmos2_eval.scene_report import writable
+    from kosmos2_eval.result_files import prepare_folder
     from kosmos2_io.bag_reader import BagReader
 
-    question = question_of(arguments)
+    options = options_of(arguments)
     check_min_presence(arguments.min_presence)
     with ExitStack() as opened:
         bag = opened.enter_context(BagReader(arguments.bags))
         answers = opened.enter_context(BagReader([arguments.answers])) if arguments.answers else None
-        recording = open_recording(bag, question, answers, arguments.answers_topic)
-        writable(arguments.out)  # before the work
-        answerers, load_s = answerers_of(arguments, recording)
-        evaluation, journal = evaluated(arguments, recording, answerers)
+        recording = open_recording(bag, options, answers, arguments.answers_topic)
+        prepare_folder(arguments.out)  # before the work
+        predictors, load_s = predictors_of(arguments, recording)
+        evaluation, log = evaluated(arguments, recording, predictors)
         title = ", ".join(path.resolve().name for path in arguments.bags)
-        results = write_files(arguments.out, title, recording, answerers, evaluation, load_s)
-        journal.close(finished=True)
+        results = write_files(
+            arguments.out, title, recording, predictors, evaluation, load_s, shown_options(arguments)
+        )
+        log.remove()
         for sentence in bag.missing:
             print(f"kosmos2: {sentence}", file=sys.stderr)
     show(arguments, results)
 
 
-def question_of(arguments: argparse.Namespace) -> Question:
+def options_of(arguments: argparse.Namespace) -> BagOptions:
     from kosmos2_data.bag_topics import RequestedTopics
-    from kosmos2_eval.bag.recording import Question
+    from kosmos2_eval.bag.recording import BagOptions
 
     labels, label_file = labels_of(arguments.labels)
-    return Question(
+    return BagOptions(
         RequestedTopics(
             images=tuple(arguments.image),
             commands=arguments.commands,
@@ -129,41 +132,52 @@ def question_of(arguments: argparse.Namespace) -> Question:
     )
 
 
-def answerers_of(arguments: argparse.Namespace, recording: Recording) -> tuple[list[Answerer], list[float]]:
+def predictors_of(arguments: argparse.Namespace, recording: Recording) -> tuple[list[Predictor], list[float]]:
     """The first's name and the second's are not the same; and how long each took to load."""
     from kosmos2_core.engine import Engine
-    from kosmos2_eval.bag.answerers import Model, Node
+    from kosmos2_eval.bag.predictors import ModelPredictor, RecordedAnswers
 
-    answerers: list[Answerer] = []
+    predictors: list[Predictor] = []
     load_s = []
-    if isinstance(recording.asking, Node):
-        answerers.append(recording.asking)
+    if isinstance(recording.asking, RecordedAnswers):
+        predictors.append(recording.asking)
         load_s.append(0.0)
-    models = [] if answerers else [arguments.model]
+    models = [] if predictors else [arguments.model]
     for name in [*models, *([arguments.compare] if arguments.compare else [])]:
         start = time.perf_counter()
         engine = Engine.load(name, arguments.device, arguments.dtype, arguments.revision, arguments.offline)
         load_s.append(time.perf_counter() - start)
         called = Path(name).name
-        taken = called in (one.name for one in answerers)
+        taken = called in (one.name for one in predictors)
         title = f"{called} (compared)" if taken else called
-        answerers.append(Model(title, engine, arguments.zoom, arguments.min_presence))
-    return answerers, load_s
+        predictors.append(ModelPredictor(title, engine, arguments.zoom, arguments.min_presence))
+    return predictors, load_s
 
 
 def evaluated(
-    arguments: argparse.Namespace, recording: Recording, answerers: Sequence[Answerer]
-) -> tuple[Evaluation, Any]:
+    arguments: argparse.Namespace, recording: Recording, predictors: Sequence[Predictor]
+) -> tuple[BagEvaluation, JsonLinesLog]:
     from tqdm import tqdm
 
-    from kosmos2_eval.bag.evaluation import AT_ONCE, evaluate
-    from kosmos2_eval.bag.journal import Journal
+    from kosmos2_eval.bag.evaluation import BATCH, evaluate_bag, open_log
 
-    journal = Journal(arguments.out, about(arguments))
+    log = open_log(arguments.out, about(arguments))
     part = arguments.from_s or arguments.to_s is not None
-    total = None if part else -(-recording.images // arguments.every)
-    with tqdm(total=total, initial=journal.done * AT_ONCE, unit="image", disable=None) as bar:
-        return evaluate(recording, answerers, journal, bar.update), journal
+    total = None if part else -(-recording.image_count // arguments.every)
+    with tqdm(total=total, initial=log.count * BATCH, unit="image", disable=None) as bar:
+        return evaluate_bag(recording, predictors, log, bar.update), log
+
+
+def shown_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the options that were set, for the report."""
+    names = {"bags": "bag", "from_s": "--from", "to_s": "--to"}
+    options = {}
+    for name, value in vars(arguments).items():
+        if name in ("out", "json") or value in (None, False, []):
+            continue
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        options[names.get(name, f"--{name.replace('_', '-')}")] = text
+    return options
 
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -184,8 +198,8 @@ def state_of(place: Path) -> list[Any]:
 
 
 def show(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
-    from kosmos2_eval.bag.results import json_text
     from kosmos2_eval.bag.summary import text_table
+    from kosmos2_eval.result_files import json_text
 
     if arguments.json:
         print(json_text(results), end="")

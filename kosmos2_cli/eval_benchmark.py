@@ -132,14 +132,14 @@ def about_of(arguments: argparse.Namespace, choice: Choice) -> dict[str, Any]:
 @contextmanager
 def folder(out: Path | None, shard: Shard) -> Iterator[Path]:
     """Where answers are kept: for good, or while this runs."""
-    from kosmos2_eval.scene_report import writable
+    from kosmos2_eval.result_files import prepare_folder
 
     if out is None:
         with tempfile.TemporaryDirectory(prefix="kosmos2-") as name:
             yield Path(name)
     else:
         if shard.rank == 0:
-            writable(out)
+            prepare_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         yield out
 
@@ -155,7 +155,7 @@ def engine_of(arguments: argparse.Namespace, shard: Shard) -> Engine:
 
 def report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[str, Any]) -> None:
     from kosmos2_eval.benchmarks.comparison import table
-    from kosmos2_eval.scene_report import write_results
+    from kosmos2_eval.result_files import write_results
 
     if arguments.out:
         write_results(arguments.out, results)

@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from kosmos2_eval.difference import as_json, read_report, text_of
+    from kosmos2_eval.diff import diff_json, diff_text, read_evaluation
 
-    before, after = read_report(arguments.before), read_report(arguments.after)
+    before, after = read_evaluation(arguments.before), read_evaluation(arguments.after)
     if arguments.json:
-        print(json.dumps(as_json(before, after), indent=2, ensure_ascii=False))
+        print(json.dumps(diff_json(before, after), indent=2, ensure_ascii=False))
     else:
-        print(text_of(before, after))
+        print(diff_text(before, after))

@@ -23,9 +23,10 @@ from kosmos2_cli.samples import SPLITS, add_samples, check_samples, probe_sample
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
-from kosmos2_eval.case_sheet import small
-from kosmos2_eval.scene_report import presence_tables, table, writable, write_pictures, write_results
-from kosmos2_eval.scenes import Sample, evaluate
+from kosmos2_eval.contact_sheet import thumbnail
+from kosmos2_eval.result_files import prepare_folder, write_results
+from kosmos2_eval.scene_report import presence_tables, table, write_pictures
+from kosmos2_eval.scenes import Sample, evaluate_scenes
 
 ALL = "all"
 PROBES = 200
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_samples(arguments)
     check_presence(arguments)
     if arguments.out:
-        writable(arguments.out)  # before the work
+        prepare_folder(arguments.out)  # before the work
     engine = load_engine(arguments)
     if arguments.data:
         names = [arguments.data.name]
@@ -92,23 +93,23 @@ def figures_of(arguments: argparse.Namespace, engine: Engine, name: str) -> dict
     images: list[Pixels] = []
     samples = samples_of(arguments, name)
     wanted = 0 if arguments.data else PROBES if arguments.probes is None else arguments.probes
-    evaluation = evaluate(
+    evaluation = evaluate_scenes(
         engine,
         kept(samples, images) if arguments.out else samples,
         min_presence=arguments.min_presence,
         probes=probe_samples(name, arguments.seed, wanted) if wanted else (),
     )
-    if not (evaluation.cases or evaluation.sayings):
+    if not (evaluation.examples or evaluation.text_answers):
         raise InputError(
             f"{name} has nothing to evaluate: it needs items to locate, caption, describe or ask."
         )
-    if arguments.out and evaluation.cases:
-        write_pictures(arguments.out, name, evaluation.cases, images)
+    if arguments.out and evaluation.examples:
+        write_pictures(arguments.out, name, evaluation.examples, images)
     return evaluation.summary(wanted or None)
 
 
 def kept(samples: Iterable[Sample], images: list[Pixels]) -> Iterator[Sample]:
     """The same samples; their images are put aside, as small as they are shown."""
     for pixels, record in samples:
-        images.append(small(pixels))
+        images.append(thumbnail(pixels))
         yield pixels, record

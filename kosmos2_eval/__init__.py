@@ -1,1 +1,1 @@
-"""How good is it: metrics, the paper's benchmarks, bag evaluation, reports."""
+"""Accuracy and score calibration: metrics, evaluation on scenes, on robot recordings and on benchmarks."""

@@ -1,7 +1,7 @@
-"""Figures of ranked boxes as detection benchmarks have them: average precision as COCO, recall as the paper.
+"""Detection metrics of ranked boxes: average precision as COCO defines it, recall as the Kosmos-2 paper does.
 
-A phrase asked of an image is a small image of its own: what was found for it can only match what is true of
-it. All phrases together are one class. Boxes found for an absent phrase are false alarms.
+A phrase asked of an image is treated as a small image of its own: its predicted boxes can only match its own
+true boxes. All phrases together are one class. Boxes predicted for an absent phrase are false alarms.
 """
 
 from __future__ import annotations
@@ -16,105 +16,123 @@ from numpy.typing import NDArray
 from kosmos2_core.boxes import Box, iou
 
 Array = NDArray[np.float64]
+SizeRange = tuple[float, float]  # px^2, both ends included
 
 THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())  # COCO's, to the last digit
-MOST = 10  # boxes of a phrase that count
-SMALL, MEDIUM = 32.0**2, 96.0**2  # px^2, up to which a box is of this size
-SIZES = {"small": (0.0, SMALL), "medium": (SMALL, MEDIUM), "large": (MEDIUM, 1e10)}
-EVERY = (0.0, 1e10)
+MAX_BOXES = 10  # of a phrase that count
+SMALL_PX, MEDIUM_PX = 32.0**2, 96.0**2  # px^2: largest area of a small and of a medium box
+SIZES = {"small": (0.0, SMALL_PX), "medium": (SMALL_PX, MEDIUM_PX), "large": (MEDIUM_PX, 1e10)}
+ALL_SIZES = (0.0, 1e10)
 RECALLS = np.linspace(0, 1, 101)
-
-Sizes = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """What was found of one phrase in one image, the surest first, and what is true."""
+class RankedBoxes:
+    """The boxes predicted for one phrase in one image, with its true boxes.
+
+    Args:
+        truth: true boxes.
+        boxes: predicted boxes with scores, the highest score first.
+        pixels: the image's area in px^2.
+    """
 
     truth: tuple[Box, ...]
-    boxes: tuple[Box, ...]  # with scores
-    pixels: float  # of the image
+    boxes: tuple[Box, ...]
+    pixels: float
 
     @cached_property
     def overlaps(self) -> Array:
-        """(boxes, true boxes), IoU."""
-        lines = [[iou(box, true) for true in self.truth] for box in self.boxes]
-        return np.array(lines, float).reshape(len(self.boxes), len(self.truth))
+        """IoU of every predicted box with every true box, of shape (boxes, true boxes)."""
+        rows = [[iou(box, true_box) for true_box in self.truth] for box in self.boxes]
+        return np.array(rows, float).reshape(len(self.boxes), len(self.truth))
+
+    def best_overlap(self, boxes: int = 1) -> float:
+        """Return the best IoU of the first `boxes` boxes with any true box, or 0 without either."""
+        return float(self.overlaps[:boxes].max(initial=0.0))
 
 
 def size_of(box: Box, pixels: float) -> str:
-    """COCO's small, medium or large."""
+    """Return COCO's size class of a box, `small`, `medium` or `large`, in an image of `pixels` px^2."""
     area = box.area * pixels
-    return "small" if area < SMALL else "medium" if area < MEDIUM else "large"
+    return "small" if area < SMALL_PX else "medium" if area < MEDIUM_PX else "large"
 
 
-def recall(ranked: Sequence[Ranked], boxes: int, overlap: float = 0.5) -> float | None:
-    """The share of phrases with a true box that one of the first boxes meets (the paper's any-box rule)."""
-    there = [one for one in ranked if one.truth]
-    if not there:
+def recall(ranked: Sequence[RankedBoxes], boxes: int, overlap: float = 0.5) -> float | None:
+    """Return the fraction of present phrases found by any of their first `boxes` boxes (ANY-BOX rule)."""
+    present = [phrase for phrase in ranked if phrase.truth]
+    if not present:
         return None
-    return sum(best_overlap(one, boxes) >= overlap for one in there) / len(there)
-
-
-def best_overlap(one: Ranked, boxes: int = 1) -> float:
-    return float(one.overlaps[:boxes].max(initial=0.0))
+    return sum(phrase.best_overlap(boxes) >= overlap for phrase in present) / len(present)
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """A phrase's boxes, held to its truth at each threshold."""
+    """The boxes of one phrase matched with its true boxes, at every IoU threshold.
 
-    scores: Array  # (boxes,)
-    right: NDArray[np.bool_]  # (thresholds, boxes)
-    ignored: NDArray[np.bool_]  # (thresholds, boxes): of another size
-    true: int  # true boxes of this size
+    Args:
+        scores: of shape (boxes,).
+        right: whether a box matches a true box, of shape (thresholds, boxes).
+        ignored: whether a box does not count because of its size, of shape (thresholds, boxes).
+        true_count: number of true boxes in the size range.
+    """
+
+    scores: Array
+    right: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    true_count: int
 
 
-def match(one: Ranked, sizes: Sizes = EVERY) -> Matches:
-    """Each box takes the free true box that it meets best, the surest box first, as COCO does. Where only
-    one size counts, a true box of another size does no harm: what meets it is left out."""
-    scores = np.array([box.score or 0.0 for box in one.boxes], float)
-    surest = np.argsort(-scores, kind="mergesort")[:MOST]
-    other = ~_sized(one.truth, one.pixels, sizes)
-    order = np.argsort(other, kind="mergesort")  # true boxes of another size come last
-    overlaps, other = one.overlaps[np.ix_(surest, order)], other[order]
-    right = np.zeros((len(THRESHOLDS), len(surest)), bool)
+def match(ranked: RankedBoxes, sizes: SizeRange = ALL_SIZES) -> Matches:
+    """Match predicted boxes with true boxes as COCO does.
+
+    In the order of their scores, boxes take the free true box with the best IoU. True boxes outside the size
+    range are not counted, and a box that matches one is ignored.
+    """
+    scores = np.array([box.score or 0.0 for box in ranked.boxes], float)
+    best_first = np.argsort(-scores, kind="mergesort")[:MAX_BOXES]
+    other_size = ~_in_range(ranked.truth, ranked.pixels, sizes)
+    truth_order = np.argsort(other_size, kind="mergesort")  # true boxes of another size come last
+    overlaps, other_size = ranked.overlaps[np.ix_(best_first, truth_order)], other_size[truth_order]
+    right = np.zeros((len(THRESHOLDS), len(best_first)), bool)
     ignored = np.zeros_like(right)
     for row, threshold in enumerate(THRESHOLDS):
         if overlaps.max(initial=0.0) < threshold - 1e-9:
-            break  # nor at a higher one
-        for place, met in enumerate(_met(overlaps.tolist(), other.tolist(), threshold)):
-            right[row, place] = met is not None
-            ignored[row, place] = met is not None and other[met]
-    sized = _sized([one.boxes[place] for place in surest], one.pixels, sizes)
-    return Matches(scores[surest], right, ignored | (~right & ~sized), int(np.count_nonzero(~other)))
+            break  # no box matches at a higher threshold either
+        for column, taken in enumerate(_assign(overlaps.tolist(), other_size.tolist(), threshold)):
+            right[row, column] = taken is not None
+            ignored[row, column] = taken is not None and other_size[taken]
+    in_range = _in_range([ranked.boxes[index] for index in best_first], ranked.pixels, sizes)
+    true_count = int(np.count_nonzero(~other_size))
+    return Matches(scores[best_first], right, ignored | (~right & ~in_range), true_count)
 
 
-def _sized(boxes: Sequence[Box], pixels: float, sizes: Sizes) -> NDArray[np.bool_]:
+def _in_range(boxes: Sequence[Box], pixels: float, sizes: SizeRange) -> NDArray[np.bool_]:
     areas = np.array([box.area for box in boxes], float) * pixels
     return np.asarray((areas >= sizes[0]) & (areas <= sizes[1]))
 
 
-def _met(overlaps: Sequence[Sequence[float]], other: Sequence[bool], least: float) -> list[int | None]:
-    """Of each box, the true box that it takes; true boxes of another size come last."""
-    free = [True] * len(other)
-    met: list[int | None] = []
-    for line in overlaps:
-        best, best_overlap = None, min(least, 1 - 1e-10)
-        for place, overlap in enumerate(line):
-            if best is not None and not other[best] and other[place]:
+def _assign(
+    overlaps: Sequence[Sequence[float]], other_size: Sequence[bool], threshold: float
+) -> list[int | None]:
+    """Return the index of the true box that each box takes; true boxes of another size must come last."""
+    free = [True] * len(other_size)
+    taken: list[int | None] = []
+    for row in overlaps:
+        best, best_overlap = None, min(threshold, 1 - 1e-10)
+        for index, overlap in enumerate(row):
+            if best is not None and not other_size[best] and other_size[index]:
                 break
-            if free[place] and overlap >= best_overlap:
-                best, best_overlap = place, overlap
+            if free[index] and overlap >= best_overlap:
+                best, best_overlap = index, overlap
         if best is not None:
             free[best] = False
-        met.append(best)
-    return met
+        taken.append(best)
+    return taken
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Average precision: over thresholds of IoU from 0.5 to 0.95, and at 0.5 and 0.75 alone."""
+    """Average precision: the mean over IoU thresholds 0.5 to 0.95, and the values at 0.5 and at 0.75."""
 
     mean: float
     at_50: float
@@ -122,31 +140,35 @@ class Precision:
 
 
 def average_precision(matches: Sequence[Matches]) -> Precision | None:
+    """Return COCO's average precision of all phrases as one class, or None without true boxes."""
     curves = precision_curves(matches)
     if curves is None:
         return None
-    each = curves.mean(axis=1)
-    return Precision(float(each.mean()), float(each[0]), float(each[5]))
+    by_threshold = curves.mean(axis=1)
+    return Precision(float(by_threshold.mean()), float(by_threshold[0]), float(by_threshold[5]))
 
 
 def precision_curves(matches: Sequence[Matches]) -> Array | None:
-    """(thresholds, recalls): the best precision at each recall or above. None: nothing is there to find."""
-    true = sum(one.true for one in matches)
-    if not true:
+    """Return the interpolated precision at every recall, of shape (thresholds, recalls).
+
+    Interpolated precision is the best precision at this recall or above. Returns None without true boxes.
+    """
+    true_count = sum(phrase.true_count for phrase in matches)
+    if not true_count:
         return None
-    scores = np.concatenate([one.scores for one in matches])
+    scores = np.concatenate([phrase.scores for phrase in matches])
     order = np.argsort(-scores, kind="mergesort")
-    right = np.concatenate([one.right for one in matches], axis=1)[:, order]
-    counted = ~np.concatenate([one.ignored for one in matches], axis=1)[:, order]
+    right = np.concatenate([phrase.right for phrase in matches], axis=1)[:, order]
+    counted = ~np.concatenate([phrase.ignored for phrase in matches], axis=1)[:, order]
     hits = np.cumsum(right & counted, axis=1)
     alarms = np.cumsum(~right & counted, axis=1)
-    return np.stack([_curve(*rows, true) for rows in zip(hits, alarms, strict=True)])
+    return np.stack([_curve(*rows, true_count) for rows in zip(hits, alarms, strict=True)])
 
 
-def _curve(hits: NDArray[np.int64], alarms: NDArray[np.int64], true: int) -> Array:
+def _curve(hits: NDArray[np.int64], alarms: NDArray[np.int64], true_count: int) -> Array:
     if not len(hits):
         return np.zeros(len(RECALLS))
     precision = hits / np.maximum(hits + alarms, np.spacing(1))
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(hits / true, RECALLS, side="left")
-    return np.where(places < len(envelope), envelope[np.minimum(places, len(envelope) - 1)], 0.0)
+    indices = np.searchsorted(hits / true_count, RECALLS, side="left")
+    return np.where(indices < len(envelope), envelope[np.minimum(indices, len(envelope) - 1)], 0.0)

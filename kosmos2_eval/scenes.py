@@ -1,11 +1,10 @@
-"""How well a model does on images of which the truth is known.
+"""Evaluation on images whose truth is known: simulated scenes, or recorded data with labels.
 
-    for each few images: look once, ask all there is to ask in one batch, hold the answers to the truth
+For every few images: encode them once, ask all their items in one batch, and compare the answers with the
+truth. A phrase to locate gives a `LocateExample`, an item of another task a `TextAnswer`.
 
-What is located becomes cases, a phrase each; what is said becomes sayings, an answer each.
-
-A phrase is asked without a presence threshold, so that it gets its best box: figures of boxes and scores do
-not depend on the threshold. Whether it counts as found with a threshold follows from its presence.
+Phrases are located without a presence threshold, so that each gets its best box: metrics of boxes and scores
+do not depend on the threshold. Whether a phrase counts as found with a threshold follows from its presence.
 """
 
 from __future__ import annotations
@@ -27,16 +26,17 @@ from kosmos2_data.records import Item, Record
 from kosmos2_eval.metrics import (
     RIGHT,
     Bin,
+    PresenceAnswer,
     auroc,
     brier,
     calibration_error,
     mean,
     negative_log_likelihood,
+    presence_metrics,
     reliability,
     standard_error,
 )
-from kosmos2_eval.presence import PresenceAnswer, presence_figures
-from kosmos2_eval.sayings import Saying, saying_of, summary_of_sayings
+from kosmos2_eval.text_answers import TextAnswer, score_text_answer, text_metrics
 
 Sample = tuple[Pixels, Record]
 TASKS = ("locate", "caption", "describe", "ask")
@@ -44,61 +44,73 @@ GREEDY = Decoding(max_new_tokens=256, scores=False)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One phrase that was asked for."""
+class LocateExample:
+    """One phrase that was located in one image.
 
-    image: int  # its number among the samples
-    kind: str  # as in the record: `relation`, `absent`, ...
-    text: str  # the phrase, marked in its sentence
-    truth: tuple[Box, ...]  # empty: absent
+    Args:
+        image: number of the image among the samples.
+        kind: kind of the phrase, as in the record: `relation`, `absent`, ...
+        text: the sentence with the phrase marked, as grounded Markdown.
+        truth: true boxes; empty if the phrase is absent.
+        found: the best predicted box.
+        score: the probability that `found` is right; 0 without a box.
+        presence: the probability that the phrase is in the image.
+        iou: IoU of `found` with the best true box; 0 without either.
+    """
+
+    image: int
+    kind: str
+    text: str
+    truth: tuple[Box, ...]
     found: Box | None
-    score: float  # the probability that `found` is right; 0 where nothing was found
+    score: float
     presence: float
-    iou: float  # with the best true box; 0 where nothing was found, or is there
+    iou: float
 
     @property
     def right(self) -> bool:
+        """Whether the box has an IoU of at least 0.5 with a true box."""
         return self.iou >= RIGHT
 
     def found_with(self, min_presence: float) -> bool:
-        """Whether the phrase gets a box with this presence threshold."""
+        """Return whether the phrase gets a box with this presence threshold."""
         return self.found is not None and self.presence >= min_presence
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What a model answered.
+class SceneEvaluation:
+    """The answers of a model to all items of a set of images.
 
     Args:
-        images: how many there were, without those of the probes.
-        cases: phrases that were located.
-        sayings: captions, descriptions and answers.
-        min_presence: the presence threshold by which phrases count as found.
-        probes: phrases that were located to tell false alarms and misses; without any, `cases` tell them.
+        images: number of images, without those of the probes.
+        examples: phrases that were located.
+        text_answers: captions, descriptions and answers to questions.
+        min_presence: the presence threshold from which a phrase counts as found.
+        probes: phrases located only to measure false alarms and misses; if empty, `examples` measure them.
     """
 
     images: int
-    cases: tuple[Case, ...]
-    sayings: tuple[Saying, ...]
+    examples: tuple[LocateExample, ...]
+    text_answers: tuple[TextAnswer, ...]
     min_presence: float = MIN_PRESENCE
-    probes: tuple[Case, ...] = ()
+    probes: tuple[LocateExample, ...] = ()
 
     def summary(self, wanted: int | None = None) -> dict[str, Any]:
-        """Figures of each task that was asked, and of presence.
+        """Return the metrics of every task that was asked, and of presence.
 
         Args:
-            wanted: how many present and absent probes of each kind there were to be.
+            wanted: the requested number of present and of absent probes of each kind.
         """
-        figures: dict[str, Any] = {"images": self.images}
-        if self.cases:
-            right = right_with(self.cases, self.min_presence)
-            figures["locate"] = {**summary(self.cases), "accuracy_with_threshold": right}
-        if probes := self.probes or self.cases:
-            figures["presence"] = {"probes": wanted, **presence_of(probes, self.min_presence)}
-        return figures | summary_of_sayings(self.sayings)
+        metrics: dict[str, Any] = {"images": self.images}
+        if self.examples:
+            right = accuracy_with_threshold(self.examples, self.min_presence)
+            metrics["locate"] = {**locate_metrics(self.examples), "accuracy_with_threshold": right}
+        if probes := self.probes or self.examples:
+            metrics["presence"] = {"probes": wanted, **presence_of(probes, self.min_presence)}
+        return metrics | text_metrics(self.text_answers)
 
 
-def evaluate(
+def evaluate_scenes(
     engine: Engine,
     samples: Iterable[Sample],
     images_at_once: int = 8,
@@ -106,68 +118,67 @@ def evaluate(
     tasks: Collection[str] = TASKS,
     min_presence: float | None = None,
     probes: Iterable[Sample] = (),
-) -> Evaluation:
-    """Ask a model all items of all records, and hold its answers to the truth.
+) -> SceneEvaluation:
+    """Ask a model all items of all records and compare its answers with the truth.
 
     Args:
         samples: images with their records.
-        images_at_once: how many are asked about in one batch.
-        max_corners: how many first corners of a box are tried.
+        images_at_once: number of images in one batch.
+        max_corners: number of first corners that the box search tries.
         tasks: items of other tasks are left out.
-        min_presence: the presence threshold of the figures; None: the checkpoint's.
-        probes: images whose phrases tell false alarms and misses, and nothing else.
+        min_presence: the presence threshold of the metrics; None: the checkpoint's.
+        probes: images whose phrases measure false alarms and misses, and nothing else.
     """
-    images, cases, sayings = _answers(engine, samples, images_at_once, max_corners, tasks)
+    images, examples, text_answers = _ask_all(engine, samples, images_at_once, max_corners, tasks)
     threshold = engine.min_presence if min_presence is None else min_presence
-    probed = locate_cases(engine, probes, images_at_once, max_corners)
-    return Evaluation(images, tuple(cases), tuple(sayings), threshold, tuple(probed))
+    probed = locate_examples(engine, probes, images_at_once, max_corners)
+    return SceneEvaluation(images, tuple(examples), tuple(text_answers), threshold, tuple(probed))
 
 
-def locate_cases(
+def locate_examples(
     engine: Engine, samples: Iterable[Sample], images_at_once: int = 8, max_corners: int = 16
-) -> list[Case]:
+) -> list[LocateExample]:
     """Locate all phrases that the records say to locate."""
-    return _answers(engine, samples, images_at_once, max_corners, ["locate"])[1]
+    return _ask_all(engine, samples, images_at_once, max_corners, ["locate"])[1]
 
 
-def _answers(
+def _ask_all(
     engine: Engine,
     samples: Iterable[Sample],
     images_at_once: int,
     max_corners: int,
     tasks: Collection[str],
-) -> tuple[int, list[Case], list[Saying]]:
-    """How many images there are, what was located in them, and what was said of them."""
-    cases: list[Case] = []
-    sayings: list[Saying] = []
+) -> tuple[int, list[LocateExample], list[TextAnswer]]:
+    examples: list[LocateExample] = []
+    text_answers: list[TextAnswer] = []
     images = 0
-    for first, batch in batches(samples, images_at_once):
+    for first, batch in sample_batches(samples, images_at_once):
         views = engine.look_many([[pixels] for pixels, _ in batch])
-        asked = [
-            (image, record, item)
-            for image, (_, record) in enumerate(batch)
+        items = [
+            (index, record, item)
+            for index, (_, record) in enumerate(batch)
             for item in record.items
             if item.task in tasks
         ]
-        jobs = [(views[image], request_of(item, max_corners)) for image, _, item in asked]
-        for (image, record, item), answer in zip(asked, engine.run(jobs, GREEDY), strict=True):
+        jobs = [(views[index], request_of(item, max_corners)) for index, _, item in items]
+        for (index, record, item), answer in zip(items, engine.run(jobs, GREEDY), strict=True):
             if item.task == "locate":
                 phrases = zip(item.text.phrases, answer.phrases, strict=True)
-                cases += [case_of(first + image, item, phrase, found) for phrase, found in phrases]
+                examples += [locate_example(first + index, item, phrase, found) for phrase, found in phrases]
             else:
-                sayings.append(saying_of(first + image, record, item, answer))
+                text_answers.append(score_text_answer(first + index, record, item, answer))
         images = first + len(batch)
-    return images, cases, sayings
+    return images, examples, text_answers
 
 
 def request_of(item: Item, max_corners: int = 16) -> Request:
-    """What an item asks of the model; its answer is not part of it.
+    """Return the request that an item makes of the model, without its answer.
 
     A phrase to locate gets its best box, however low its presence is.
     """
     match item.task:
         case "locate":
-            return Locate(write_markdown(asked_of(item.text)), max_corners=max_corners, min_presence=0.0)
+            return Locate(write_markdown(without_boxes(item.text)), max_corners=max_corners, min_presence=0.0)
         case "caption":
             return Caption(item.detailed, ground=bool(item.text.phrases))
         case "describe":
@@ -175,20 +186,21 @@ def request_of(item: Item, max_corners: int = 16) -> Request:
             [box] = phrase.boxes or ()
             return Describe(box)
         case "ask":
-            assert item.question is not None  # the records' reader sees to it
+            assert item.question is not None  # the reader of records checks this
             return Ask(write_markdown(item.question), ground=bool(item.text.phrases))
-    raise ValueError(f"the task {item.task} asks nothing")
+    raise ValueError(f"an item of the task {item.task} makes no request")
 
 
-def asked_of(text: GroundedText) -> GroundedText:
-    """The sentence with what to look for marked, and no boxes."""
+def without_boxes(text: GroundedText) -> GroundedText:
+    """Return a sentence with its phrases marked but without their boxes."""
     return GroundedText(text.text, tuple(replace(phrase, boxes=None) for phrase in text.phrases))
 
 
-def case_of(image: int, item: Item, phrase: Phrase, found: Entity) -> Case:
+def locate_example(image: int, item: Item, phrase: Phrase, found: Entity) -> LocateExample:
+    """Compare the located phrase `found` with `phrase` of the item."""
     truth = phrase.boxes or ()
     box = found.boxes[0] if found.boxes else None
-    return Case(
+    return LocateExample(
         image,
         item.kind,
         write_markdown(GroundedText(item.text.text, (replace(phrase, boxes=None),))),
@@ -196,64 +208,74 @@ def case_of(image: int, item: Item, phrase: Phrase, found: Entity) -> Case:
         box,
         score=(box.score or 0.0) if box else 0.0,
         presence=found.presence or 0.0,
-        iou=max((iou(box, one) for one in truth), default=0.0) if box else 0.0,
+        iou=max((iou(box, true_box) for true_box in truth), default=0.0) if box else 0.0,
     )
 
 
-def batches(samples: Iterable[Sample], size: int) -> Iterator[tuple[int, list[Sample]]]:
-    """A few samples at a time, with the number of the first."""
-    rest, first = iter(samples), 0
-    while batch := list(islice(rest, size)):
+def sample_batches(samples: Iterable[Sample], size: int) -> Iterator[tuple[int, list[Sample]]]:
+    """Yield lists of up to `size` samples, each with the number of its first sample."""
+    remaining, first = iter(samples), 0
+    while batch := list(islice(remaining, size)):
         yield first, batch
         first += len(batch)
 
 
-def reliability_of(cases: Sequence[Case]) -> list[Bin]:
-    """Absent phrases count too: a box that was found for one is wrong."""
-    return reliability([one.score for one in cases], [one.right for one in cases])
+# Metrics.
 
 
-def presence_of(cases: Sequence[Case], min_presence: float) -> dict[str, Any]:
-    """False alarms and misses with a presence threshold, of each kind and of all."""
+def reliability_of(examples: Sequence[LocateExample]) -> list[Bin]:
+    """Return the reliability bins of all scores; a box for an absent phrase is wrong."""
+    return reliability([example.score for example in examples], [example.right for example in examples])
+
+
+def presence_of(examples: Sequence[LocateExample], min_presence: float) -> dict[str, Any]:
+    """Return false alarms and misses with a presence threshold, by kind and in total."""
     answers = [
-        PresenceAnswer(case.image, case.kind, bool(case.truth), case.found_with(min_presence), case.presence)
-        for case in cases
+        PresenceAnswer(
+            example.image,
+            example.kind,
+            bool(example.truth),
+            example.found_with(min_presence),
+            example.presence,
+        )
+        for example in examples
     ]
-    return {"threshold": min_presence, **presence_figures(answers)}
+    return {"threshold": min_presence, **presence_metrics(answers)}
 
 
-def right_with(cases: Sequence[Case], min_presence: float) -> float | None:
-    """The share of the present phrases that get a right box with a presence threshold."""
-    present = [case for case in cases if case.truth]
-    return mean([float(case.right and case.found_with(min_presence)) for case in present])
+def accuracy_with_threshold(examples: Sequence[LocateExample], min_presence: float) -> float | None:
+    """Return the fraction of present phrases that get a right box with a presence threshold."""
+    present = [example for example in examples if example.truth]
+    return mean([float(example.right and example.found_with(min_presence)) for example in present])
 
 
-def summary(cases: Sequence[Case]) -> dict[str, Any]:
-    """Figures of all cases, and of each kind; None where there is nothing to tell them from."""
-    scores, right = [one.score for one in cases], [one.right for one in cases]
-    present, absent = ([one for one in cases if bool(one.truth) == there] for there in (True, False))
+def locate_metrics(examples: Sequence[LocateExample]) -> dict[str, Any]:
+    """Return the metrics of all examples and of each kind; None where there is nothing to compute from."""
+    scores, right = [example.score for example in examples], [example.right for example in examples]
+    present = [example.presence for example in examples if example.truth]
+    absent = [example.presence for example in examples if not example.truth]
     return {
-        **_figures(cases),
+        **_kind_metrics(examples),
         "absent": len(absent),
-        "presence_auroc": auroc([one.presence for one in present], [one.presence for one in absent]),
-        "calibration_error": calibration_error(reliability_of(cases)),
+        "presence_auroc": auroc(present, absent),
+        "calibration_error": calibration_error(reliability_of(examples)),
         "brier": brier(scores, right),
         "nll": negative_log_likelihood(scores, right),
         "kinds": {
-            kind: _figures([one for one in cases if one.kind == kind])
-            for kind in sorted({one.kind for one in cases})
+            kind: _kind_metrics([example for example in examples if example.kind == kind])
+            for kind in sorted({example.kind for example in examples})
         },
     }
 
 
-def _figures(cases: Sequence[Case]) -> dict[str, Any]:
-    """Accuracy and IoU are of the phrases that are there."""
-    present = [one for one in cases if one.truth]
-    right = [float(one.right) for one in present]
+def _kind_metrics(examples: Sequence[LocateExample]) -> dict[str, Any]:
+    """Return counts and means; accuracy and IoU are those of the present phrases."""
+    present = [example for example in examples if example.truth]
+    right = [float(example.right) for example in present]
     return {
-        "count": len(cases),
+        "count": len(examples),
         "accuracy": mean(right),
-        "accuracy_error": standard_error(right, [one.image for one in present]),
-        "mean_iou": mean([one.iou for one in present]),
-        "presence": mean([one.presence for one in cases]),
+        "accuracy_error": standard_error(right, [example.image for example in present]),
+        "mean_iou": mean([example.iou for example in present]),
+        "presence": mean([example.presence for example in examples]),
     }

@@ -1,6 +1,7 @@
-"""The loop: for each few images, look, ask all that is asked of them, hold the answers to the truth, note it.
+"""The evaluation loop: read a batch of images, predict, compare with the truth, write the batch to the log.
 
-Batches are the same however often the work is broken off, so that its results are.
+The results are computed from the log alone, and batches are the same in every run: so an evaluation that was
+interrupted and resumed gives the same results as one that was not.
 """
 
 from __future__ import annotations
@@ -10,193 +11,243 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from kosmos2_core.answers import Entity
 from kosmos2_core.errors import InputError
 from kosmos2_data.bag_frames import RecordedFrame, read_frames
 from kosmos2_data.records import normalised
-from kosmos2_eval.bag.answerers import Answerer, Seen
-from kosmos2_eval.bag.journal import Journal
-from kosmos2_eval.bag.queries import Found, Judged, Query, found_json, found_of, query_json, query_of
+from kosmos2_eval.bag.placement import FramePlacer
+from kosmos2_eval.bag.predictors import ImageCommands, Predictor
+from kosmos2_eval.bag.queries import (
+    PhraseQuery,
+    Prediction,
+    QueryResult,
+    prediction_from_json,
+    prediction_to_json,
+    query_from_json,
+    query_to_json,
+)
 from kosmos2_eval.bag.recording import Recording
-from kosmos2_eval.bag.space import Place
-from kosmos2_eval.phrase_kinds import kind_of
+from kosmos2_eval.phrases import kind_of
+from kosmos2_eval.result_files import JsonLinesLog
 from kosmos2_io.encodings import to_rgb
 
-AT_ONCE = 8  # images
-ALONE = 8  # of the first images are asked once more, one by one, to tell how long one takes
+BATCH = 8  # images
+TIMED_ALONE = 8  # of the first images are predicted once more, one by one, to measure the time of one image
+LOG_NAME = ".unfinished.jsonl"
+LOG_FORMAT = 2  # a log in another format is not resumed
 
-Numbered = tuple[int, RecordedFrame]
+NumberedFrame = tuple[int, RecordedFrame]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All that was asked, and what each model found; by model, in the same order."""
+class BagEvaluation:
+    """All queries with the predictions of each model, and what became of every image.
 
-    judged: tuple[tuple[Judged, ...], ...]
-    images: int  # of the part, with those below
-    silent_ns: tuple[int, ...]  # stamps of those of which nothing was asked
-    rejected: Counter[str]  # that could not be read, by reason
+    Args:
+        results: by model; the queries of all models are the same, in the same order.
+        images: number of selected images.
+        unasked_ns: stamps of the images to which no command applies.
+        rejected: number of unreadable images by reason.
+        read_s: time spent on reading and decoding images.
+        model_s: time spent on predictions, by model.
+        alone_s: times of single images, by model.
+    """
+
+    results: tuple[tuple[QueryResult, ...], ...]
+    images: int
+    unasked_ns: tuple[int, ...]
+    rejected: Counter[str]
     read_s: float
-    model_s: tuple[float, ...]  # by model
-    alone_s: tuple[tuple[float, ...], ...]  # by model: of single images
+    model_s: tuple[float, ...]
+    alone_s: tuple[tuple[float, ...], ...]
 
     @property
     def evaluated(self) -> int:
-        return self.images - len(self.silent_ns) - self.rejected.total()
+        """Number of images about which something was asked."""
+        return self.images - len(self.unasked_ns) - self.rejected.total()
 
 
-def evaluate(
-    recording: Recording, answerers: Sequence[Answerer], journal: Journal, tick: Callable[[int], Any]
-) -> Evaluation:
-    """Goes on where the journal ends. tick: told how many images are done, of each batch."""
-    every = read_frames(recording.bag, recording.topics, recording.part, recording.targets)
-    for batch in islice(_batches(enumerate(every)), journal.done, None):
-        journal.add(_done(recording, answerers, batch, first=journal.done == 0))
-        tick(len(batch))
-    evaluation = _read(journal, len(answerers))
-    if not evaluation.judged[0]:
-        journal.close(finished=True)
+def open_log(folder: Path, about: Any) -> JsonLinesLog:
+    """Open the log of an evaluation, to resume it if it was interrupted.
+
+    Args:
+        folder: the output folder.
+        about: everything that the results depend on.
+
+    Raises:
+        InputError: the folder has the log of a different evaluation.
+    """
+    return JsonLinesLog(folder / LOG_NAME, {"format": LOG_FORMAT, "about": about}, sync=True)
+
+
+def evaluate_bag(
+    recording: Recording, predictors: Sequence[Predictor], log: JsonLinesLog, progress: Callable[[int], Any]
+) -> BagEvaluation:
+    """Evaluate the batches that are not in the log yet, and return the results of all.
+
+    Args:
+        recording: what to evaluate.
+        predictors: the models; all get the same queries.
+        log: finished batches.
+        progress: called with the number of images of each finished batch.
+
+    Raises:
+        InputError: no command applies to any image.
+    """
+    selected = read_frames(recording.bag, recording.topics, recording.part, recording.targets)
+    for batch in islice(_batches(enumerate(selected)), log.count, None):
+        log.add(_evaluate_batch(recording, predictors, batch, first=log.count == 0))
+        progress(len(batch))
+    evaluation = _read_log(log, len(predictors))
+    if not evaluation.results[0]:
+        log.remove()
         raise InputError(
-            f"nothing was asked of any of the {evaluation.images} images: no command stands at their stamps;"
-            " give --phrase TEXT."
+            f"no command applies to any of the {evaluation.images} images: commands are given after them, or"
+            " labels have other stamps. Give --phrase TEXT to ask the same of every image."
         )
     return evaluation
 
 
-def _batches(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:
-    rest = iter(numbered)
-    while batch := list(islice(rest, AT_ONCE)):
+def _batches(numbered: Iterable[NumberedFrame]) -> Iterator[list[NumberedFrame]]:
+    remaining = iter(numbered)
+    while batch := list(islice(remaining, BATCH)):
         yield batch
 
 
-def _done(
-    recording: Recording, answerers: Sequence[Answerer], batch: Sequence[Numbered], first: bool
+def _evaluate_batch(
+    recording: Recording, predictors: Sequence[Predictor], batch: Sequence[NumberedFrame], first: bool
 ) -> dict[str, Any]:
-    """A line of the journal."""
+    """Return one step of the log."""
     start = time.perf_counter()
-    looked = _Looked.at(recording, batch)
+    images = _ReadImages.of(recording, batch)
     read_s = time.perf_counter() - start
-    queries = [list(_queries(recording, *one)) for one in looked.seen]
-    seen = [one for _, one in looked.seen]
-    found, model_s = [], []
-    for answerer in answerers:
+    queries = [list(_queries(recording, *numbered)) for numbered in images.readable]
+    readable = [image for _, image in images.readable]
+    predictions, model_s = [], []
+    for predictor in predictors:
         start = time.perf_counter()
-        answers = answerer.answer(seen) if seen else []
+        phrases = predictor.predict(readable) if readable else []
         model_s.append(time.perf_counter() - start)
-        found.append([
-            found_json(one)
-            for own, image, each in zip(queries, seen, answers, strict=True)
-            for one in _found(recording, own, image.frame, [entity for said in each for entity in said])
+        predictions.append([
+            prediction_to_json(prediction)
+            for of_image, image, by_command in zip(queries, readable, phrases, strict=True)
+            for prediction in _predictions(
+                recording, of_image, image.frame, [entity for entities in by_command for entity in entities]
+            )
         ])  # fmt: skip
     return {
         "images": len(batch),
-        "silent_ns": looked.silent_ns,
-        "rejected": looked.rejected,
-        "queries": [query_json(query) for own in queries for query in own],
-        "found": found,
+        "silent_ns": images.unasked_ns,
+        "rejected": images.rejected,
+        "queries": [query_to_json(query) for of_image in queries for query in of_image],
+        "found": predictions,
         "read_s": read_s,
         "model_s": model_s,
-        "alone_s": [_alone(answerer, seen) for answerer in answerers] if first else [],
+        "alone_s": [_times_alone(predictor, readable) for predictor in predictors] if first else [],
     }
 
 
-def _alone(answerer: Answerer, seen: Sequence[Seen]) -> list[float]:
-    took = []
-    for one in seen[:ALONE]:
+def _times_alone(predictor: Predictor, images: Sequence[ImageCommands]) -> list[float]:
+    seconds = []
+    for image in images[:TIMED_ALONE]:
         start = time.perf_counter()
-        answerer.answer([one])
-        took.append(time.perf_counter() - start)
-    return took
+        predictor.predict([image])
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 @dataclass
-class _Looked:
-    seen: list[tuple[int, Seen]] = field(default_factory=list)  # with their numbers
-    silent_ns: list[int] = field(default_factory=list)
+class _ReadImages:
+    """The images of a batch: those to ask about with their numbers, and the others."""
+
+    readable: list[tuple[int, ImageCommands]] = field(default_factory=list)
+    unasked_ns: list[int] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def at(cls, recording: Recording, batch: Sequence[Numbered]) -> _Looked:
-        looked = cls()
+    def of(cls, recording: Recording, batch: Sequence[NumberedFrame]) -> _ReadImages:
+        images = cls()
         for number, frame in batch:
-            asked = recording.asking.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
-            if not asked and not frame.damage:
-                looked.silent_ns.append(frame.stamp_ns)
+            commands = recording.asking.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
+            if not commands and not frame.damage:
+                images.unasked_ns.append(frame.stamp_ns)
                 continue
             try:
                 if frame.damage:
                     raise InputError(frame.damage)
                 pixels = to_rgb(frame.recorded.message())
             except InputError as error:
-                looked.rejected[str(error)] += 1
+                images.rejected[str(error)] += 1
                 continue
-            looked.seen.append((number, Seen(frame, pixels, asked)))
-        return looked
+            images.readable.append((number, ImageCommands(frame, pixels, commands)))
+        return images
 
 
-def _queries(recording: Recording, number: int, seen: Seen) -> Iterator[Query]:
-    frame, (height, width) = seen.frame, seen.pixels.shape[:2]
+def _queries(recording: Recording, number: int, image: ImageCommands) -> Iterator[PhraseQuery]:
+    frame, (height, width) = image.frame, image.pixels.shape[:2]
     labels = recording.labels
     label = labels.label_of(frame.camera.image, frame.frame_id, frame.stamp_ns) if labels else None
     centres = recording.centres.get(frame.stamp_ns, ("", {}))[1]
-    for asked in seen.asked:
-        for index, phrase in enumerate(asked.grounded.phrases):
-            words = asked.grounded.words_of(phrase)
-            yield Query(
+    for command in image.commands:
+        for index, phrase in enumerate(command.grounded.phrases):
+            words = command.grounded.words_of(phrase)
+            yield PhraseQuery(
                 frame=number,
                 camera=frame.camera.image,
                 stamp_ns=frame.stamp_ns,
                 log_ns=frame.recorded.stamp_ns,
                 width=width,
                 height=height,
-                standing=asked.index,
-                text=asked.marked(index),
+                command_index=command.index,
+                text=command.marked(index),
                 index=index,
                 phrase=words,
                 kind=kind_of(words),
-                truth=label.boxes_of(asked, index, width, height) if label else None,
+                truth=label.boxes_of(command, index, width, height) if label else None,
                 true_centre_m=centres.get(normalised(words)),
             )
 
 
-def _found(
-    recording: Recording, queries: Sequence[Query], frame: RecordedFrame, phrases: Sequence[Entity]
-) -> Iterator[Found]:
-    place = None
+def _predictions(
+    recording: Recording, queries: Sequence[PhraseQuery], frame: RecordedFrame, phrases: Sequence[Entity]
+) -> Iterator[Prediction]:
+    placer = None
     if any(query.true_centre_m for query in queries):
-        place = Place(frame, recording.models, (queries[0].width, queries[0].height))
+        placer = FramePlacer(frame, recording.camera_models, (queries[0].width, queries[0].height))
     for query, phrase in zip(queries, phrases, strict=True):
-        if place and query.true_centre_m and phrase.boxes:
-            centre, why = place.of(phrase.boxes[0])
-            yield Found(phrase.boxes, phrase.presence, centre, why)
+        if placer and query.true_centre_m and phrase.boxes:
+            centre, reason = placer.place(phrase.boxes[0])
+            yield Prediction(phrase.boxes, phrase.presence, centre, reason)
         else:
-            yield Found(phrase.boxes, phrase.presence)
+            yield Prediction(phrase.boxes, phrase.presence)
 
 
-def _read(journal: Journal, models: int) -> Evaluation:
-    """What the journal holds. Figures are only made of it, so that they do not tell whether the work was
-    broken off."""
-    judged: list[list[Judged]] = [[] for _ in range(models)]
-    images, silent_ns = 0, list[int]()
+def _read_log(log: JsonLinesLog, models: int) -> BagEvaluation:
+    results: list[list[QueryResult]] = [[] for _ in range(models)]
+    images, unasked_ns = 0, list[int]()
     rejected: Counter[str] = Counter()
     read_s, model_s = 0.0, [0.0] * models
     alone_s: list[tuple[float, ...]] = [()] * models
-    for batch in journal.batches():
-        queries = [query_of(fields) for fields in batch["queries"]]
-        for own, found in zip(judged, batch["found"], strict=True):
-            own += [Judged(query, found_of(one)) for query, one in zip(queries, found, strict=True)]
+    for batch in log.steps():
+        queries = [query_from_json(fields) for fields in batch["queries"]]
+        for of_model, predictions in zip(results, batch["found"], strict=True):
+            of_model += [
+                QueryResult(query, prediction_from_json(fields))
+                for query, fields in zip(queries, predictions, strict=True)
+            ]
         images += batch["images"]
-        silent_ns += batch["silent_ns"]
+        unasked_ns += batch["silent_ns"]
         rejected.update(batch["rejected"])
         read_s += batch["read_s"]
-        model_s = [total + one for total, one in zip(model_s, batch["model_s"], strict=True)]
-        alone_s = [tuple(one) for one in batch["alone_s"]] or alone_s
-    return Evaluation(
-        tuple(map(tuple, judged)),
+        model_s = [total + seconds for total, seconds in zip(model_s, batch["model_s"], strict=True)]
+        alone_s = [tuple(seconds) for seconds in batch["alone_s"]] or alone_s
+    return BagEvaluation(
+        tuple(map(tuple, results)),
         images,
-        tuple(silent_ns),
+        tuple(unasked_ns),
         rejected,
         read_s,
         tuple(model_s),

@@ -1,8 +1,8 @@
-"""Boxes to be shown over the recording's images in Foxglove: an MCAP of foxglove.ImageAnnotations.
+"""Boxes over the recording's images in Foxglove: an MCAP file of foxglove.ImageAnnotations.
 
-For each image topic one topic of the truth and one of each model, so that each can be switched on and off. An
-annotation is recorded when its image was, and carries the image's stamp. JSON, as Foxglove's schemas are
-published (https://docs.foxglove.dev/docs/sdk/schemas); no ROS is needed to look at it.
+Every image topic has one topic of the truth and one per model, so that they can be shown separately. An
+annotation has the log time and the stamp of its image. Messages are JSON, as Foxglove's schemas are published
+(https://docs.foxglove.dev/docs/sdk/schemas), so that no ROS is needed to show them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ from typing import Any
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
-from kosmos2_eval.bag.queries import PX_DIGITS, Judged, Query, rounded
+from kosmos2_eval.bag.queries import PX_DIGITS, PhraseQuery, QueryResult
+from kosmos2_eval.result_files import rounded
+from kosmos2_io.stamps import sec_nanosec
 
 SCHEMA = "foxglove.ImageAnnotations"
-TRUE, RIGHT, WRONG, UNKNOWN = "#22c55e", "#38bdf8", "#f43f5e", "#fbbf24"
+TRUE_COLOUR, RIGHT_COLOUR, WRONG_COLOUR, UNKNOWN_COLOUR = "#22c55e", "#38bdf8", "#f43f5e", "#fbbf24"
 LINE_LOOP = 2  # of foxglove.PointsAnnotationType
-LINE, LETTERS = 1 / 160, 1 / 30  # of the image's height
-SHADE = {"r": 0.0, "g": 0.0, "b": 0.0, "a": 0.6}
-CLEAR = {"r": 0.0, "g": 0.0, "b": 0.0, "a": 0.0}
+LINE_WIDTH, FONT_SIZE = 1 / 160, 1 / 30  # relative to the image's height
+TEXT_BACKGROUND = {"r": 0.0, "g": 0.0, "b": 0.0, "a": 0.6}
+TRANSPARENT = {"r": 0.0, "g": 0.0, "b": 0.0, "a": 0.0}
+
+LabelledBox = tuple[Box, str, str]  # a box, its text and its colour
 
 
-def write_overlay(file: Path, models: Mapping[str, Sequence[Judged]]) -> None:
+def write_overlay(file: Path, models: Mapping[str, Sequence[QueryResult]]) -> None:
+    """Write the overlay of some models' results, by the name of the model.
+
+    Raises:
+        InputError: the package mcap is not installed.
+    """
     try:
         from mcap.writer import Writer
     except ImportError:
@@ -43,43 +52,54 @@ def write_overlay(file: Path, models: Mapping[str, Sequence[Judged]]) -> None:
         writer.finish()  # type: ignore[no-untyped-call]
 
 
-def _messages(models: Mapping[str, Sequence[Judged]]) -> Iterable[tuple[str, Query, dict[str, Any]]]:
-    """In the order of time, of every image that was evaluated, also where nothing is shown."""
-    images = [_by_image(judged) for judged in models.values()]
-    for own in zip(*images, strict=True):
-        query = own[0][0].query
-        if any(one.query.truth is not None for one in own[0]):
-            boxes = [(box, one.query.phrase, TRUE) for one in own[0] for box in one.query.truth or ()]
-            yield f"/overlay{query.camera}/truth", query, annotations_of(query, boxes)
-        for name, judged in zip(models, own, strict=True):
-            found = [
-                (one.box, f"{one.query.phrase} {one.score:.2f}", colour_of(one)) for one in judged if one.box
+def _messages(
+    models: Mapping[str, Sequence[QueryResult]],
+) -> Iterable[tuple[str, PhraseQuery, dict[str, Any]]]:
+    """Yield topic, query and annotations of every evaluated image in order of time, even without boxes."""
+    images = [_by_image(results) for results in models.values()]
+    for by_model in zip(*images, strict=True):
+        query = by_model[0][0].query
+        if any(result.query.truth is not None for result in by_model[0]):
+            true_boxes = [
+                (box, result.query.phrase, TRUE_COLOUR)
+                for result in by_model[0]
+                for box in result.query.truth or ()
             ]
-            yield f"/overlay{query.camera}/{_word(name)}", query, annotations_of(query, found)
+            yield f"/overlay{query.camera}/truth", query, annotations_of(query, true_boxes)
+        for name, results in zip(models, by_model, strict=True):
+            boxes = [
+                (result.box, f"{result.query.phrase} {result.score:.2f}", colour_of(result))
+                for result in results
+                if result.box
+            ]
+            yield f"/overlay{query.camera}/{_topic_part(name)}", query, annotations_of(query, boxes)
 
 
-def _by_image(judged: Sequence[Judged]) -> list[list[Judged]]:
-    return [list(own) for _, own in groupby(judged, lambda one: one.query.frame)]
+def _by_image(results: Sequence[QueryResult]) -> list[list[QueryResult]]:
+    return [list(of_image) for _, of_image in groupby(results, lambda result: result.query.frame)]
 
 
-def colour_of(one: Judged) -> str:
-    return UNKNOWN if one.query.truth is None else RIGHT if one.right else WRONG
+def colour_of(result: QueryResult) -> str:
+    """Return the colour of a predicted box: right, wrong or not labelled."""
+    if result.query.truth is None:
+        return UNKNOWN_COLOUR
+    return RIGHT_COLOUR if result.right else WRONG_COLOUR
 
 
-def _word(name: str) -> str:
+def _topic_part(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
 
 
-def annotations_of(query: Query, boxes: Sequence[tuple[Box, str, str]]) -> dict[str, Any]:
-    """Boxes in an image, with words and a colour each."""
+def annotations_of(query: PhraseQuery, boxes: Sequence[LabelledBox]) -> dict[str, Any]:
+    """Return a foxglove.ImageAnnotations with boxes and their texts."""
     return {
         "circles": [],
         "points": [_outline(query, box, colour) for box, _, colour in boxes],
-        "texts": [_text(query, *one) for one in boxes],
+        "texts": [_text(query, *labelled) for labelled in boxes],
     }
 
 
-def _outline(query: Query, box: Box, colour: str) -> dict[str, Any]:
+def _outline(query: PhraseQuery, box: Box, colour: str) -> dict[str, Any]:
     x_min, y_min, x_max, y_max = box.pixels(query.width, query.height)
     corners = ((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max))
     return {
@@ -88,29 +108,29 @@ def _outline(query: Query, box: Box, colour: str) -> dict[str, Any]:
         "points": [_point(*corner) for corner in corners],
         "outline_color": _colour(colour),
         "outline_colors": [],
-        "fill_color": CLEAR,
-        "thickness": max(2.0, rounded(query.height * LINE, PX_DIGITS)),
+        "fill_color": TRANSPARENT,
+        "thickness": max(2.0, rounded(query.height * LINE_WIDTH, PX_DIGITS)),
         "metadata": [],
     }
 
 
-def _text(query: Query, box: Box, words: str, colour: str) -> dict[str, Any]:
-    """Above the box, or within it where there is no room."""
+def _text(query: PhraseQuery, box: Box, text: str, colour: str) -> dict[str, Any]:
+    """Return a text above its box, or inside it where there is no room above."""
     x_min, y_min, _, _ = box.pixels(query.width, query.height)
-    size = max(12.0, rounded(query.height * LETTERS, PX_DIGITS))
+    size = max(12.0, rounded(query.height * FONT_SIZE, PX_DIGITS))
     return {
         "timestamp": _time(query.stamp_ns),
         "position": _point(x_min, y_min if y_min > size else y_min + size),
-        "text": words,
+        "text": text,
         "font_size": size,
         "text_color": _colour(colour),
-        "background_color": SHADE,
+        "background_color": TEXT_BACKGROUND,
         "metadata": [],
     }
 
 
 def _time(stamp_ns: int) -> dict[str, int]:
-    sec, nsec = divmod(stamp_ns, 10**9)
+    sec, nsec = sec_nanosec(stamp_ns)
     return {"sec": sec, "nsec": nsec}
 
 
@@ -119,19 +139,20 @@ def _point(x: float, y: float) -> dict[str, float]:
 
 
 def _colour(code: str) -> dict[str, float]:
-    red, green, blue = (rounded(int(code[at : at + 2], 16) / 255) for at in (1, 3, 5))
+    red, green, blue = (rounded(int(code[start : start + 2], 16) / 255) for start in (1, 3, 5))
     return {"r": red, "g": green, "b": blue, "a": 1.0}
 
 
-# The schema, as published: Foxglove knows it by name, other readers by what it says.
+# The schema, as published. Foxglove knows it by its name; other readers need its content.
 
 
 def schema_of_annotations() -> dict[str, Any]:
+    """Return the JSON schema of foxglove.ImageAnnotations."""
     return _object(
         SCHEMA,
         circles=_list(_circle()),
         points=_list(_points()),
-        texts=_list(_label()),
+        texts=_list(_text_annotation()),
     )
 
 
@@ -164,7 +185,7 @@ def _points() -> dict[str, Any]:
     )
 
 
-def _label() -> dict[str, Any]:
+def _text_annotation() -> dict[str, Any]:
     return _object(
         "foxglove.TextAnnotation",
         timestamp=_TIME,

@@ -1,4 +1,4 @@
-"""One phrase asked of one image: what is true, and what a model found. Lines of queries.csv."""
+"""Queries: one phrase asked of one image, with its truth and a model's prediction; the table queries.csv."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any, Self
 
 from kosmos2_core.boxes import Box, suppress
 from kosmos2_core.errors import InputError
-from kosmos2_eval.detection import Matches, Ranked, best_overlap, match, size_of
+from kosmos2_eval.detection import Matches, RankedBoxes, match, size_of
 from kosmos2_eval.metrics import RIGHT
+from kosmos2_eval.result_files import rounded
+from kosmos2_io.stamps import sec_nanosec
 
-Point = tuple[float, float, float]
-DIGITS, PX_DIGITS = 6, 2
+Point = tuple[float, float, float]  # m
+PX_DIGITS = 2  # after the point, of pixel coordinates
 COLUMNS = (
     *("model", "frame", "camera", "stamp", "standing", "text", "index", "phrase", "kind", "size", "truth"),
     *("true_boxes_px", "found_box_px", "score", "presence", "iou", "right", "centre_error_m"),
@@ -24,129 +26,193 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Query:
-    frame: int  # the image's number among those that were evaluated, from 0
-    camera: str  # the image's topic
+class PhraseQuery:
+    """One phrase asked of one image.
+
+    Args:
+        frame: number of the image among the selected images, from 0.
+        camera: topic of the image.
+        stamp_ns: stamp in the header of the image.
+        log_ns: time at which the image was recorded.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        command_index: number of the current command; the same words given again are another command.
+        text: the whole command with this phrase marked, as grounded Markdown.
+        index: number of the phrase in the command.
+        phrase: the words of the phrase.
+        kind: how the phrase identifies its object, see `phrases.kind_of`.
+        truth: true boxes; empty if the phrase is absent, None if the labels do not say.
+        true_centre_m: true position of the object, in the frame of the 3D labels.
+    """
+
+    frame: int
+    camera: str
     stamp_ns: int
-    log_ns: int  # when the image was recorded
+    log_ns: int
     width: int
     height: int
-    standing: int  # the number of the command that stands
-    text: str  # all that is asked, with this phrase marked
-    index: int  # the phrase's number in it
+    command_index: int
+    text: str
+    index: int
     phrase: str
     kind: str
-    truth: tuple[Box, ...] | None  # empty: absent; None: not known
-    true_centre_m: Point | None = None  # in the frame that the truth in space has
+    truth: tuple[Box, ...] | None
+    true_centre_m: Point | None = None
 
     @property
     def size(self) -> str:
-        """Of the true thing in the image, as COCO has it."""
+        """COCO's size class of the largest true box; empty without one."""
         areas = sorted(self.truth or (), key=lambda box: box.area)
         return size_of(areas[-1], self.width * self.height) if areas else ""
 
+    @property
+    def track(self) -> tuple[str, int, str, int]:
+        """What the queries of one phrase have in common while its command is current."""
+        return self.camera, self.command_index, self.text, self.index
+
 
 @dataclass(frozen=True)
-class Found:
-    boxes: tuple[Box, ...]  # the surest first, with scores
+class Prediction:
+    """What a model answered to a query.
+
+    Args:
+        boxes: with scores, the highest first.
+        presence: the probability that the phrase is in the image; None if it is not known.
+        centre_m: 3D position of the first box, in the frame of the 3D labels.
+        unplaced: the reason why the first box has no 3D position although the object has a true one.
+    """
+
+    boxes: tuple[Box, ...]
     presence: float | None
-    centre_m: Point | None = None  # of the first box, in the frame of the truth
-    unplaced: str = ""  # why it is not known where the box is, though it is where the thing is
+    centre_m: Point | None = None
+    unplaced: str = ""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model found, held to the truth."""
+class QueryResult:
+    """A query with a model's prediction, and how they compare."""
 
-    query: Query
-    found: Found
+    query: PhraseQuery
+    prediction: Prediction
 
     @property
     def box(self) -> Box | None:
-        return self.found.boxes[0] if self.found.boxes else None
+        """The box with the highest score."""
+        return self.prediction.boxes[0] if self.prediction.boxes else None
 
     @property
     def score(self) -> float:
+        """Score of `box`, or 0 without one."""
         return (self.box.score or 0.0) if self.box else 0.0
 
     @property
     def presence(self) -> float:
-        return self.found.presence or 0.0
+        """Presence of the phrase, or 0 if it is not known."""
+        return self.prediction.presence or 0.0
 
     @cached_property
     def iou(self) -> float:
-        """Of the surest box; 0 where nothing was found, or is there."""
-        return best_overlap(self.ranked)
+        """IoU of `box` with the best true box; 0 without either."""
+        return self.ranked.best_overlap()
 
     @property
     def right(self) -> bool:
+        """Whether `box` has an IoU of at least 0.5 with a true box."""
         return self.iou >= RIGHT
 
     @property
+    def verdict(self) -> str:
+        """The outcome in words.
+
+        `right`, `wrong` or `missed` (no box) for a present phrase; `rejected` (no box) or `false alarm` for
+        an absent one; `not labelled` if the truth is not known.
+        """
+        if self.query.truth is None:
+            return "not labelled"
+        if not self.query.truth:
+            return "false alarm" if self.box else "rejected"
+        if not self.box:
+            return "missed"
+        return "right" if self.right else "wrong"
+
+    @property
     def centre_error_m(self) -> float | None:
-        if self.found.centre_m is None or self.query.true_centre_m is None:
+        """Distance of the 3D position from the true one; None if either is not known."""
+        if self.prediction.centre_m is None or self.query.true_centre_m is None:
             return None
-        return math.dist(self.found.centre_m, self.query.true_centre_m)
+        return math.dist(self.prediction.centre_m, self.query.true_centre_m)
 
     @cached_property
-    def ranked(self) -> Ranked:
-        return Ranked(self.query.truth or (), self.found.boxes, self.query.width * self.query.height)
+    def ranked(self) -> RankedBoxes:
+        """The predicted and the true boxes."""
+        area = self.query.width * self.query.height
+        return RankedBoxes(self.query.truth or (), self.prediction.boxes, area)
 
     @cached_property
-    def ranked_apart(self) -> Ranked:
-        """Without boxes that meet a surer one at 0.5: they claim the same thing, and would be alarms."""
-        return replace(self.ranked, boxes=tuple(suppress(self.found.boxes, RIGHT)))
+    def ranked_distinct(self) -> RankedBoxes:
+        """The same without boxes that overlap one with a higher score at IoU 0.5.
+
+        Such boxes are another guess at the same object; average precision would count them as false alarms.
+        """
+        return replace(self.ranked, boxes=tuple(suppress(self.prediction.boxes, RIGHT)))
 
     @cached_property
     def matches(self) -> Matches:
-        return match(self.ranked_apart)
+        """The distinct boxes matched with the true ones."""
+        return match(self.ranked_distinct)
 
 
-# As JSON, for the journal: exact, to the last digit.
+# JSON for the log of an unfinished evaluation: exact, to the last digit.
 
 
-def query_json(query: Query) -> dict[str, Any]:
+def query_to_json(query: PhraseQuery) -> dict[str, Any]:
+    """Return a query as JSON values."""
     return asdict(query) | {"truth": None if query.truth is None else [_numbers(box) for box in query.truth]}
 
 
-def query_of(fields: Mapping[str, Any]) -> Query:
+def query_from_json(fields: Mapping[str, Any]) -> PhraseQuery:
+    """Return the query that `query_to_json` wrote."""
     truth, centre = fields["truth"], fields["true_centre_m"]
     boxes = None if truth is None else tuple(Box(*numbers) for numbers in truth)
-    return Query(**{**fields, "truth": boxes, "true_centre_m": centre and tuple(centre)})
+    return PhraseQuery(**{**fields, "truth": boxes, "true_centre_m": centre and tuple(centre)})
 
 
-def found_json(found: Found) -> dict[str, Any]:
-    return asdict(found) | {"boxes": [_numbers(box) for box in found.boxes]}
+def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON values."""
+    return asdict(prediction) | {"boxes": [_numbers(box) for box in prediction.boxes]}
 
 
-def found_of(fields: Mapping[str, Any]) -> Found:
+def prediction_from_json(fields: Mapping[str, Any]) -> Prediction:
+    """Return the prediction that `prediction_to_json` wrote."""
     boxes, centre = tuple(Box(*numbers) for numbers in fields["boxes"]), fields["centre_m"]
-    return Found(**{**fields, "boxes": boxes, "centre_m": centre and tuple(centre)})
+    return Prediction(**{**fields, "boxes": boxes, "centre_m": centre and tuple(centre)})
 
 
 def _numbers(box: Box) -> list[float | None]:
     return [box.x1, box.y1, box.x2, box.y2, box.score]
 
 
-# As a table, for people and `kosmos2 eval diff`.
+# queries.csv, for people and for `kosmos2 eval diff`.
 
 
-def write_queries(file: Path, models: Mapping[str, Iterable[Judged]]) -> None:
+def write_queries(file: Path, models: Mapping[str, Iterable[QueryResult]]) -> None:
+    """Write one line per query and model."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(row_of(name, one) for name, judged in models.items() for one in judged)
+        table.writerows(csv_row(name, result) for name, results in models.items() for result in results)
 
 
-def row_of(model: str, one: Judged) -> dict[str, Any]:
-    query = one.query
+def csv_row(model: str, result: QueryResult) -> dict[str, Any]:
+    """Return a line of queries.csv, by column."""
+    query, presence = result.query, result.prediction.presence
     known = query.truth is not None
     return {
         "model": model,
         "frame": query.frame,
         "camera": query.camera,
         "stamp": stamp_text(query.stamp_ns),
-        "standing": query.standing,
+        "standing": query.command_index,
         "text": " ".join(query.text.split()),  # on one line
         "index": query.index,
         "phrase": " ".join(query.phrase.split()),
@@ -154,31 +220,31 @@ def row_of(model: str, one: Judged) -> dict[str, Any]:
         "size": query.size,
         "truth": ("present" if query.truth else "absent") if known else "",
         "true_boxes_px": ";".join(_pixels(box, query) for box in query.truth or ()),
-        "found_box_px": _pixels(one.box, query) if one.box else "",
-        "score": rounded(one.score),
-        "presence": "" if one.found.presence is None else rounded(one.found.presence),
-        "iou": rounded(one.iou) if known else "",
-        "right": int(one.right) if query.truth else "",
-        "centre_error_m": "" if one.centre_error_m is None else rounded(one.centre_error_m),
+        "found_box_px": _pixels(result.box, query) if result.box else "",
+        "score": rounded(result.score),
+        "presence": "" if presence is None else rounded(presence),
+        "iou": rounded(result.iou) if known else "",
+        "right": int(result.right) if query.truth else "",
+        "centre_error_m": "" if result.centre_error_m is None else rounded(result.centre_error_m),
     }
 
 
 def stamp_text(stamp_ns: int) -> str:
-    sec, nanosec = divmod(stamp_ns, 10**9)
-    return f"{sec}.{nanosec:09}"
+    """Return a stamp in seconds, with all nine digits."""
+    seconds, nanoseconds = sec_nanosec(stamp_ns)
+    return f"{seconds}.{nanoseconds:09}"
 
 
-def rounded(value: float, digits: int = DIGITS) -> float:
-    return round(value, digits) + 0.0  # no -0
-
-
-def _pixels(box: Box, query: Query) -> str:
+def _pixels(box: Box, query: PhraseQuery) -> str:
     return " ".join(f"{rounded(value, PX_DIGITS):g}" for value in box.pixels(query.width, query.height))
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of queries.csv, as far as two evaluations are compared by it."""
+class QueryRow:
+    """The columns of queries.csv by which two evaluations are compared.
+
+    `iou` is None if the phrase is absent or the truth is not known.
+    """
 
     model: str
     camera: str
@@ -187,16 +253,17 @@ class Row:
     index: int
     phrase: str
     kind: str
-    iou: float | None  # None: the truth is not known, or it is absent
+    iou: float | None
     score: float
 
     @property
-    def asked(self) -> tuple[str, str, str, int]:
-        """The same question in another evaluation."""
+    def key(self) -> tuple[str, str, str, int]:
+        """What identifies the same query in another evaluation."""
         return self.camera, self.stamp, self.text, self.index
 
     @classmethod
-    def of(cls, line: Mapping[str, str]) -> Self:
+    def from_csv(cls, line: Mapping[str, str]) -> Self:
+        """Return the row of a line of queries.csv, by column."""
         present = line["truth"] == "present"
         return cls(
             line["model"],
@@ -211,11 +278,18 @@ class Row:
         )
 
 
-def read_queries(file: Path) -> list[Row]:
+def read_queries(file: Path) -> list[QueryRow]:
+    """Read queries.csv.
+
+    Raises:
+        InputError: the file cannot be read, or is another table.
+    """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [Row.of(line) for line in csv.DictReader(stream)]
+            return [QueryRow.from_csv(line) for line in csv.DictReader(stream)]
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, csv.Error):
-        raise InputError(f"{file} is no table of queries: `kosmos2 eval bag` writes one.") from None
+        raise InputError(
+            f"{file} is not a table of queries as `kosmos2 eval bag` writes it: evaluate again."
+        ) from None

@@ -1,4 +1,4 @@
-"""A recording, and what is to be evaluated of it: which images, what is asked of them, what is true."""
+"""A recording to evaluate: its images, the commands and labels that apply to them."""
 
 from __future__ import annotations
 
@@ -26,105 +26,146 @@ from kosmos2_data.bag_labels import (
 )
 from kosmos2_data.bag_topics import RecordingTopics, RequestedTopics, choose_topics
 from kosmos2_data.records import normalised
-from kosmos2_eval.bag.answerers import Node, read_answers
-from kosmos2_eval.bag.space import Models, read_models
+from kosmos2_eval.bag.placement import CameraModels, read_camera_models
+from kosmos2_eval.bag.predictors import read_recorded_answers
 from kosmos2_io.bag_reader import BagReader
 
-# By stamp: the frame that the truth in space is in, and where in it the thing of each phrase is.
+# 3D labels by stamp: the frame of their coordinates, and the centre of the object of each phrase.
 Centres = Mapping[int, tuple[str, Mapping[str, Point]]]
+MAX_NAMES = 5  # named in an error message
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a user wants to be evaluated."""
+class BagOptions:
+    """What a user wants to evaluate in a bag.
+
+    Args:
+        wanted: topics that the user named.
+        phrases: phrases or commands for every image, instead of the recorded commands.
+        phrase_file: a file with one of them per line.
+        label_file: a file of labels, instead of a topic.
+        as_labelled: ask for what the labels name, instead of the recorded commands.
+        from_s: start of the evaluated part, in seconds from the start of the bag.
+        to_s: its end; None: the end of the bag.
+        every: use every Nth image of each camera.
+
+    Raises:
+        InputError: the options contradict each other or are out of range.
+    """
 
     wanted: RequestedTopics = field(default_factory=RequestedTopics)
     phrases: tuple[str, ...] = ()
     phrase_file: Path | None = None
     label_file: Path | None = None
-    as_labelled: bool = False  # ask what the labels name, whatever was commanded
-    from_s: float = 0.0  # from the recording's start
+    as_labelled: bool = False
+    from_s: float = 0.0
     to_s: float | None = None
     every: int = 1
 
     def __post_init__(self) -> None:
-        ImageSelection(self.from_s, self.to_s, self.every)
+        self.selection  # noqa: B018  checks the numbers
         if sum((bool(self.phrases), self.phrase_file is not None, self.as_labelled)) > 1:
-            raise InputError("--phrase, --phrases and --as-labelled each say what is asked: give one.")
+            raise InputError(
+                "--phrase, --phrases and --as-labelled exclude each other: give one of these options."
+            )
+
+    @property
+    def selection(self) -> ImageSelection:
+        """Which images to use."""
+        return ImageSelection(self.from_s, self.to_s, self.every)
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
+    """An open bag with everything that the evaluation needs of it."""
+
     bag: BagReader
     topics: RecordingTopics
     part: FrameSpan
     asking: CommandSource
     labels: Labels | None
     centres: Centres
-    models: Models  # of cameras
+    camera_models: CameraModels
 
     @property
     def targets(self) -> dict[int, str]:
-        """By stamp, the frame in which the truth in space is."""
+        """The frame of the 3D labels, by stamp."""
         return {stamp_ns: frame for stamp_ns, (frame, _) in self.centres.items()}
 
     @property
-    def images(self) -> int:
-        """How many there are on its topics."""
+    def image_count(self) -> int:
+        """Number of all images on the chosen topics."""
         return sum(self.bag.topics[topic].count for topic in self.topics.images)
 
 
 def open_recording(
-    bag: BagReader, question: Question, answers: BagReader | None = None, topic: str | None = None
+    bag: BagReader, options: BagOptions, answers: BagReader | None = None, answers_topic: str | None = None
 ) -> Recording:
-    """answers: of the node, recorded on that topic; then they say what was asked."""
-    topics = choose_topics(bag, question.wanted)
+    """Find the topics, commands and labels of a bag.
+
+    Args:
+        bag: the recording.
+        options: what to evaluate.
+        answers: a recording of the node's answers; these then also say which commands apply.
+        answers_topic: topic of the answers.
+
+    Raises:
+        InputError: something is missing in the bag or ambiguous, or options do not fit it.
+    """
+    topics = choose_topics(bag, options.wanted)
     several = len(topics.cameras) > 1
-    if question.label_file:
+    labels: Labels | None
+    if options.label_file:
         topics = replace(topics, labels=None)
-        labels: Labels | None = read_label_file(question.label_file, several)
+        labels = read_label_file(options.label_file, several)
     else:
         labels = read_labels(bag, topics.labels, several) if topics.labels else None
-    asking = _asking(bag, topics, question, labels, read_answers(answers, topics, topic) if answers else None)
+    recorded = read_recorded_answers(answers, topics, answers_topic) if answers else None
+    asking = recorded or _commands(bag, topics, options, labels)
     if labels:
         _check_names(asking, labels)
     centres = read_centres(bag, topics.labels_3d) if topics.labels_3d else {}
-    part = ImageSelection(question.from_s, question.to_s, question.every).span_of(bag)
-    return Recording(bag, topics, part, asking, labels, centres, read_models(bag, topics))
+    part = options.selection.span_of(bag)
+    return Recording(bag, topics, part, asking, labels, centres, read_camera_models(bag, topics))
 
 
-def _asking(
-    bag: BagReader, topics: RecordingTopics, question: Question, labels: Labels | None, node: Node | None
+def _commands(
+    bag: BagReader, topics: RecordingTopics, options: BagOptions, labels: Labels | None
 ) -> CommandSource:
-    if node:
-        return node
-    if question.phrases or question.phrase_file:
+    if options.phrases or options.phrase_file:
         return fixed_commands(
-            read_phrase_file(question.phrase_file) if question.phrase_file else question.phrases
+            read_phrase_file(options.phrase_file) if options.phrase_file else options.phrases
         )
-    if question.as_labelled and labels is None:
-        raise InputError("--as-labelled asks what labels name: give them with --labels TOPIC or FILE.")
-    if topics.commands and not question.as_labelled:
+    if options.as_labelled and labels is None:
+        raise InputError("--as-labelled needs labels: give them with --labels TOPIC or --labels FILE.")
+    if topics.commands and not options.as_labelled:
         return read_commands(bag, topics.commands)
     if labels:
         return commands_of_labels(labels)
     raise InputError(
-        "nothing says what to look for, the bag has no command topic and no labels: give --phrase TEXT."
+        "there is nothing to look for: the bag has no command topic and no labels. Give --phrase TEXT."
     )
 
 
 def _check_names(asking: CommandSource, labels: Labels) -> None:
-    """Labels that name nothing that is asked would make every answer wrong."""
+    """Refuse labels that name none of the phrases: every answer would count as wrong or not labelled."""
     if isinstance(asking, TimedCommands):
-        every = [one for one in asking.commands if one]
+        commands = [command for command in asking.commands if command]
     elif isinstance(asking, FixedCommands):
-        every = list(asking.commands)
+        commands = list(asking.commands)
     else:
         return
-    asked = {normalised(one.grounded.words_of(phrase)) for one in every for phrase in one.grounded.phrases}
-    if labels.names and not asked & labels.names:
-        some = "; ".join(sorted(labels.names)[:5])
+    phrases = {
+        normalised(command.grounded.words_of(phrase))
+        for command in commands
+        for phrase in command.grounded.phrases
+    }
+    if labels.names and not phrases & labels.names:
         raise InputError(
-            f"no label names what is asked ({'; '.join(sorted(asked)[:5])}): labels name {some}. Ask for"
-            " those with --as-labelled, or label the phrases that are asked."
+            f"no label names a phrase that is asked for ({_names(phrases)}); the labels name"
+            f" {_names(labels.names)}. Ask for these with --as-labelled, or label the phrases."
         )
+
+
+def _names(names: set[str]) -> str:
+    return "; ".join(sorted(names)[:MAX_NAMES])

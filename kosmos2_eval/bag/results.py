@@ -1,32 +1,77 @@
-"""What an evaluation comes to, as files: results.json, timings.json, queries.csv, overlay.mcap, report.html.
+"""The output files of an evaluation: results.json, timings.json, queries.csv, overlay.mcap and report.html.
 
-results.json and queries.csv say nothing of time, of paths or of how the bag is stored: the same evaluation
-gives the same bytes.
+results.json and queries.csv contain no times, no paths and nothing about how the bag is stored: the same
+evaluation gives the same bytes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kosmos2_eval.bag.answerers import Answered, Answerer, Node
-from kosmos2_eval.bag.evaluation import Evaluation
-from kosmos2_eval.bag.figures import comparison, figures
+from kosmos2_eval.bag.evaluation import BagEvaluation
+from kosmos2_eval.bag.metrics import compare_models, model_metrics
 from kosmos2_eval.bag.overlay import write_overlay
-from kosmos2_eval.bag.queries import DIGITS, rounded, write_queries
+from kosmos2_eval.bag.predictors import Predictor, RecordedAnswer, RecordedAnswers
+from kosmos2_eval.bag.queries import write_queries
 from kosmos2_eval.bag.recording import Recording
-from kosmos2_eval.bag.report import Content, write_report
+from kosmos2_eval.bag.report import ReportContent, write_report
+from kosmos2_eval.result_files import QUERIES, RESULTS, json_text, rounded
+
+TIMINGS, OVERLAY, REPORT = "timings.json", "overlay.mcap", "report.html"
 
 
-def results_of(recording: Recording, answerers: Sequence[Answerer], evaluation: Evaluation) -> dict[str, Any]:
+def write_files(
+    folder: Path,
+    title: str,
+    recording: Recording,
+    predictors: Sequence[Predictor],
+    evaluation: BagEvaluation,
+    load_s: Sequence[float],
+    options: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Write all output files.
+
+    Args:
+        folder: the output folder.
+        title: name of the recording in the report.
+        recording: the evaluated recording.
+        predictors: the evaluated models.
+        evaluation: their predictions.
+        load_s: loading time of each model.
+        options: options of the command, for the report.
+
+    Returns:
+        The content of results.json, before rounding.
+    """
+    names = [predictor.name for predictor in predictors]
+    results = results_of(recording, predictors, evaluation)
+    timings = timings_of(names, evaluation, load_s)
+    if isinstance(recording.asking, RecordedAnswers):
+        timings["node"] = node_timings(recording.asking)
+    by_name = dict(zip(names, evaluation.results, strict=True))
+    (folder / RESULTS).write_text(json_text(results), encoding="utf-8")
+    (folder / TIMINGS).write_text(json_text(timings), encoding="utf-8")
+    write_queries(folder / QUERIES, by_name)
+    write_overlay(folder / OVERLAY, by_name)
+    content = ReportContent(
+        title, by_name, results, timings, [predictor.device for predictor in predictors], options or {}
+    )
+    write_report(folder / REPORT, content, recording.bag)
+    return results
+
+
+def results_of(
+    recording: Recording, predictors: Sequence[Predictor], evaluation: BagEvaluation
+) -> dict[str, Any]:
+    """Return the content of results.json."""
     topics, part = recording.topics, recording.part
     results = {
-        "models": [answerer.name for answerer in answerers],
-        "min_presence": [answerer.threshold for answerer in answerers],
+        "models": [predictor.name for predictor in predictors],
+        "min_presence": [predictor.min_presence for predictor in predictors],
         "topics": {
             "images": list(topics.images),
             "commands": topics.commands,
@@ -35,27 +80,27 @@ def results_of(recording: Recording, answerers: Sequence[Answerer], evaluation: 
         },
         "every": part.every,
         "images": {
-            "recorded": recording.images,
+            "recorded": recording.image_count,
             "chosen": evaluation.images,
             "evaluated": evaluation.evaluated,
-            "nothing_asked": len(evaluation.silent_ns),
+            "nothing_asked": len(evaluation.unasked_ns),
             "rejected": dict(sorted(evaluation.rejected.items())),
         },
-        "figures": figures(evaluation.judged[0]),
+        "figures": model_metrics(evaluation.results[0]),
     }
-    if isinstance(recording.asking, Node):
-        results["answers"] = answered(recording.asking, evaluation)
-    if len(answerers) > 1:
+    if isinstance(recording.asking, RecordedAnswers):
+        results["answers"] = answer_counts(recording.asking, evaluation)
+    if len(predictors) > 1:
         results["compared"] = {
-            "figures": figures(evaluation.judged[1]),
-            "difference": comparison(*evaluation.judged),
+            "figures": model_metrics(evaluation.results[1]),
+            "difference": compare_models(*evaluation.results),
         }
     return results
 
 
-def timings_of(names: Sequence[str], evaluation: Evaluation, load_s: Sequence[float]) -> dict[str, Any]:
-    images = evaluation.evaluated
-    queries = len(evaluation.judged[0])
+def timings_of(names: Sequence[str], evaluation: BagEvaluation, load_s: Sequence[float]) -> dict[str, Any]:
+    """Return the content of timings.json."""
+    images, queries = evaluation.evaluated, len(evaluation.results[0])
     return {
         "images": images,
         "queries": queries,
@@ -67,7 +112,7 @@ def timings_of(names: Sequence[str], evaluation: Evaluation, load_s: Sequence[fl
                 "answer_s": rounded(seconds),
                 "images_per_s": rounded(images / seconds) if seconds else None,
                 "queries_per_s": rounded(queries / seconds) if seconds else None,
-                "one_image_ms": spread([one * 1000 for one in alone]),
+                "one_image_ms": distribution([second * 1000 for second in alone]),
             }
             for name, loading, seconds, alone in zip(
                 names, load_s, evaluation.model_s, evaluation.alone_s, strict=True
@@ -76,78 +121,37 @@ def timings_of(names: Sequence[str], evaluation: Evaluation, load_s: Sequence[fl
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    quantiles = [float(one) for one in np.quantile(values, [0.5, 0.95, 1.0])] if len(values) else [None] * 3
+def distribution(values: Sequence[float]) -> dict[str, Any]:
+    """Return the count, the median, the 95th percentile and the maximum of some values."""
+    quantiles = [float(value) for value in np.quantile(values, [0.5, 0.95, 1.0])] if values else [None] * 3
     return {"count": len(values), **dict(zip(("median", "p95", "max"), quantiles, strict=True))}
 
 
-# Of the node whose answers were recorded.
+# A node's recorded answers.
 
 
-def answered(node: Node, evaluation: Evaluation) -> dict[str, int]:
-    """Dropped: images between the first and the last answered one that have no answer."""
-    stamps_ns = [one.stamp_ns for one in node.every()]
+def answer_counts(answers: RecordedAnswers, evaluation: BagEvaluation) -> dict[str, int]:
+    """Return how many answers were recorded, matched an image, and are missing.
+
+    `dropped` counts the images without an answer between the first and the last answered image.
+    """
+    stamps_ns = [answer.stamp_ns for answer in answers.in_order()]
     first, last = min(stamps_ns, default=0), max(stamps_ns, default=0)
     return {
         "recorded": len(stamps_ns),
         "matched": evaluation.evaluated,
-        "dropped": sum(first <= one <= last for one in evaluation.silent_ns),
+        "dropped": sum(first <= stamp_ns <= last for stamp_ns in evaluation.unasked_ns),
     }
 
 
-def node_timings(node: Node) -> dict[str, Any]:
-    """End to end: from an image's stamp until its answer was recorded."""
-    every = node.every()
+def node_timings(answers: RecordedAnswers) -> dict[str, Any]:
+    """Return the node's times; `end_to_end_ms` is from the image's stamp until its answer was recorded."""
+
+    def milliseconds(nanoseconds: Callable[[RecordedAnswer], int]) -> dict[str, Any]:
+        return distribution([nanoseconds(answer) / 1e6 for answer in answers.in_order()])
+
     return {
-        "end_to_end_ms": _ms(every, lambda one: one.log_ns - one.stamp_ns),
-        "frame_age_ms": _ms(every, lambda one: one.age_ns),
-        "inference_ms": _ms(every, lambda one: one.inference_ns),
+        "end_to_end_ms": milliseconds(lambda answer: answer.log_ns - answer.stamp_ns),
+        "frame_age_ms": milliseconds(lambda answer: answer.age_ns),
+        "inference_ms": milliseconds(lambda answer: answer.inference_ns),
     }
-
-
-def _ms(answers: Sequence[Answered], of: Any) -> dict[str, Any]:
-    return spread([of(one) / 1e6 for one in answers])
-
-
-# Files.
-
-
-def write_files(
-    folder: Path,
-    title: str,
-    recording: Recording,
-    answerers: Sequence[Answerer],
-    evaluation: Evaluation,
-    load_s: Sequence[float],
-) -> dict[str, Any]:
-    """All of them; returns the results. title: of what was recorded. load_s: of each model."""
-    names = [one.name for one in answerers]
-    results, timings = results_of(recording, answerers, evaluation), timings_of(names, evaluation, load_s)
-    if isinstance(recording.asking, Node):
-        timings["node"] = node_timings(recording.asking)
-    models = dict(zip(names, evaluation.judged, strict=True))
-    write_json(folder / "results.json", results)
-    write_json(folder / "timings.json", timings)
-    write_queries(folder / "queries.csv", models)
-    write_overlay(folder / "overlay.mcap", models)
-    content = Content(title, names, results, timings, evaluation.judged)
-    write_report(folder / "report.html", content, recording.bag)
-    return results
-
-
-def json_text(value: Any) -> str:
-    return json.dumps(_rounded(value), indent=2, ensure_ascii=False) + "\n"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return rounded(value, DIGITS)
-    if isinstance(value, Mapping):
-        return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return value
-
-
-def write_json(file: Path, value: Any) -> None:
-    file.write_text(json_text(value), encoding="utf-8")

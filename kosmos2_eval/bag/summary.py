@@ -1,39 +1,20 @@
-"""The figures of an evaluation in words and tables: for the page, and for the terminal."""
+"""The main metrics of an evaluation with their names and meanings, and the summary for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-Figures = Mapping[str, Any]
-NAME, COLUMN = 34, 20  # letters
+ModelMetrics = Mapping[str, Any]  # the metrics of one model, see metrics.model_metrics
+NAME_WIDTH, COLUMN_WIDTH = 34, 20  # letters
 
 
-@dataclass(frozen=True)
-class Card:
-    name: str
-    value: str
-    range: str  # below the value
-    about: str
-    other: str = ""  # the second model's
+def _value_at(*path: str) -> Callable[[ModelMetrics], Any]:
+    """Return a function that looks up nested keys, and returns None where one is missing."""
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One of the summary's."""
-
-    name: str
-    of: Callable[[Figures], Any]  # of a model's figures; None: there is nothing to tell it from
-    about: str
-    interval: Callable[[Figures], Any] = lambda figures: None
-    digits: int = 3
-
-
-def _at(*path: str) -> Callable[[Figures], Any]:
-    def value(figures: Figures) -> Any:
-        found: Any = figures
+    def value(metrics: ModelMetrics) -> Any:
+        found: Any = metrics
         for name in path:
             found = None if found is None else found.get(name)
         return found
@@ -41,100 +22,131 @@ def _at(*path: str) -> Callable[[Figures], Any]:
     return value
 
 
-FIGURES = (
-    Figure(
+@dataclass(frozen=True)
+class SummaryMetric:
+    """A metric of the summary.
+
+    Args:
+        name: short name.
+        value: looks the value up in the metrics of a model; None: there is nothing to compute it from.
+        meaning: what it measures, as a text that follows the name.
+        interval: looks up its 95 % interval.
+        digits: number of digits after the point.
+        labelled: the metric needs labels; the others are shown only for recordings without labels.
+    """
+
+    name: str
+    value: Callable[[ModelMetrics], Any]
+    meaning: str
+    interval: Callable[[ModelMetrics], Any] = lambda metrics: None
+    digits: int = 3
+    labelled: bool = True
+
+
+METRICS = (
+    SummaryMetric(
         "accuracy at IoU 0.5",
-        _at("all", "accuracy", "0.5"),
-        "share of the phrases that are in the image whose surest box has an IoU of 0.5 or more",
-        _at("all", "accuracy_interval"),
+        _value_at("all", "accuracy", "0.5"),
+        "fraction of the present phrases whose best box has an IoU of at least 0.5 with a true box",
+        _value_at("all", "accuracy_interval"),
     ),
-    Figure("mean IoU", _at("all", "mean_iou"), "of the surest box", _at("all", "mean_iou_interval")),
-    Figure("recall@5", _at("all", "recall", "5"), "share with one of the 5 surest boxes right"),
-    Figure("recall@10", _at("all", "recall", "10"), "share with one of the 10 surest boxes right"),
-    Figure(
+    SummaryMetric(
+        "mean IoU",
+        _value_at("all", "mean_iou"),
+        "mean IoU of the best box of the present phrases; 0 without a box",
+        _value_at("all", "mean_iou_interval"),
+    ),
+    SummaryMetric(
+        "recall@5",
+        _value_at("all", "recall", "5"),
+        "fraction of the present phrases with a right box among the 5 best",
+    ),
+    SummaryMetric(
+        "recall@10",
+        _value_at("all", "recall", "10"),
+        "fraction of the present phrases with a right box among the 10 best",
+    ),
+    SummaryMetric(
         "average precision",
-        _at("all", "average_precision", "mean"),
-        "COCO's, of up to 10 boxes a phrase, over IoU 0.5 to 0.95",
+        _value_at("all", "average_precision", "mean"),
+        "COCO's AP over IoU 0.5 to 0.95, with up to 10 boxes per phrase",
     ),
-    Figure("AP at 0.5", _at("all", "average_precision", "at_50"), "COCO's AP50"),
-    Figure(
-        "false alarms",
-        _at("all", "false_alarms"),
-        "share of the phrases that are not in the image that got a box",
+    SummaryMetric("AP at 0.5", _value_at("all", "average_precision", "at_50"), "COCO's AP50"),
+    SummaryMetric(
+        "false alarms", _value_at("all", "false_alarms"), "fraction of the absent phrases that got a box"
     ),
-    Figure("misses", _at("all", "misses"), "share of the phrases that are in the image that got no box"),
-    Figure(
+    SummaryMetric("misses", _value_at("all", "misses"), "fraction of the present phrases that got no box"),
+    SummaryMetric(
         "presence, AUROC",
-        _at("all", "presence_auroc"),
-        "how often a phrase that is there has a higher presence than one that is not",
+        _value_at("all", "presence_auroc"),
+        "how often a present phrase has a higher presence than an absent one; 1 is perfect, 0.5 is chance",
     ),
-    Figure(
+    SummaryMetric(
         "calibration error",
-        _at("all", "calibration_error"),
-        "how far scores are from the share that is right, on average (ECE); 0 at best",
+        _value_at("all", "calibration_error"),
+        "mean distance between scores and the fraction that is right (ECE); 0 is perfect",
     ),
-    Figure("Brier", _at("all", "brier"), "mean squared distance of scores from what came true; 0 at best"),
-    Figure(
+    SummaryMetric(
+        "Brier", _value_at("all", "brier"), "mean squared distance of a score from its outcome; 0 is perfect"
+    ),
+    SummaryMetric(
         "jitter",
-        _at("stability", "jitter"),
-        "how far a box's sides move against the true ones between images, in shares of its size; median",
+        _value_at("stability", "jitter"),
+        "median motion of a box between images beyond that of the true box, relative to its size",
     ),
-    Figure(
+    SummaryMetric(
         "identity switches",
-        _at("stability", "identity_switches"),
-        "boxes of a standing phrase that jump to where they did not touch, while the truth does not",
+        _value_at("stability", "identity_switches"),
+        "number of times a box jumps to another position while the true box does not",
         digits=0,
     ),
-    Figure(
+    SummaryMetric(
         "error in space, m",
-        _at("space", "right", "median_m"),
-        "of right boxes, from the middle of what is seen of the object to the true one; median",
+        _value_at("space", "right", "median_m"),
+        "median distance of the 3D position of right boxes from the true centre",
     ),
-    Figure("mean score", _at("all", "score"), "of the surest box"),
-    Figure("mean presence", _at("all", "presence"), "of all phrases"),
-    Figure("motion", _at("stability", "motion"), "of boxes between images, in shares of their size; median"),
+    SummaryMetric("mean score", _value_at("all", "score"), "mean score of the best box", labelled=False),
+    SummaryMetric(
+        "mean presence", _value_at("all", "presence"), "mean presence of all phrases", labelled=False
+    ),
+    SummaryMetric(
+        "motion",
+        _value_at("stability", "motion"),
+        "median motion of boxes between images, relative to their size",
+        labelled=False,
+    ),
 )
-UNLABELLED = ("mean score", "mean presence", "motion")  # what is shown where no truth is known
 
 
-def models_of(results: Mapping[str, Any]) -> list[Figures]:
+def models_of(results: Mapping[str, Any]) -> list[ModelMetrics]:
+    """Return the metrics of the first model and, if there is one, of the second."""
     compared = [results["compared"]["figures"]] if "compared" in results else []
     return [results["figures"], *compared]
 
 
-def _shown(results: Mapping[str, Any]) -> list[Figure]:
-    labelled = results["figures"]["all"]["labelled"]
-    figures = [one for one in FIGURES if (one.name in UNLABELLED) != bool(labelled)]
-    return [one for one in figures if any(one.of(model) is not None for model in models_of(results))]
-
-
-def cards(results: Mapping[str, Any], timings: Mapping[str, Any]) -> list[Card]:
-    made = []
+def shown_metrics(results: Mapping[str, Any]) -> list[SummaryMetric]:
+    """Return the metrics that can be computed from the labels at hand."""
+    labelled = bool(results["figures"]["all"]["labelled"])
     models = models_of(results)
-    for figure in _shown(results):
-        values = [_number(figure.of(model), figure.digits) for model in models]
-        between = figure.interval(models[0])
-        words = f"{between[0]:.3f} to {between[1]:.3f}" if between else ""
-        other = f"{results['models'][1]}: {values[1]}" if len(values) > 1 else ""
-        made.append(Card(figure.name, values[0], words, figure.about, other))
-    speeds = [one["images_per_s"] for one in timings.get("models", [])]
-    if speeds and speeds[0]:
-        other = f"{results['models'][1]}: {_number(speeds[1], 1)}" if len(speeds) > 1 else ""
-        made.append(Card("images a second", f"{speeds[0]:.1f}", "", "of the model, in batches", other))
-    return made
+    return [
+        metric
+        for metric in METRICS
+        if metric.labelled == labelled and any(metric.value(model) is not None for model in models)
+    ]
 
 
-def _number(value: Any, digits: int = 3) -> str:
+def number_text(value: Any, digits: int = 3) -> str:
+    """Return a number with a fixed number of digits, or `-` for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def meanings(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is shown, and what it is."""
-    return [("no box", no_box_text(results)), *((one.name, one.about) for one in _shown(results))]
+def interval_text(interval: Sequence[float] | None, sign: str = "") -> str:
+    """Return `low to high`, or an empty text for None; `sign` `+` shows the sign."""
+    return f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}" if interval else ""
 
 
 def no_box_text(results: Mapping[str, Any]) -> str:
-    """What it means that a phrase has no box, with the presence thresholds of the models."""
+    """Return what it means that a phrase has no box, with the presence threshold of each model."""
     known = [
         f"{threshold:.3g} for {name}"
         for name, threshold in zip(results["models"], results["min_presence"], strict=True)
@@ -144,107 +156,64 @@ def no_box_text(results: Mapping[str, Any]) -> str:
     return f"the phrase was not found in the image: its presence is below the threshold{values}"
 
 
-# The terminal.
-
-
-def text_table(results: Mapping[str, Any]) -> str:
-    models = models_of(results)
-    rows = [_row("", results["models"])] if len(models) > 1 else []
-    for figure in _shown(results):
-        rows.append(_row(figure.name, [_with_interval(figure, model) for model in models]))
-    for kind in sorted({kind for model in models for kind in model["kinds"]}):
-        found = [model["kinds"].get(kind, {}).get("accuracy", {}).get("0.5") for model in models]
-        if any(value is not None for value in found):
-            rows.append(_row(f"  {kind}", map(_number, found)))
-    rows.append(_row("queries (labelled, absent)", [_counts(model["all"]) for model in models]))
-    images = results["images"]
-    rows.append(f"{images['evaluated']} of {images['recorded']} images" + _left_out(images))
-    if results["topics"]["labels"] and not results["figures"]["all"]["labelled"]:
-        rows.append("no label fits what was asked: are their stamps those in the images' headers?")
-    if "answers" in results:
-        rows.append(f"{results['answers']['dropped']} images were dropped by the node")
-    if "compared" in results:
-        rows.append(difference_text(results["compared"]["difference"]))
-    return "\n".join(row.rstrip() for row in rows)
-
-
-def _row(name: str, cells: Any) -> str:
-    return f"{name:<{NAME}}" + "".join(f"{cell:<{COLUMN}}  " for cell in cells)
-
-
-def _with_interval(figure: Figure, model: Figures) -> str:
-    between = figure.interval(model)
-    words = f"  ({between[0]:.3f} to {between[1]:.3f})" if between else ""
-    return _number(figure.of(model), figure.digits) + words
-
-
-def _counts(group: Figures) -> str:
-    return f"{group['queries']} ({group['labelled']}, {group['absent']})"
-
-
-def _left_out(images: Mapping[str, Any]) -> str:
-    reasons = [f"{count} not read: {reason}" for reason, count in images["rejected"].items()]
-    if images["nothing_asked"]:
-        reasons.insert(0, f"of {images['nothing_asked']} nothing was asked")
-    return "".join(f"; {one}" for one in reasons)
-
-
 def difference_text(difference: Mapping[str, Any]) -> str:
-    """Of the paired comparison."""
+    """Return the paired comparison of two models in one line."""
     accuracy, test = difference["accuracy"], difference["mcnemar"]
     if accuracy["difference"] is None:
-        return "no query that both answered has a true box: nothing to compare"
-    between = accuracy["interval"]
-    words = f" ({between[0]:+.3f} to {between[1]:+.3f})" if between else ""
+        return "nothing to compare: no phrase is present in the labels"
+    interval = interval_text(accuracy["interval"], "+")
     return (
-        f"second less first, accuracy {accuracy['difference']:+.3f}{words}:"
+        f"second minus first model: accuracy {accuracy['difference']:+.3f}"
+        f"{f' ({interval})' if interval else ''},"
         f" {test['won']} won, {test['lost']} lost, McNemar p = {test['p']:.2g}"
     )
 
 
-# The page.
+# The terminal.
 
 
-def group_tables(results: Mapping[str, Any]) -> str:
+def text_table(results: Mapping[str, Any]) -> str:
+    """Return the summary for the terminal, with one column per model."""
     models = models_of(results)
-    parts = []
-    for name, title in (("kinds", "kind"), ("sizes", "size"), ("cameras", "camera")):
-        rows = "".join(_group_row(group, models, name) for group in models[0][name])
-        if rows and not (name == "cameras" and len(models[0][name]) == 1):  # then it is all of them
-            heads = "".join(f"<th>{one}</th>" for one in _heads(results, len(models)))
-            parts.append(
-                f"<table><thead><tr><th>{title}</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-            )
-    return f'<div class="groups">{"".join(parts)}</div>'
+    rows = [_row("", results["models"])] if len(models) > 1 else []
+    for metric in shown_metrics(results):
+        rows.append(_row(metric.name, [_with_interval(metric, model) for model in models]))
+    for kind in sorted({kind for model in models for kind in model["kinds"]}):
+        accuracies = [model["kinds"].get(kind, {}).get("accuracy", {}).get("0.5") for model in models]
+        if any(accuracy is not None for accuracy in accuracies):
+            rows.append(_row(f"  {kind}", map(number_text, accuracies)))
+    rows.append(_row("queries (labelled, absent)", [_counts(model["all"]) for model in models]))
+    rows += _notes(results)
+    return "\n".join(row.rstrip() for row in rows)
 
 
-def _heads(results: Mapping[str, Any], models: int) -> Sequence[str]:
-    other = [escape(results["models"][1])] if models > 1 else []
-    return ("queries", "absent", "right", "", *other, "IoU", "AP", "AUROC", "ECE")
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    images = results["images"]
+    notes = [f"{images['evaluated']} of {images['recorded']} images" + _left_out(images)]
+    if results["topics"]["labels"] and not results["figures"]["all"]["labelled"]:
+        notes.append("no label matches an image: compare the stamps of the labels with the image headers")
+    if "answers" in results:
+        notes.append(f"{results['answers']['dropped']} images were dropped by the node")
+    if "compared" in results:
+        notes.append(difference_text(results["compared"]["difference"]))
+    return notes
 
 
-def _group_row(group: str, models: Sequence[Figures], name: str) -> str:
-    own = models[0][name][group]
-    right, between = own["accuracy"]["0.5"], own["accuracy_interval"]
-    others = [model[name].get(group) for model in models[1:]]
-    precision = own["average_precision"]
-    cells = [
-        str(own["queries"]),
-        str(own["absent"]),
-        _number(right),
-        _bar(right, between),
-        *(_number(one["accuracy"]["0.5"]) if one else "-" for one in others),
-        *map(_number, (own["mean_iou"], precision and precision["mean"])),
-        *map(_number, (own["presence_auroc"], own["calibration_error"])),
-    ]
-    return f"<tr><th>{escape(group)}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def _row(name: str, cells: Iterable[str]) -> str:
+    return f"{name:<{NAME_WIDTH}}" + "".join(f"{cell:<{COLUMN_WIDTH}}  " for cell in cells)
 
 
-def _bar(value: float | None, between: Sequence[float] | None) -> str:
-    if value is None:
-        return ""
-    low, high = between or (value, value)
-    return (
-        f'<span class="bar"><i style="width:{100 * value:.1f}%"></i>'
-        f'<u style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></u></span>'
-    )
+def _with_interval(metric: SummaryMetric, model: ModelMetrics) -> str:
+    interval = interval_text(metric.interval(model))
+    return number_text(metric.value(model), metric.digits) + (f"  ({interval})" if interval else "")
+
+
+def _counts(group: ModelMetrics) -> str:
+    return f"{group['queries']} ({group['labelled']}, {group['absent']})"
+
+
+def _left_out(images: Mapping[str, Any]) -> str:
+    reasons = [f"{count} unreadable: {reason}" for reason, count in images["rejected"].items()]
+    if images["nothing_asked"]:
+        reasons.insert(0, f"{images['nothing_asked']} without a command")
+    return "".join(f"; {reason}" for reason in reasons)

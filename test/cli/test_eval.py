@@ -120,10 +120,10 @@ def test_rendered_scenes_give_the_same_figures_each_time(kosmos2, tmp_path):
         assert 2 <= rates["present"] <= 3
         assert 2 <= rates["absent"] <= 3
         assert {"false_alarms", "false_alarms_error", "misses", "misses_error", "auroc"} < set(rates)
-    assert "all that is there" in out
+    assert "all present phrases" in out
     assert "right, with the threshold" in out
     images = figures["presence"]["images"]
-    assert f"far, {images} images: a phrase is found from a presence of {MIN_PRESENCE:.3g}\n" in out
+    assert f"far, {images} images: a phrase is found if its presence is at least {MIN_PRESENCE:.3g}\n" in out
     assert {line.split()[0] for line in out.splitlines() if line} >= {*PROBE_KINDS, "all"}
     assert {file.name for file in (tmp_path / "0").iterdir()} == {
         "results.json",

@@ -72,7 +72,7 @@ def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
         (["--image", "/nothing"], "--image /nothing: the bag has no such topic"),
         (["--every", "0"], "--every 0 is not possible: give 1 for every image, or more."),
         (["--from", "3", "--to", "2"], "--from and --to are seconds from the start of the bag"),
-        (["--phrase", "a", "--as-labelled"], "each say what is asked: give one."),
+        (["--phrase", "a", "--as-labelled"], "exclude each other: give one of these options."),
         (["--phrase", "go home"], "`go home` names nothing to locate"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--min-presence", "2"], "--min-presence 2 is no probability: it is from 0 to 1."),
@@ -107,4 +107,4 @@ def test_another_question_does_not_go_on_with_an_unfinished_one(bag, tmp_path, c
     (out / ".unfinished.jsonl").write_text('"something else"\n')
     code = main(["eval", "bag", str(bag), "--out", str(out), "--model", "models/tabletop-tiny"])
     assert code == 2
-    assert "unfinished evaluation of something else" in capsys.readouterr().err
+    assert "belongs to a different run" in capsys.readouterr().err

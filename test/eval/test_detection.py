@@ -12,10 +12,10 @@ from pycocotools.cocoeval import COCOeval
 
 from kosmos2_core.boxes import Box
 from kosmos2_eval.detection import (
-    EVERY,
-    MOST,
+    ALL_SIZES,
+    MAX_BOXES,
     SIZES,
-    Ranked,
+    RankedBoxes,
     average_precision,
     match,
     precision_curves,
@@ -37,31 +37,31 @@ def boxes(draw, scores=False):
 @st.composite
 def phrases(draw, most_true=3):
     truth = draw(st.lists(boxes(), max_size=most_true))
-    near = [Box(one.x1, one.y1, one.x2, one.y2, draw(st.floats(0.01, 1))) for one in truth]
+    near = [Box(phrase.x1, phrase.y1, phrase.x2, phrase.y2, draw(st.floats(0.01, 1))) for phrase in truth]
     found = (
         draw(st.lists(boxes(scores=True), max_size=8))
         + draw(st.permutations(near))[: draw(st.integers(0, 3))]
     )
     found.sort(key=lambda box: -box.score)
-    return Ranked(tuple(truth), tuple(found), SIDE * SIDE)
+    return RankedBoxes(tuple(truth), tuple(found), SIDE * SIDE)
 
 
 def peer(ranked):
     """COCO's evaluation of the same, a small image for each phrase."""
     truth, found = [], []
-    for image, one in enumerate(ranked, 1):
-        for box in one.truth:
+    for image, phrase in enumerate(ranked, 1):
+        for box in phrase.truth:
             truth.append(
                 peer_box(image, box) | {"id": len(truth) + 1, "iscrowd": 0, "area": box.area * SIDE**2}
             )
-        found += [peer_box(image, box) | {"score": box.score} for box in one.boxes]
+        found += [peer_box(image, box) | {"score": box.score} for box in phrase.boxes]
     images = [{"id": image} for image in range(1, len(ranked) + 1)]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {"images": images, "annotations": truth, "categories": [{"id": 1}]}
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
-        evaluation.params.maxDets = [1, 5, MOST]
+        evaluation.params.maxDets = [1, 5, MAX_BOXES]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval
@@ -73,11 +73,11 @@ def peer_box(image, box):
 
 
 @settings(max_examples=60)
-@given(st.lists(phrases(), min_size=1, max_size=6).filter(lambda all_: any(one.boxes for one in all_)))
+@given(st.lists(phrases(), min_size=1, max_size=6).filter(lambda all_: any(phrase.boxes for phrase in all_)))
 def test_precision_is_coco_s_of_all_sizes_and_of_each(ranked):
     expected = peer(ranked)["precision"][:, :, 0, :, -1]  # thresholds, recalls, sizes
-    for place, sizes in enumerate([EVERY, *SIZES.values()]):
-        curves = precision_curves([match(one, sizes) for one in ranked])
+    for place, sizes in enumerate([ALL_SIZES, *SIZES.values()]):
+        curves = precision_curves([match(phrase, sizes) for phrase in ranked])
         if curves is None:
             assert (expected[:, :, place] == -1).all()
         else:
@@ -86,11 +86,13 @@ def test_precision_is_coco_s_of_all_sizes_and_of_each(ranked):
 
 @settings(max_examples=40)
 @given(
-    st.lists(phrases(most_true=1), min_size=1, max_size=6).filter(lambda all_: any(one.boxes for one in all_))
+    st.lists(phrases(most_true=1), min_size=1, max_size=6).filter(
+        lambda all_: any(phrase.boxes for phrase in all_)
+    )
 )
 def test_recall_is_coco_s_where_a_phrase_has_one_true_box(ranked):
     expected = peer(ranked)["recall"][0, 0, 0, :]  # at 0.5
-    for most, value in zip((1, 5, MOST), expected, strict=True):
+    for most, value in zip((1, 5, MAX_BOXES), expected, strict=True):
         found = recall(ranked, most)
         if found is None:
             assert value == -1
@@ -100,15 +102,15 @@ def test_recall_is_coco_s_where_a_phrase_has_one_true_box(ranked):
 
 def test_any_of_several_true_boxes_will_do():
     here, there = Box(0, 0, 0.2, 0.2), Box(0.5, 0.5, 0.7, 0.7)
-    one = Ranked((here, there), (Box(0.5, 0.5, 0.7, 0.7, 0.9),), SIDE * SIDE)
-    assert recall([one], 1) == 1.0
-    assert recall([Ranked((), one.boxes, SIDE * SIDE)], 1) is None
+    phrase = RankedBoxes((here, there), (Box(0.5, 0.5, 0.7, 0.7, 0.9),), SIDE * SIDE)
+    assert recall([phrase], 1) == 1.0
+    assert recall([RankedBoxes((), phrase.boxes, SIDE * SIDE)], 1) is None
 
 
 def test_a_box_for_what_is_absent_is_a_false_alarm():
     there = Box(0.5, 0.5, 0.7, 0.7, 0.5)
-    found = Ranked((there,), (there,), SIDE * SIDE)
-    alarm = Ranked((), (Box(0, 0, 0.1, 0.1, 0.9),), SIDE * SIDE)
+    found = RankedBoxes((there,), (there,), SIDE * SIDE)
+    alarm = RankedBoxes((), (Box(0, 0, 0.1, 0.1, 0.9),), SIDE * SIDE)
     assert average_precision([match(found)]).at_50 == 1.0
     assert average_precision([match(found), match(alarm)]).at_50 == 0.5
     assert average_precision([match(alarm)]) is None

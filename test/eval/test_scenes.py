@@ -1,4 +1,4 @@
-"""Cases and sayings: all that was asked for, held to the truth, and the truth kept from the model."""
+"""Every item is asked and compared with its truth, which the model never sees."""
 
 from dataclasses import replace
 
@@ -9,14 +9,14 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown, wri
 from kosmos2_core.requests import Ask, Caption, Describe, Locate
 from kosmos2_data.records import Item, Record, Truth
 from kosmos2_eval.scenes import (
-    Case,
-    Evaluation,
-    evaluate,
-    locate_cases,
+    LocateExample,
+    SceneEvaluation,
+    accuracy_with_threshold,
+    evaluate_scenes,
+    locate_examples,
+    locate_metrics,
     reliability_of,
     request_of,
-    right_with,
-    summary,
 )
 
 HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
@@ -26,28 +26,28 @@ def locate(text, kind=""):
     return Item("locate", parse_markdown(text), kind=kind)
 
 
-def case(score=0.5, iou=0.0, truth=(HERE,), presence=0.5, kind="", image=0):
-    return Case(image, kind, "[it]", truth, HERE, score, presence, iou)
+def example(score=0.5, iou=0.0, truth=(HERE,), presence=0.5, kind="", image=0):
+    return LocateExample(image, kind, "[it]", truth, HERE, score, presence, iou)
 
 
-def test_every_phrase_is_a_case_in_order_with_its_sentence(engine, samples):
+def test_every_phrase_is_an_example_in_order_with_its_sentence(engine, samples):
     image = samples[0][0]
     text = "put [the red disc](0.1,0.1,0.4,0.4) into [the bowl]()"
     record = Record("0.png", (locate(text, "command"), locate("[the can](0.6,0.6,0.9,0.9)", "attribute")))
-    cases = locate_cases(engine, [samples[1], (image, record)])
-    asked = [one for one in cases if one.image == 1]
-    assert [one.text for one in asked] == [
+    examples = locate_examples(engine, [samples[1], (image, record)])
+    asked = [example for example in examples if example.image == 1]
+    assert [example.text for example in asked] == [
         "put [the red disc] into the bowl",
         "put the red disc into [the bowl]",
         "[the can]",
     ]
-    assert [one.kind for one in asked] == ["command", "command", "attribute"]
-    assert [one.truth for one in asked] == [(HERE,), (), (THERE,)]
-    assert all(one.found and 0 <= one.score <= one.presence <= 1 for one in cases)
+    assert [example.kind for example in asked] == ["command", "command", "attribute"]
+    assert [example.truth for example in asked] == [(HERE,), (), (THERE,)]
+    assert all(example.found and 0 <= example.score <= example.presence <= 1 for example in examples)
 
 
-def test_cases_are_what_the_engine_answers_however_many_at_once(engine, samples):
-    cases = locate_cases(engine, samples, images_at_once=2)
+def test_examples_are_what_the_engine_answers_however_many_at_once(engine, samples):
+    examples = locate_examples(engine, samples, images_at_once=2)
     alone = []
     for pixels, record in samples:
         view = engine.look(pixels)
@@ -55,10 +55,10 @@ def test_cases_are_what_the_engine_answers_however_many_at_once(engine, samples)
             if item.task == "locate":
                 [answer] = view.run(Locate(item.text.text, min_presence=0.0))
                 alone += answer.phrases
-    assert len(cases) == len(alone) > 4
-    for one, other in zip(cases, alone, strict=True):
-        assert one.found.pixels(1, 1) == other.boxes[0].pixels(1, 1)
-        assert one.score == pytest.approx(other.boxes[0].score, rel=1e-3)
+    assert len(examples) == len(alone) > 4
+    for example, other in zip(examples, alone, strict=True):
+        assert example.found.pixels(1, 1) == other.boxes[0].pixels(1, 1)
+        assert example.score == pytest.approx(other.boxes[0].score, rel=1e-3)
 
 
 def test_the_truth_is_never_shown(engine, samples):
@@ -68,17 +68,17 @@ def test_the_truth_is_never_shown(engine, samples):
 
     pixels, record = samples[0]
     located = tuple(item for item in record.items if item.task == "locate")
-    before = locate_cases(engine, [(pixels, replace(record, items=located))])
-    after = locate_cases(engine, [(pixels, replace(record, items=tuple(map(elsewhere, located))))])
-    assert [one.found for one in before] == [one.found for one in after]
+    before = locate_examples(engine, [(pixels, replace(record, items=located))])
+    after = locate_examples(engine, [(pixels, replace(record, items=tuple(map(elsewhere, located))))])
+    assert [example.found for example in before] == [example.found for example in after]
     assert write_markdown(parse_markdown(request_of(located[0]).text)) == f"[{located[0].text.text}]"
 
 
 def as_answered(item, answer):
     """The item, had the model been right."""
     phrases = tuple(
-        Phrase(one.start, one.end, tuple(replace(box, score=None) for box in one.boxes))
-        for one in answer.phrases
+        Phrase(example.start, example.end, tuple(replace(box, score=None) for box in example.boxes))
+        for example in answer.phrases
     )
     return replace(item, text=GroundedText(answer.text, phrases))
 
@@ -92,20 +92,20 @@ def test_a_model_that_is_right_is_said_to_be(engine, samples):
         ]
         right.append((pixels, replace(record, items=tuple(items))))
         truths += items
-    cases = locate_cases(engine, right)
-    assert [one.iou for one in cases] == pytest.approx([1.0] * len(cases))
-    assert summary(cases)["accuracy"] == 1.0
-    assert summary(locate_cases(engine, samples))["accuracy"] < 0.5
+    examples = locate_examples(engine, right)
+    assert [example.iou for example in examples] == pytest.approx([1.0] * len(examples))
+    assert locate_metrics(examples)["accuracy"] == 1.0
+    assert locate_metrics(locate_examples(engine, samples))["accuracy"] < 0.5
 
 
 def test_summary_counts_what_is_there_by_kind_and_all_by_score():
-    cases = [
-        case(0.9, 0.8, kind="size", image=0, presence=0.9),
-        case(0.8, 0.4, kind="size", image=1, presence=0.7),
-        case(0.7, 0.5, kind="position", image=1, presence=0.6),
-        case(0.2, 0.0, truth=(), kind="absent", image=2, presence=0.65),
+    examples = [
+        example(0.9, 0.8, kind="size", image=0, presence=0.9),
+        example(0.8, 0.4, kind="size", image=1, presence=0.7),
+        example(0.7, 0.5, kind="position", image=1, presence=0.6),
+        example(0.2, 0.0, truth=(), kind="absent", image=2, presence=0.65),
     ]
-    figures = summary(cases)
+    figures = locate_metrics(examples)
     assert figures["count"] == 4
     assert figures["absent"] == 1
     assert figures["accuracy"] == pytest.approx(2 / 3)
@@ -115,72 +115,72 @@ def test_summary_counts_what_is_there_by_kind_and_all_by_score():
     assert figures["kinds"]["size"]["accuracy"] == 0.5
     assert figures["kinds"]["absent"]["accuracy"] is None
     assert figures["kinds"]["absent"]["presence"] == 0.65
-    assert sum(one.count for one in reliability_of(cases)) == 4
-    assert summary([])["accuracy"] is None
+    assert sum(example.count for example in reliability_of(examples)) == 4
+    assert locate_metrics([])["accuracy"] is None
 
 
 def test_the_threshold_moves_presence_alone_and_not_the_figures_of_boxes(engine, samples):
-    """A phrase is asked without one: each gets its best box, from one run of the model."""
+    """A phrase is asked without example: each gets its best box, from example run of the model."""
     assert request_of(locate("[the mug](0.1,0.1,0.4,0.4)")).min_presence == 0.0
-    low, high = (evaluate(engine, samples, min_presence=least).summary() for least in (0.0, 1.0))
+    low, high = (evaluate_scenes(engine, samples, min_presence=least).summary() for least in (0.0, 1.0))
     assert low["presence"]["threshold"] == 0.0
     assert low["presence"]["all"]["misses"] == 0.0
     assert high["presence"]["all"]["misses"] == 1.0
     assert low["locate"].pop("accuracy_with_threshold") == low["locate"]["accuracy"]
     assert high["locate"].pop("accuracy_with_threshold") == 0.0
     assert low["locate"] == high["locate"]
-    default = evaluate(engine, samples).summary()
+    default = evaluate_scenes(engine, samples).summary()
     assert default["presence"]["threshold"] == engine.min_presence
 
 
 def test_from_the_threshold_on_a_phrase_is_found():
-    found = case(presence=0.5)
+    found = example(presence=0.5)
     assert found.found_with(0.5)
     assert not found.found_with(0.51)
     assert not replace(found, found=None).found_with(0.0)
 
 
 def test_right_with_the_threshold_is_right_and_found():
-    cases = [
-        case(iou=0.9, presence=0.9),
-        case(iou=0.9, presence=0.3),
-        case(iou=0.2, presence=0.9),
-        case(iou=0.9, presence=0.5),
-        case(truth=(), presence=0.9),
+    examples = [
+        example(iou=0.9, presence=0.9),
+        example(iou=0.9, presence=0.3),
+        example(iou=0.2, presence=0.9),
+        example(iou=0.9, presence=0.5),
+        example(truth=(), presence=0.9),
     ]
-    assert right_with(cases, 0.5) == 0.5
-    assert right_with(cases, 0.0) == summary(cases)["accuracy"] == 0.75
-    assert right_with(cases[-1:], 0.5) is None
+    assert accuracy_with_threshold(examples, 0.5) == 0.5
+    assert accuracy_with_threshold(examples, 0.0) == locate_metrics(examples)["accuracy"] == 0.75
+    assert accuracy_with_threshold(examples[-1:], 0.5) is None
 
 
 def test_presence_is_told_by_the_probes_and_boxes_by_the_other_phrases():
-    cases = (case(iou=0.9, kind="size"), case(truth=(), presence=0.9, kind="absent"))
+    examples = (example(iou=0.9, kind="size"), example(truth=(), presence=0.9, kind="absent"))
     probes = (
-        case(truth=(), presence=0.9, kind="name", image=0),
-        case(truth=(), presence=0.2, kind="name", image=1),
-        case(presence=0.2, kind="name", image=1),
+        example(truth=(), presence=0.9, kind="name", image=0),
+        example(truth=(), presence=0.2, kind="name", image=1),
+        example(presence=0.2, kind="name", image=1),
     )
-    figures = Evaluation(1, cases, (), 0.5, probes).summary(2)
+    figures = SceneEvaluation(1, examples, (), 0.5, probes).summary(2)
     assert list(figures["locate"]["kinds"]) == ["absent", "size"]
     presence = figures["presence"]
     assert (presence["probes"], presence["threshold"], presence["images"]) == (2, 0.5, 2)
     assert list(presence["kinds"]) == ["name"]
     assert (presence["all"]["false_alarms"], presence["all"]["misses"]) == (0.5, 1.0)
-    own = Evaluation(1, cases, ()).summary()["presence"]
+    own = SceneEvaluation(1, examples, ()).summary()["presence"]
     assert own["probes"] is None
     assert own["kinds"]["absent"]["false_alarms"] == 1.0
     assert own["kinds"]["absent"]["misses"] is None
-    assert "presence" not in Evaluation(1, (), ()).summary()
+    assert "presence" not in SceneEvaluation(1, (), ()).summary()
 
 
 def test_probes_are_located_beside_the_samples(engine, samples):
     pixels = samples[0][0]
     probe = Record("0.png", (locate("[the mug]()", "name"), locate("[the can](0.1,0.1,0.4,0.4)", "name")))
-    evaluation = evaluate(engine, samples, probes=[(pixels, probe)])
+    evaluation = evaluate_scenes(engine, samples, probes=[(pixels, probe)])
     assert evaluation.images == len(samples)
-    assert [one.kind for one in evaluation.probes] == ["name", "name"]
-    assert all(one.found for one in evaluation.probes)
-    assert evaluation.cases == evaluate(engine, samples).cases
+    assert [example.kind for example in evaluation.probes] == ["name", "name"]
+    assert all(example.found for example in evaluation.probes)
+    assert evaluation.examples == evaluate_scenes(engine, samples).examples
 
 
 def test_each_task_asks_what_it_was_taught():
@@ -204,11 +204,11 @@ def test_what_a_model_says_is_evaluated_by_task(engine, samples):
     [answer] = view.run(request_of(asked[2]))
     exact = replace(asked[2], text=GroundedText(answer.text))
     record = Record("0.png", (*asked, exact), truths=(Truth(1, ("red", "mug"), HERE),))
-    evaluation = evaluate(engine, [(pixels, record)])
+    evaluation = evaluate_scenes(engine, [(pixels, record)])
     figures = evaluation.summary()
     assert figures["images"] == 1
     assert "locate" not in figures
     assert figures["ask"]["count"] == 2
     assert figures["describe"]["names"] == 0.0
     assert figures["caption"]["recall"] == 0.0
-    assert [one.task for one in evaluation.sayings] == ["caption", "describe", "ask", "ask"]
+    assert [example.task for example in evaluation.text_answers] == ["caption", "describe", "ask", "ask"]

@@ -7,10 +7,11 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
+from kosmos2_eval.bag.space import Place  # noqa: E402
+
 from kosmos2_core.answers import Answer, Entity  # noqa: E402
 from kosmos2_data.bag_frames import DepthAtStamp, RecordedFrame  # noqa: E402
 from kosmos2_data.bag_topics import CameraTopics  # noqa: E402
-from kosmos2_eval.bag.space import Place  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
 from kosmos2_ros.frames import CameraFrame, FrameStore  # noqa: E402
 from kosmos2_ros.inference import InferenceResult  # noqa: E402

@@ -12,7 +12,7 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.records import Item
-from kosmos2_eval.scenes import Case, summary
+from kosmos2_eval.scenes import LocateExample, locate_metrics
 from kosmos2_training.calibrate import (
     Heard,
     cases_at,
@@ -29,7 +29,8 @@ HERE = Box(0.1, 0.1, 0.4, 0.4)
 
 
 def case(score, right, image=0, iou=None):
-    return Case(image, "", "[it]", (HERE,), HERE, score, 1.0, (0.8 if right else 0.2) if iou is None else iou)
+    overlap = (0.8 if right else 0.2) if iou is None else iou
+    return LocateExample(image, "", "[it]", (HERE,), HERE, score, 1.0, overlap)
 
 
 def honest(count, slope=1.0, seed=0):
@@ -84,8 +85,8 @@ def test_a_model_that_is_too_sure_of_places_becomes_honest():
     rng = np.random.default_rng(2)
     to_fit, to_report = halves([heard_of(rng, image, spread=1.8) for image in range(60)])
     fitted = fit(lambda calibration: cases_at(to_fit, 32, calibration))
-    before = summary(cases_at(to_report, 32, Calibration()))
-    after = summary(cases_at(to_report, 32, fitted.calibration))
+    before = locate_metrics(cases_at(to_report, 32, Calibration()))
+    after = locate_metrics(cases_at(to_report, 32, fitted.calibration))
     assert after["nll"] < before["nll"] - 0.05
     assert after["brier"] < before["brier"]
 
@@ -106,17 +107,17 @@ def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
     gain, error = refining_gain(plain, refined)
     assert (gain > error) == tells
     if tells:
-        assert summary(refined)["mean_iou"] > 0.97 > summary(plain)["mean_iou"]
+        assert locate_metrics(refined)["mean_iou"] > 0.97 > locate_metrics(plain)["mean_iou"]
 
 
 def test_the_model_s_own_scores_are_the_surprise_at_slope_one():
     cases = honest(50)
-    assert surprise(cases, 1.0) == pytest.approx(summary(cases)["nll"], abs=1e-4)
+    assert surprise(cases, 1.0) == pytest.approx(locate_metrics(cases)["nll"], abs=1e-4)
 
 
 def presences(absent, present):
-    cases = [Case(0, "", "[it]", (), None, 0.0, presence, 0.0) for presence in absent]
-    return cases + [Case(0, "", "[it]", (HERE,), HERE, 0.9, presence, 0.8) for presence in present]
+    cases = [LocateExample(0, "", "[it]", (), None, 0.0, presence, 0.0) for presence in absent]
+    return cases + [LocateExample(0, "", "[it]", (HERE,), HERE, 0.9, presence, 0.8) for presence in present]
 
 
 def test_the_presence_threshold_keeps_the_stated_rate_of_false_alarms():

@@ -8,7 +8,7 @@ import torch
 from kosmos2_core.engine import Engine
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import to_json
-from kosmos2_eval.scenes import locate_cases
+from kosmos2_eval.scenes import locate_examples
 from kosmos2_sim.dataset import RECORDS, make_dataset
 from kosmos2_sim.shapes import NOVEL, SHAPES
 from kosmos2_training.config import Checkpoints, Optimisation, Source, Training
@@ -44,7 +44,7 @@ def accuracy(model, scenes):
     source = RecordSource(scenes / "ask")
     records = [source[number] for number in range(len(source))]
     samples = [(source.image(record), record) for record in records]
-    cases = locate_cases(Engine.load(model, device="cpu"), samples, max_corners=4)
+    cases = locate_examples(Engine.load(model, device="cpu"), samples, max_corners=4)
     assert len(cases) >= 40
     return sum(case.right for case in cases) / len(cases)
 

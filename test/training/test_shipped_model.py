@@ -12,7 +12,7 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.images import load_image
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
-from kosmos2_eval.scenes import locate_cases, summary
+from kosmos2_eval.scenes import locate_examples, locate_metrics
 from kosmos2_sim.items import items
 from kosmos2_sim.tabletop import Tabletop
 
@@ -45,7 +45,7 @@ def test_it_is_small_and_has_its_calibration(folder):
 
 
 def test_it_locates_knows_what_is_absent_and_how_sure_it_is(engine, samples):
-    scores = summary(locate_cases(engine, samples))
+    scores = locate_metrics(locate_examples(engine, samples))
     assert scores["count"] > 150
     assert scores["accuracy"] >= LEAST_ACCURACY
     assert scores["presence_auroc"] >= 0.9

@@ -28,7 +28,7 @@ from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
 from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
-from kosmos2_eval.scenes import Case, Sample, batches, case_of, request_of
+from kosmos2_eval.scenes import LocateExample, Sample, locate_example, request_of, sample_batches
 
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
@@ -36,7 +36,7 @@ SPREADS = (0.0, 0.5, 0.8, 1.1)
 FALSE_ALARMS = 0.03  # share of the absent phrases that may be taken for present
 THOROUGH = SearchOptions(coverage=1.0)  # as many corners as any temperature might try
 
-CasesAt = Callable[[Calibration], Sequence[Case]]
+CasesAt = Callable[[Calibration], Sequence[LocateExample]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Fitted:
 def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> list[Heard]:
     """Every phrase that the records say to locate."""
     heard: list[Heard] = []
-    for first, batch in batches(samples, images_at_once):
+    for first, batch in sample_batches(samples, images_at_once):
         views = engine.look_many([[pixels] for pixels, _ in batch])
         asked: list[tuple[int, Item, Phrase]] = []
         rows: list[Prompt] = []
@@ -84,7 +84,7 @@ def evidence_of(engine: Engine, rows: Sequence[Prompt]) -> list[Evidence]:
 
 
 @torch.inference_mode()
-def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[Case]:
+def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[LocateExample]:
     """What the engine would answer with this calibration, if every phrase got a box."""
     search = calibration.apply_to(SearchOptions())
     cases = []
@@ -92,7 +92,7 @@ def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> lis
         text, phrase = one.item.text, one.phrase
         found = score_boxes(trim_evidence(one.evidence, search), grid, search)
         entity = make_entity(text.words_of(phrase), phrase.start, phrase.end, found, calibration)
-        cases.append(case_of(one.image, one.item, phrase, entity))
+        cases.append(locate_example(one.image, one.item, phrase, entity))
     return cases
 
 
@@ -127,7 +127,7 @@ def fit(cases_at: CasesAt, false_alarms: float = FALSE_ALARMS) -> Fitted:
     return Fitted(found, gain, error)
 
 
-def presence_threshold(cases: Sequence[Case], false_alarms: float) -> float:
+def presence_threshold(cases: Sequence[LocateExample], false_alarms: float) -> float:
     """The lowest presence threshold that lets at most this share of the absent phrases pass.
 
     Returns:
@@ -141,7 +141,7 @@ def presence_threshold(cases: Sequence[Case], false_alarms: float) -> float:
     return (refused + above) / 2
 
 
-def fit_slope(cases: Sequence[Case]) -> float:
+def fit_slope(cases: Sequence[LocateExample]) -> float:
     """Of cases whose scores are the model's own."""
     right = sum(one.right for one in cases)
     if right in (0, len(cases)):
@@ -153,7 +153,7 @@ def fit_slope(cases: Sequence[Case]) -> float:
     return lowest(lambda slope: surprise(cases, slope), *SLOPES, rounds=6)
 
 
-def surprise(cases: Sequence[Case], slope: float) -> float:
+def surprise(cases: Sequence[LocateExample], slope: float) -> float:
     """The negative log-likelihood, with scores whose log-odds are scaled so."""
     score = Calibration(slope=slope).score
     loss = negative_log_likelihood([score(one.score) for one in cases], [one.right for one in cases])
@@ -161,7 +161,7 @@ def surprise(cases: Sequence[Case], slope: float) -> float:
     return loss
 
 
-def refining_gain(plain: Sequence[Case], refined: Sequence[Case]) -> tuple[float, float]:
+def refining_gain(plain: Sequence[LocateExample], refined: Sequence[LocateExample]) -> tuple[float, float]:
     """What refining adds to the mean IoU of what is there, and the standard error of that."""
     both = [(one, other) for one, other in zip(plain, refined, strict=True) if one.truth]
     gains = [other.iou - one.iou for one, other in both]

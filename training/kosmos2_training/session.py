@@ -19,7 +19,7 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
-from kosmos2_eval.scenes import locate_cases, summary
+from kosmos2_eval.scenes import locate_examples, locate_metrics
 from kosmos2_training.config import Training
 from kosmos2_training.feed import Step
 from kosmos2_training.log import Log, Scores
@@ -65,7 +65,7 @@ class Session:
 
     def evaluate(self) -> None:
         trainer = self.trainer
-        scores: Scores = summary(locate_cases(self.engine(), self.samples()))
+        scores: Scores = locate_metrics(locate_examples(self.engine(), self.samples()))
         self.log.scored(trainer.step, scores)
         self.progress.scored(scores)
         if (scores["mean_iou"] or 0.0) > trainer.best:

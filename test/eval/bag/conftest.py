@@ -7,10 +7,9 @@ import pytest
 from recordings import write_mcap
 
 from kosmos2_core.engine import Engine
-from kosmos2_eval.bag.answerers import Model
-from kosmos2_eval.bag.evaluation import evaluate
-from kosmos2_eval.bag.journal import Journal
-from kosmos2_eval.bag.recording import Question, open_recording
+from kosmos2_eval.bag.evaluation import evaluate_bag, open_log
+from kosmos2_eval.bag.predictors import ModelPredictor
+from kosmos2_eval.bag.recording import BagOptions, open_recording
 from kosmos2_eval.bag.results import write_files
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_sim.bag import BagPlan, make_bag
@@ -25,29 +24,30 @@ def sim_bag(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(root):
-    return Model("tabletop-tiny", Engine.load(root / "models" / "tabletop-tiny", device="cpu"))
+    return ModelPredictor("tabletop-tiny", Engine.load(root / "models" / "tabletop-tiny", device="cpu"))
 
 
 @pytest.fixture(scope="session")
 def best_boxes(model):
     """The same model without a presence threshold: each phrase gets its best box."""
-    return replace(model, min_presence=0.0)
+    return replace(model, presence_threshold=0.0)
 
 
 @pytest.fixture(scope="session")
 def run(model):
     """Evaluates a recording into a folder; what it came to."""
 
-    def evaluated(bag, folder, answers=None, topic=None, models=None, tick=lambda count: None, **question):
+    def evaluated(bag, folder, answers=None, topic=None, models=None, tick=lambda count: None, **options):
         folder.mkdir(parents=True, exist_ok=True)
         with BagReader([bag]) as reader, BagReader([answers or bag]) as other:
-            recording = open_recording(reader, Question(**question), other if answers else None, topic)
-            answerers = models or [recording.asking if answers else model]
-            journal = Journal(folder, str(question))
-            evaluation = evaluate(recording, answerers, journal, tick)
-            load_s = [0.0] * len(answerers)
-            results = write_files(folder, "run", recording, answerers, evaluation, load_s)
-            journal.close(finished=True)
+            recording = open_recording(reader, BagOptions(**options), other if answers else None, topic)
+            predictors = models or [recording.asking if answers else model]
+            log = open_log(folder, str(options))
+            evaluation = evaluate_bag(recording, predictors, log, tick)
+            load_s = [0.0] * len(predictors)
+            shown = {"--every": "2 & more"}  # on the page alone
+            results = write_files(folder, "run", recording, predictors, evaluation, load_s, shown)
+            log.remove()
             return results, evaluation
 
     return evaluated

@@ -16,8 +16,8 @@ from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
 from kosmos2_data.bag_topics import RequestedTopics
-from kosmos2_eval.bag.answerers import Model
-from kosmos2_eval.bag.journal import FILE
+from kosmos2_eval.bag.evaluation import LOG_NAME
+from kosmos2_eval.bag.predictors import ModelPredictor
 from kosmos2_eval.bag.queries import read_queries
 from kosmos2_eval.metrics import RIGHT
 from kosmos2_io.bag_reader import BagReader
@@ -38,7 +38,7 @@ def said(sim_bag):
 
 def test_what_is_found_is_what_the_engine_answers(evaluated, model, sim_bag):
     _, results, evaluation = evaluated
-    [judged] = evaluation.judged
+    [answered] = evaluation.results
     assert results["images"] == {
         "recorded": 12,
         "chosen": 12,
@@ -49,8 +49,8 @@ def test_what_is_found_is_what_the_engine_answers(evaluated, model, sim_bag):
     with BagReader([sim_bag]) as bag:
         images = [to_rgb(one.message()) for one in bag.messages(["/camera/image"])]
         truths = [one.message() for one in bag.messages(["/truth/grounding"])]
-    assert len(judged) == sum(len(one.phrases) for one in truths)
-    for one in judged[::5]:
+    assert len(answered) == sum(len(one.phrases) for one in truths)
+    for one in answered[::5]:
         [answer] = model.engine.run([([images[one.query.frame]], Locate(one.query.text))])
         [phrase] = answer.phrases
         assert phrase.presence == pytest.approx(one.presence, abs=0.02)
@@ -61,7 +61,7 @@ def test_what_is_found_is_what_the_engine_answers(evaluated, model, sim_bag):
         true = next(each for each in truths[one.query.frame].phrases if each.phrase == one.query.phrase)
         corners = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in true.boxes]
         assert [box.pixels(320, 240) for box in one.query.truth] == [pytest.approx(each) for each in corners]
-    share = np.mean([one.right for one in judged if one.query.truth])
+    share = np.mean([one.right for one in answered if one.query.truth])
     assert results["figures"]["all"]["accuracy"]["0.5"] == pytest.approx(share)
 
 
@@ -77,12 +77,12 @@ def test_broken_off_it_goes_on_and_ends_the_same(run, sim_bag, evaluated, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         run(sim_bag, tmp_path, tick=stop)
-    assert (tmp_path / FILE).read_bytes().count(b"\n") == 2  # what it is about, and a batch
+    assert (tmp_path / LOG_NAME).read_bytes().count(b"\n") == 2  # what it is about, and a batch
     ticks = []
     run(sim_bag, tmp_path, tick=ticks.append)
     assert ticks == [4]  # of 12 images, 8 were done
     assert content(tmp_path) == content(evaluated[0])
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / LOG_NAME).exists()
 
 
 KILLED = """
@@ -109,7 +109,7 @@ def test_killed_the_same_command_goes_on(sim_bag, root, evaluated, tmp_path):
     assert content(tmp_path) == content(evaluated[0])
 
 
-def test_the_books_balance_and_a_damaged_image_is_counted(bag_of, run, tmp_path):
+def test_every_image_is_counted_and_so_is_a_damaged_one(bag_of, run, tmp_path):
     broken = image("/image", 2)
     broken.message.encoding = "rgb9"
     said = [image("/image", 0), image("/image", 1), broken, image("/image", 3), image("/image", 4)]
@@ -122,7 +122,7 @@ def test_the_books_balance_and_a_damaged_image_is_counted(bag_of, run, tmp_path)
     assert sum(found["rejected"].values()) == 1
     assert "rgb9" in next(iter(found["rejected"]))
     assert results["figures"]["all"]["labelled"] == 1
-    assert [one.query.frame for one in evaluation.judged[0]] == [1, 3, 4]
+    assert [one.query.frame for one in evaluation.results[0]] == [1, 3, 4]
 
 
 def test_without_labels_there_are_rates_and_pictures(bag_of, run, best_boxes, tmp_path):
@@ -165,26 +165,26 @@ def test_a_label_file_says_the_same_as_the_topic(said, sim_bag, run, evaluated, 
     (tmp_path / "labels.txt").write_text("".join(lines))
     run(sim_bag, tmp_path / "out", label_file=tmp_path / "labels.txt")
     found, expected = (read_queries(folder / "queries.csv") for folder in (tmp_path / "out", evaluated[0]))
-    assert [one.asked for one in found] == [one.asked for one in expected]
+    assert [one.key for one in found] == [one.key for one in expected]
     for one, other in zip(found, expected, strict=True):
         assert one.iou == pytest.approx(other.iou, abs=1e-4)  # Markdown has six decimals
 
 
 def test_a_part_of_the_recording(run, sim_bag, evaluated, tmp_path):
     _, evaluation = run(sim_bag, tmp_path, from_s=2.0, to_s=3.9)
-    stamps = sorted({one.query.stamp_ns for one in evaluation.judged[0]})
-    whole = sorted({one.query.stamp_ns for one in evaluated[2].judged[0]})
+    stamps = sorted({one.query.stamp_ns for one in evaluation.results[0]})
+    whole = sorted({one.query.stamp_ns for one in evaluated[2].results[0]})
     assert stamps == whole[4:8]
-    present = [one for one in evaluation.judged[0] if one.query.truth and one.box]
+    present = [one for one in evaluation.results[0] if one.query.truth and one.box]
     assert present
-    assert all(one.found.centre_m or one.found.unplaced for one in present)
+    assert all(one.prediction.centre_m or one.prediction.unplaced for one in present)
 
 
 def test_two_models_answer_the_same_and_are_told_apart(run, sim_bag, model, engine, tmp_path):
-    models = [model, Model("other", engine)]
+    models = [model, ModelPredictor("other", engine)]
     results, evaluation = run(sim_bag, tmp_path, models=models)
     compared = results["compared"]
-    before, after = evaluation.judged
+    before, after = evaluation.results
     assert [one.query for one in before] == [one.query for one in after]
     present = [(a.iou >= RIGHT, b.iou >= RIGHT) for a, b in zip(before, after, strict=True) if a.query.truth]
     assert compared["difference"]["mcnemar"]["lost"] == present.count((True, False)) > 3
@@ -195,7 +195,7 @@ def test_two_models_answer_the_same_and_are_told_apart(run, sim_bag, model, engi
 
 
 def test_the_same_model_twice_makes_no_difference(run, sim_bag, model, tmp_path):
-    results, _ = run(sim_bag, tmp_path, models=[model, Model("again", model.engine)])
+    results, _ = run(sim_bag, tmp_path, models=[model, ModelPredictor("again", model.engine)])
     difference = results["compared"]["difference"]
     assert difference["accuracy"] == {"difference": 0.0, "interval": (0.0, 0.0)}
     assert difference["mcnemar"] == {"lost": 0, "won": 0, "p": 1.0}
@@ -216,18 +216,20 @@ def test_timings_are_apart_from_results(evaluated):
 
 def test_labels_that_name_nothing_that_is_asked_are_refused(bag_of, run, tmp_path):
     bag = bag_of([image("/image"), detections("/labels", "[mug](0,0,1,1)")])
-    with pytest.raises(InputError, match=r"no label names what is asked \(red mug\): labels name mug"):
+    with pytest.raises(
+        InputError, match=r"no label names a phrase that is asked for \(red mug\); the labels name mug"
+    ):
         run(bag, tmp_path, phrases=("the red mug",))
     results, _ = run(bag, tmp_path, as_labelled=True)
     assert results["figures"]["all"]["labelled"] == 1
 
 
 def test_nothing_to_look_for_is_a_sentence(bag_of, run, tmp_path):
-    with pytest.raises(InputError, match="nothing says what to look for"):
+    with pytest.raises(InputError, match="there is nothing to look for"):
         run(bag_of([image("/image")]), tmp_path)
     late = bag_of([image("/image"), command("/command", "the mug", 3)], "late.mcap")
-    with pytest.raises(InputError, match="nothing was asked of any of the 1 images"):
+    with pytest.raises(InputError, match="no command applies to any of the 1 images"):
         run(late, tmp_path)
-    assert not (tmp_path / FILE).exists()  # there is nothing to go on with
+    assert not (tmp_path / LOG_NAME).exists()  # there is nothing to go on with
     with pytest.raises(InputError, match=r"--from 9 is after the end of the bag, which has 0\.3 s"):
         run(late, tmp_path, phrases=("the mug",), from_s=9.0)

@@ -37,9 +37,9 @@ def fits(value, schema, where="annotations"):
 
 
 def test_each_image_has_the_truth_and_what_was_found_at_its_stamp(overlay, evaluated):
-    judged = evaluated[2].judged[0]
+    results = evaluated[2].results[0]
     assert set(overlay) == {"/overlay/camera/image/truth", "/overlay/camera/image/tabletop-tiny"}
-    stamps = sorted({one.query.stamp_ns for one in judged})
+    stamps = sorted({one.query.stamp_ns for one in results})
     for messages in overlay.values():
         assert [message.publish_time for message, _ in messages] == stamps
         assert [message.log_time for message, _ in messages] == stamps  # of the image, in this recording
@@ -50,8 +50,8 @@ def test_each_image_has_the_truth_and_what_was_found_at_its_stamp(overlay, evalu
 
 
 def test_boxes_are_in_pixels_with_the_words_above(overlay, evaluated):
-    judged = evaluated[2].judged[0]
-    [one] = [one for one in judged if one.query.frame == 3][:1]
+    results = evaluated[2].results[0]
+    [one] = [one for one in results if one.query.frame == 3][:1]
     _, said = overlay["/overlay/camera/image/tabletop-tiny"][3]
     x1, y1, x2, y2 = one.box.pixels(320, 240)
     assert said["points"][0]["type"] == 2
@@ -61,5 +61,5 @@ def test_boxes_are_in_pixels_with_the_words_above(overlay, evaluated):
     assert said["texts"][0]["text"] == f"{one.query.phrase} {one.score:.2f}"
     _, true = overlay["/overlay/camera/image/truth"][3]
     assert [text["text"] for text in true["texts"]] == [
-        each.query.phrase for each in judged if each.query.frame == 3 for _ in each.query.truth
+        each.query.phrase for each in results if each.query.frame == 3 for _ in each.query.truth
     ]

@@ -1,4 +1,4 @@
-"""Queries come back from the journal to the last digit, and from the table as far as they are compared."""
+"""Queries are read from the log to the last digit, and from the table as far as they are compared."""
 
 import json
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_eval.bag.queries import (
-    Found,
-    Judged,
-    Query,
-    found_json,
-    found_of,
-    query_json,
-    query_of,
+    PhraseQuery,
+    Prediction,
+    QueryResult,
+    prediction_from_json,
+    prediction_to_json,
+    query_from_json,
+    query_to_json,
     read_queries,
     write_queries,
 )
@@ -32,14 +32,14 @@ BOXES = st.builds(
 POINTS = st.none() | st.tuples(*[st.floats(-5, 5)] * 3)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 QUERIES = st.builds(
-    Query,
+    PhraseQuery,
     frame=st.integers(0, 99),
     camera=st.just("/image"),
     stamp_ns=st.integers(0, 2**62),
     log_ns=st.integers(0, 2**62),
     width=st.integers(1, 4000),
     height=st.integers(1, 4000),
-    standing=st.integers(0, 9),
+    command_index=st.integers(0, 9),
     text=WORDS,
     index=st.integers(0, 9),
     phrase=WORDS,
@@ -47,14 +47,16 @@ QUERIES = st.builds(
     truth=st.none() | st.lists(BOXES, max_size=2).map(tuple),
     true_centre_m=POINTS,
 )
-FOUND = st.builds(Found, st.lists(BOXES, max_size=3).map(tuple), st.none() | st.floats(0, 1), POINTS, WORDS)
+PREDICTIONS = st.builds(
+    Prediction, st.lists(BOXES, max_size=3).map(tuple), st.none() | st.floats(0, 1), POINTS, WORDS
+)
 
 
 @settings(max_examples=60)
-@given(QUERIES, FOUND)
-def test_the_journal_loses_nothing(query, found):
-    assert query_of(json.loads(json.dumps(query_json(query)))) == query
-    assert found_of(json.loads(json.dumps(found_json(found)))) == found
+@given(QUERIES, PREDICTIONS)
+def test_the_log_loses_nothing(query, prediction):
+    assert query_from_json(json.loads(json.dumps(query_to_json(query)))) == query
+    assert prediction_from_json(json.loads(json.dumps(prediction_to_json(prediction)))) == prediction
 
 
 @pytest.fixture(scope="module")
@@ -63,24 +65,24 @@ def file(tmp_path_factory):
 
 
 @settings(max_examples=40)
-@given(pairs=st.lists(st.tuples(QUERIES, FOUND), min_size=1, max_size=4))
+@given(pairs=st.lists(st.tuples(QUERIES, PREDICTIONS), min_size=1, max_size=4))
 def test_the_table_is_read_back(file, pairs):
-    judged = [Judged(*pair) for pair in pairs]
-    write_queries(file, {"a, b": judged, "c": judged[:1]})
+    results = [QueryResult(*pair) for pair in pairs]
+    write_queries(file, {"a, b": results, "c": results[:1]})
     rows = read_queries(file)
-    assert [row.model for row in rows] == ["a, b"] * len(judged) + ["c"]
-    for row, one in zip(rows, judged, strict=False):
-        query = one.query
+    assert [row.model for row in rows] == ["a, b"] * len(results) + ["c"]
+    for row, result in zip(rows, results, strict=False):
+        query = result.query
         assert (row.text.split(), row.phrase.split()) == (query.text.split(), query.phrase.split())
         assert (row.index, row.camera) == (query.index, "/image")
-        assert row.iou == (pytest.approx(one.iou, abs=1e-6) if query.truth else None)
-        assert row.score == pytest.approx(one.score, abs=1e-6)
+        assert row.iou == (pytest.approx(result.iou, abs=1e-6) if query.truth else None)
+        assert row.score == pytest.approx(result.score, abs=1e-6)
 
 
 def test_what_is_no_table_is_a_sentence(tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="is no table of queries"):
+    with pytest.raises(InputError, match="is not a table of queries"):
         read_queries(file)
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_queries(tmp_path / "none.csv")

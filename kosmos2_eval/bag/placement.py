@@ -1,4 +1,4 @@
-"""Where in space a box found in an image is, by the recording's depth and transforms."""
+"""3D positions of boxes in an image of a recording, by the same function that the node uses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.placement import DepthScene, NoPlacement, PlacementError, place_boxes
 
-Models = Mapping[str, CameraModel]
+CameraModels = Mapping[str, CameraModel]
 
 
-def read_models(bag: BagReader, topics: RecordingTopics) -> Models:
-    """By the topic of a CameraInfo, what its first message says. A camera that is not calibrated is left
-    out."""
-    infos = {topic for one in topics.cameras for topic in (one.info, one.depth_info) if topic}
+def read_camera_models(bag: BagReader, topics: RecordingTopics) -> CameraModels:
+    """Return camera models by the topic of their CameraInfo; a camera that is not calibrated is left out.
+
+    The first message of a topic is used.
+    """
+    infos = {topic for camera in topics.cameras for topic in (camera.info, camera.depth_info) if topic}
     models = {}
     for topic in sorted(infos):
         first = next(bag.messages([topic]), None)
@@ -31,21 +33,21 @@ def read_models(bag: BagReader, topics: RecordingTopics) -> Models:
     return models
 
 
-class Place:
-    """Places boxes of a frame in the frame of the truth, by the same function as the node.
+class FramePlacer:
+    """Computes the 3D positions of boxes in one image, in the frame of the 3D labels.
 
     Args:
-        frame: An image of the recording.
-        models: Camera models by the topic of their CameraInfo.
-        size_px: Width and height of the image.
+        frame: the image, with depth and transforms of its stamp.
+        models: camera models by the topic of their CameraInfo.
+        size_px: width and height of the image.
     """
 
-    def __init__(self, frame: RecordedFrame, models: Models, size_px: tuple[int, int]) -> None:
+    def __init__(self, frame: RecordedFrame, models: CameraModels, size_px: tuple[int, int]) -> None:
         self._size_px, self._unplaced = size_px, frame.unplaced
         self._scene = _scene(frame, models, size_px)
 
-    def of(self, box: Box) -> tuple[Point | None, str]:
-        """Return the middle of what is seen of the object in the box, or None and the reason."""
+    def place(self, box: Box) -> tuple[Point | None, str]:
+        """Return the centre of the visible part of the object in a box, or None and the reason."""
         if self._scene is None:
             return None, self._unplaced
         try:
@@ -56,7 +58,7 @@ class Place:
         return (solid.centre_m, "") if solid else (None, "too few depths in the box are known")
 
 
-def _scene(frame: RecordedFrame, models: Models, size_px: tuple[int, int]) -> DepthScene | None:
+def _scene(frame: RecordedFrame, models: CameraModels, size_px: tuple[int, int]) -> DepthScene | None:
     if frame.depth is None:
         return None
     return DepthScene(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kosmos2_eval.presence import PresenceAnswer, presence_figures
+from kosmos2_eval.metrics import PresenceAnswer, presence_metrics
 
 
 def answer(present, found, presence=0.5, kind="name", image=0):
@@ -10,7 +10,7 @@ def answer(present, found, presence=0.5, kind="name", image=0):
 
 
 def test_rates_are_of_the_absent_and_of_the_present_phrases():
-    figures = presence_figures(
+    metrics = presence_metrics(
         [
             answer(False, True, 0.9, image=0),
             answer(False, False, 0.1, image=0),
@@ -20,28 +20,28 @@ def test_rates_are_of_the_absent_and_of_the_present_phrases():
             answer(True, False, 0.4, image=2),
         ]
     )
-    [name] = figures["kinds"].values()
-    assert name == figures["all"]
+    [name] = metrics["kinds"].values()
+    assert name == metrics["all"]
     assert (name["absent"], name["present"]) == (4, 2)
     assert name["false_alarms"] == 0.25
     assert name["misses"] == 0.5
     assert name["auroc"] == pytest.approx((4 + 3) / 8)
-    assert figures["images"] == 3
+    assert metrics["images"] == 3
 
 
 def test_standard_errors_take_the_phrases_of_an_image_together():
     """Of two images with all their phrases right or wrong together there are two values, not eight."""
     together = [answer(False, image == 0, image=image) for image in (0, 1) for _ in range(4)]
     apart = [answer(False, number % 2 == 0, image=number) for number in range(8)]
-    assert presence_figures(together)["all"]["false_alarms_error"] == pytest.approx(0.5)
-    assert presence_figures(apart)["all"]["false_alarms_error"] == pytest.approx((0.25 / 7) ** 0.5)
-    assert presence_figures(apart[:1])["all"]["false_alarms_error"] is None
+    assert presence_metrics(together)["all"]["false_alarms_error"] == pytest.approx(0.5)
+    assert presence_metrics(apart)["all"]["false_alarms_error"] == pytest.approx((0.25 / 7) ** 0.5)
+    assert presence_metrics(apart[:1])["all"]["false_alarms_error"] is None
     misses = [answer(True, image == 0, image=image) for image in (0, 1) for _ in range(4)]
-    assert presence_figures(misses)["all"]["misses_error"] == pytest.approx(0.5)
+    assert presence_metrics(misses)["all"]["misses_error"] == pytest.approx(0.5)
 
 
 def test_kinds_are_apart_and_the_worst_is_named():
-    figures = presence_figures(
+    metrics = presence_metrics(
         [
             *(answer(False, found, kind="size", image=image) for image, found in enumerate((True, True))),
             *(answer(False, found, kind="name", image=image) for image, found in enumerate((True, False))),
@@ -49,17 +49,17 @@ def test_kinds_are_apart_and_the_worst_is_named():
             *(answer(True, found, kind="command", image=image) for image, found in enumerate((True, False))),
         ]
     )
-    assert list(figures["kinds"]) == ["command", "name", "size"]
-    assert [own["false_alarms"] for own in figures["kinds"].values()] == [None, 0.5, 1.0]
-    assert [own["misses"] for own in figures["kinds"].values()] == [0.5, 0.5, None]
-    assert figures["kinds"]["size"]["auroc"] is None
-    assert figures["all"]["false_alarms"] == 0.75
-    assert figures["worst"] == {"false_alarms": ["size"], "misses": ["command", "name"]}
+    assert list(metrics["kinds"]) == ["command", "name", "size"]
+    assert [own["false_alarms"] for own in metrics["kinds"].values()] == [None, 0.5, 1.0]
+    assert [own["misses"] for own in metrics["kinds"].values()] == [0.5, 0.5, None]
+    assert metrics["kinds"]["size"]["auroc"] is None
+    assert metrics["all"]["false_alarms"] == 0.75
+    assert metrics["worst"] == {"false_alarms": ["size"], "misses": ["command", "name"]}
 
 
 def test_without_errors_no_kind_is_worst():
-    assert presence_figures([answer(True, True), answer(False, False)])["worst"] == {
+    assert presence_metrics([answer(True, True), answer(False, False)])["worst"] == {
         "false_alarms": [],
         "misses": [],
     }
-    assert presence_figures([])["all"]["false_alarms"] is None
+    assert presence_metrics([])["all"]["false_alarms"] is None

@@ -1,8 +1,9 @@
-"""What a phrase tells its thing by."""
+"""Kinds of phrases, and words that two texts share."""
 
 import pytest
 
-from kosmos2_eval.phrase_kinds import kind_of
+from kosmos2_data.records import normalised
+from kosmos2_eval.phrases import kind_of, token_f1
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,12 @@ from kosmos2_eval.phrase_kinds import kind_of
 )
 def test_the_first_that_fits(phrase, kind):
     assert kind_of(phrase) == kind
+
+
+def test_words_are_compared_without_what_does_not_matter():
+    assert normalised(" A red Mug. ") == normalised("the red mug") == "red mug"
+    assert normalised("a") == "a"
+    assert normalised("it's 3-sided") == "it's 3-sided"
+    assert token_f1("a red mug", "the red cup") == 0.5
+    assert token_f1("", "red") == 0.0
+    assert token_f1("red red", "red") == pytest.approx(2 / 3)

@@ -1,13 +1,11 @@
-"""What a phrase tells its thing by: a name for each way, so that figures can be told apart by it.
-
-The first that fits: `relation` (to another thing: "the mug left of the bowl"), `position` (in the image:
-"the mug on the left"), `size` ("the small mug"), `attribute` (any other word before the name: "the red
-mug"), `name` ("the mug").
-"""
+"""Words of phrases: the overlap of two texts, and the kind of a phrase."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+
+from kosmos2_data.records import normalised
 
 _SIDE = r"(?:left|right|middle|cent(?:re|er)|front|back|top|bottom|corner|far (?:left|right|side))"
 _RELATION = re.compile(
@@ -25,7 +23,23 @@ _SIZE = re.compile(
 _DETERMINER = re.compile(r"^(?:the|an?|this|that|these|those|my|your|its|one|some)\s+")
 
 
+def token_f1(answer: str, truth: str) -> float:
+    """Return the F1 of shared words: the harmonic mean of word precision and word recall."""
+    answer_words, true_words = (Counter(normalised(text).split()) for text in (answer, truth))
+    shared = (answer_words & true_words).total()
+    if not shared:
+        return float(answer_words == true_words)
+    return 2 * shared / (answer_words.total() + true_words.total())
+
+
 def kind_of(phrase: str) -> str:
+    """Return how a phrase identifies its object, judged by its words.
+
+    Returns:
+        The first kind that fits: `relation` to another object ("the mug left of the bowl"), `position` in
+        the image ("the mug on the left"), `size` ("the small mug"), `attribute`, which is any other word
+        before the noun ("the red mug"), or `name` ("the mug").
+    """
     words = " ".join(phrase.lower().split())
     for kind, pattern in (("relation", _RELATION), ("position", _POSITION), ("size", _SIZE)):
         if pattern.search(words):

@@ -7,13 +7,13 @@ from eval_bags import grounded, image, stamp
 
 from kosmos2_core.errors import InputError
 from kosmos2_data.bag_topics import RequestedTopics, choose_topics
-from kosmos2_eval.bag.answerers import read_answers
+from kosmos2_eval.bag.predictors import read_recorded_answers
 from kosmos2_io.bag_reader import BagReader
 
 MUG = "[the mug](0.25,0.25,0.5,0.5)"
 
 
-def test_recorded_answers_are_judged_as_a_model_s(bag_of, run, tmp_path):
+def test_recorded_answers_are_evaluated_as_a_model_s(bag_of, run, tmp_path):
     said = [image("/image", number) for number in range(8)]
     said += [grounded("/labels", MUG, number) for number in range(8)]
     said += [
@@ -22,11 +22,11 @@ def test_recorded_answers_are_judged_as_a_model_s(bag_of, run, tmp_path):
         grounded("/grounding/grounding", "[the mug]()", 5, late=2.5),
     ]
     results, evaluation = run(bag_of(said), tmp_path / "out", answers=bag_of(said, "answers.mcap"))
-    [judged] = evaluation.judged
+    [results_of_model] = evaluation.results
     assert results["models"] == ["mine"]  # of the message, without its folder
-    assert [one.query.stamp_ns for one in judged] == [stamp(1), stamp(2), stamp(5)]
-    assert [one.right for one in judged] == [True, False, False]
-    assert [one.score for one in judged] == [0.9, 0.3, 0.0]
+    assert [result.query.stamp_ns for result in results_of_model] == [stamp(1), stamp(2), stamp(5)]
+    assert [result.right for result in results_of_model] == [True, False, False]
+    assert [result.score for result in results_of_model] == [0.9, 0.3, 0.0]
     assert results["answers"] == {"recorded": 3, "matched": 3, "dropped": 2}  # 3 and 4; 0, 6, 7 are outside
     timings = json.loads((tmp_path / "out/timings.json").read_text())["node"]
     assert timings["end_to_end_ms"] == {"count": 3, "median": 150.0, "p95": 240.0, "max": 250.0}
@@ -48,13 +48,13 @@ def test_true_answers_are_right_everywhere_and_in_space(run, sim_bag, tmp_path):
 
 def test_another_model_is_asked_what_the_node_was(run, sim_bag, model, tmp_path):
     with BagReader([sim_bag]) as bag:
-        node = read_answers(bag, choose_topics(bag, RequestedTopics()), "/truth/grounding")
+        node = read_recorded_answers(bag, choose_topics(bag, RequestedTopics()), "/truth/grounding")
     results, evaluation = run(
         sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", models=[node, model], to_s=1.0
     )
     assert results["models"] == ["truth", "tabletop-tiny"]
-    true, found = evaluation.judged
-    assert [one.query for one in true] == [one.query for one in found]
+    true, found = evaluation.results
+    assert [result.query for result in true] == [result.query for result in found]
     assert results["compared"]["difference"]["mcnemar"]["won"] == 0  # nobody is better than the truth
 
 

@@ -1,4 +1,4 @@
-"""Answers in words: right where the words are, and the boxes where the truth has some."""
+"""An answer in words is right if its words and its boxes are."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import parse_markdown
 from kosmos2_data.records import Item, Record, Truth
-from kosmos2_eval.sayings import count_right, saying_of, summary_of_sayings
+from kosmos2_eval.text_answers import count_right, score_text_answer, text_metrics
 
 MUG, BOWL = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
 RECORD = Record(
@@ -26,7 +26,7 @@ def answer(markdown):
 
 
 def said(task, truth, markdown, **fields):
-    return saying_of(0, RECORD, Item(task, parse_markdown(truth), **fields), answer(markdown))
+    return score_text_answer(0, RECORD, Item(task, parse_markdown(truth), **fields), answer(markdown))
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def said(task, truth, markdown, **fields):
 def test_a_question_s_answer_has_the_same_words_and_boxes(truth, words, exact):
     one = said("ask", truth, words, question=parse_markdown("Where is it?"), kind="where")
     assert one.exact == exact
-    assert one.asked == "Where is it?"
-    assert summary_of_sayings([one])["ask"] == {
+    assert one.question == "Where is it?"
+    assert text_metrics([one])["ask"] == {
         "count": 1,
         "exact": float(exact),
         "kinds": {"where": {"count": 1, "exact": float(exact)}},
@@ -68,7 +68,7 @@ def test_a_description_says_the_names_of_the_thing_in_its_box(words, names, exac
 
 
 def test_of_a_thing_without_names_all_must_be_said():
-    one = saying_of(
+    one = score_text_answer(
         0, RECORD, Item("describe", parse_markdown("[an old bowl](0.6,0.6,0.9,0.9)")), answer("the bowl, old")
     )
     assert one.names
@@ -87,7 +87,7 @@ def test_of_a_thing_without_names_all_must_be_said():
     ],
 )
 def test_a_caption_is_judged_by_what_it_names_where(words, precision, recall, exact):
-    figures = summary_of_sayings([said("caption", CAPTION, words)])["caption"]
+    figures = text_metrics([said("caption", CAPTION, words)])["caption"]
     assert figures["precision"] == precision
     assert figures["recall"] == recall
     assert figures["exact"] == float(exact)

@@ -6,7 +6,7 @@ import pytest
 
 from kosmos2_core.errors import InputError
 from kosmos2_eval.bag.queries import COLUMNS
-from kosmos2_eval.difference import as_json, changes, read_report, sides, text_of
+from kosmos2_eval.diff import diff_json, diff_text, metric_changes, query_changes, read_evaluation
 
 
 def write(folder, ious, results=None, truth="present"):
@@ -27,48 +27,48 @@ def write(folder, ious, results=None, truth="present"):
         lines.append(",".join(fields[name] for name in COLUMNS))
     (folder / "queries.csv").write_text("\n".join(lines) + "\n")
     (folder / "results.json").write_text(json.dumps(results or {"accuracy": 0.5}))
-    return read_report(folder)
+    return read_evaluation(folder)
 
 
 def test_queries_that_changed_sides_the_largest_fall_first(tmp_path):
     before = write(tmp_path / "a", [0.9, 0.6, 0.8, 0.1, 0.4, 0.7])
     after = write(tmp_path / "b", [0.9, 0.4, 0.0, 0.9, 0.45, 0.7])
-    found = sides(before.rows, after.rows)
+    found = query_changes(before.rows, after.rows)
     assert found.queries == 6
-    assert [one.text for one, _ in found.lost] == ["[mug 2]", "[mug 1]"]
-    assert [one.text for _, one in found.won] == ["[mug 3]"]
+    assert [row.text for row, _ in found.lost] == ["[mug 2]", "[mug 1]"]
+    assert [row.text for _, row in found.won] == ["[mug 3]"]
     assert found.accuracy["difference"] == pytest.approx(-1 / 6)
     assert found.p == 1.0
-    text = text_of(before, after)
+    text = diff_text(before, after)
     assert "6 queries in common: 1 won, 2 lost, McNemar p = 1" in text
     assert "IoU 0.80 -> 0.00  2.0 /image  [mug 2]" in text
 
 
 def test_only_queries_of_both_that_are_there_are_compared(tmp_path):
     before, after = write(tmp_path / "a", [0.9] * 4), write(tmp_path / "b", [0.1] * 2)
-    assert sides(before.rows, after.rows).queries == 2
+    assert query_changes(before.rows, after.rows).queries == 2
     absent = write(tmp_path / "c", [0.0] * 4, truth="absent")
-    assert sides(before.rows, absent.rows) is None
-    assert "no query with a true box in common: were they of the same bag?" in text_of(before, absent)
+    assert query_changes(before.rows, absent.rows) is None
+    assert "no query with a true box in common: are they of the same bag?" in diff_text(before, absent)
 
 
 def test_numbers_of_any_results_are_compared(tmp_path):
     before = write(tmp_path / "a", [], {"splits": {"far": {"accuracy": 0.5, "count": 7}}, "model": "x"})
     after = write(tmp_path / "b", [], {"splits": {"far": {"accuracy": 0.75, "count": 7}}, "model": "y"})
-    [one] = changes(before, after)
-    assert (one.name, one.before, one.after) == ("splits far accuracy", 0.5, 0.75)
-    assert "+0.250" in text_of(before, after)
-    assert text_of(before, before) == "All figures are the same."
-    assert as_json(before, after)["queries"] is None
+    [row] = metric_changes(before, after)
+    assert (row.name, row.before, row.after) == ("splits far accuracy", 0.5, 0.75)
+    assert "+0.250" in diff_text(before, after)
+    assert diff_text(before, before) == "All metrics are equal."
+    assert diff_json(before, after)["queries"] is None
 
 
 def test_an_evaluation_against_itself_changes_nothing(evaluated_twice):
-    before, after = map(read_report, evaluated_twice)
-    assert all(one.before == one.after for one in changes(before, after))
-    found = as_json(before, after)
+    before, after = map(read_evaluation, evaluated_twice)
+    assert all(row.before == row.after for row in metric_changes(before, after))
+    found = diff_json(before, after)
     assert found["queries"]["lost"] == found["queries"]["won"] == []
     assert found["queries"]["mcnemar_p"] == 1.0
-    assert "accuracy at IoU 0.5" in text_of(before, after)
+    assert "accuracy at IoU 0.5" in diff_text(before, after)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def evaluated_twice(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("{", "cannot be read as JSON"), ("[1]", "is no file of results"), (None, r"has no results\.json")],
+    [("{", "cannot be read as JSON"), ("[1]", "does not contain results"), (None, r"has no results\.json")],
 )
 def test_what_is_no_evaluation_is_a_sentence(tmp_path, content, sentence):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=sentence):
-        read_report(tmp_path)
+        read_evaluation(tmp_path)

@@ -1,0 +1,81 @@
+"""A contact sheet of located phrases: the right answers with the highest scores, then the wrong ones."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kosmos2_core.boxes import Box
+from kosmos2_core.images import Pixels
+from kosmos2_eval.scenes import LocateExample
+
+TILE, CAPTION, GAP = 320, 54, 8  # px: side of a tile's image, height of its caption, gap between tiles
+LETTERS_PER_LINE = 48
+TRUE_COLOUR, FOUND_COLOUR, BACKGROUND, TEXT_COLOUR = "#22c55e", "#ef4444", "white", "#101010"
+DASH = 6  # px
+
+
+def thumbnail(image: Pixels) -> Pixels:
+    """Return an image at the size of a tile; keep this instead of the whole image until the sheet is made."""
+    scale = TILE / max(image.shape[:2])
+    size = tuple(max(round(side * scale), 1) for side in image.shape[1::-1])
+    return np.asarray(Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.BICUBIC))
+
+
+def contact_sheet(
+    examples: Sequence[LocateExample], images: Sequence[Pixels], count: int = 12, columns: int = 6
+) -> Pixels:
+    """Return a sheet with `count` right and `count` wrong answers, at most one of each image.
+
+    True boxes are dashed and green, predicted boxes are red.
+    """
+    rows: list[list[Pixels]] = []
+    for right in (True, False):
+        tiles = [tile(example, images[example.image]) for example in highest_scores(examples, right, count)]
+        rows += [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    height, width = TILE + CAPTION + GAP, TILE + GAP
+    page = np.full((len(rows) * height + GAP, columns * width + GAP, 3), 255, np.uint8)
+    for row, tiles in enumerate(rows):
+        for column, pixels in enumerate(tiles):
+            top, left = GAP + row * height, GAP + column * width
+            page[top : top + TILE + CAPTION, left : left + TILE] = pixels
+    return page
+
+
+def highest_scores(examples: Sequence[LocateExample], right: bool, count: int) -> list[LocateExample]:
+    """Return the right (or wrong) answers with the highest scores, at most one of each image."""
+    best_of_image: dict[int, LocateExample] = {}
+    for example in sorted(examples, key=lambda example: -example.score):
+        if example.found and example.right == right:
+            best_of_image.setdefault(example.image, example)
+    return list(best_of_image.values())[:count]
+
+
+def tile(example: LocateExample, image: Pixels) -> Pixels:
+    """Return an image with its boxes, above a caption with the text and the scores."""
+    picture = Image.new("RGB", (TILE, TILE + CAPTION), BACKGROUND)
+    shown = Image.fromarray(thumbnail(image))
+    picture.paste(shown)
+    canvas = ImageDraw.Draw(picture)
+    for box in example.truth:
+        _draw_dashed(canvas, box, shown.size)
+    if example.found:
+        canvas.rectangle(example.found.pixels(*shown.size), outline=FOUND_COLOUR, width=2)
+    truth = f"IoU {example.iou:.2f}" if example.truth else "not in the image"
+    lines = textwrap.wrap(example.text, LETTERS_PER_LINE, max_lines=2, placeholder=" ...")
+    scores = f"score {example.score:.2f}, presence {example.presence:.2f}, {truth}"
+    canvas.text((2, TILE + 2), "\n".join([*lines, scores]), TEXT_COLOUR, ImageFont.load_default(13))
+    return np.asarray(picture)
+
+
+def _draw_dashed(canvas: ImageDraw.ImageDraw, box: Box, size: tuple[int, int]) -> None:
+    x1, y1, x2, y2 = box.pixels(*size)
+    for start in np.arange(x1, x2, 2 * DASH):
+        for y in (y1, y2):
+            canvas.line((start, y, min(start + DASH, x2), y), fill=TRUE_COLOUR, width=3)
+    for start in np.arange(y1, y2, 2 * DASH):
+        for x in (x1, x2):
+            canvas.line((x, start, x, min(start + DASH, y2)), fill=TRUE_COLOUR, width=3)
