@@ -1,8 +1,8 @@
-"""Where to pick: the detection of a class that is most probably right, as a pose.
+"""Publish the pose of the detection that is most probably right.
 
     python examples/pick_best.py --ros-args -p class_id:="the red mug" -p min_score:=0.6
 
-In: `grounding/detections_3d`. Out: `pick_pose`, only when something is sure enough.
+Subscribes to `grounding/detections_3d`. Publishes `pick_pose`, only if a detection has a high enough score.
 """
 
 from collections.abc import Iterable
@@ -16,20 +16,24 @@ from vision_msgs.msg import Detection3D, Detection3DArray
 
 
 class PickBest(Node):
+    """Chooses one detection of every array."""
+
     def __init__(self) -> None:
         super().__init__("pick_best")
         self.declare_parameter("class_id", "")  # a phrase of the command; empty: any
         self.declare_parameter("min_score", 0.5)
         self.poses = self.create_publisher(PoseStamped, "pick_pose", 10)
-        self.create_subscription(Detection3DArray, "grounding/detections_3d", self.hear, 10)
+        self.create_subscription(Detection3DArray, "grounding/detections_3d", self.on_detections, 10)
 
-    def hear(self, message: Detection3DArray) -> None:
+    def on_detections(self, message: Detection3DArray) -> None:
+        """Choose, and log any error: an exception in a callback would end the node."""
         try:
             self.choose(message)
-        except Exception as error:  # else one strange message ends the node
+        except Exception as error:
             self.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=5.0)
 
     def choose(self, message: Detection3DArray) -> None:
+        """Publish the pose of the best detection, if there is one."""
         class_id, min_score = (self.get_parameter(name).value for name in ("class_id", "min_score"))
         found = best(message.detections, class_id, min_score)
         if found:
@@ -37,24 +41,33 @@ class PickBest(Node):
 
 
 def best(detections: Iterable[Detection3D], class_id: str, min_score: float) -> Detection3D | None:
-    """None: nothing of the class is sure enough."""
-    sure = [
-        one
-        for one in detections
-        if class_id in ("", name_of(one)) and score_of(one) >= min_score  # NaN is not
+    """Return the detection with the highest score, or None if none reaches `min_score`.
+
+    Args:
+        detections: Detections of an array.
+        class_id: The phrase to choose from; empty: all.
+        min_score: The lowest score to accept.
+    """
+    accepted = [
+        detection
+        for detection in detections
+        if class_id in ("", name_of(detection)) and score_of(detection) >= min_score  # refuses NaN too
     ]
-    return max(sure, key=score_of, default=None)
+    return max(accepted, key=score_of, default=None)
 
 
 def name_of(detection: Detection3D) -> str:
+    """Return the phrase of a detection."""
     return detection.results[0].hypothesis.class_id
 
 
 def score_of(detection: Detection3D) -> float:
+    """Return the score of a detection."""
     return detection.results[0].hypothesis.score
 
 
 def main() -> None:
+    """Run the node until Ctrl-C."""
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.init()
         rclpy.spin(PickBest())

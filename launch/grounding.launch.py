@@ -1,8 +1,8 @@
-"""The node `grounding`, brought to active.
+"""Start the node `grounding` and bring it to the state active.
 
     ros2 launch kosmos2 grounding.launch.py image:=/front/image_raw command:="the red mug; the bowl"
 
-An argument that is left empty says nothing: params_file decides.
+An argument that is left empty has no effect: params_file decides.
 """
 
 import os
@@ -15,7 +15,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("kosmos2")
-# The node's parameters that are arguments too, by the argument's name.
+# Launch arguments that set a parameter of the node: argument -> (parameter, type).
 PARAMETERS = {
     "model": ("model", str),
     "device": ("device", str),
@@ -26,55 +26,65 @@ PARAMETERS = {
     "autostart": ("autostart", bool),
     "use_sim_time": ("use_sim_time", bool),
 }
-# What the node listens to, with one camera without a name.
+# Launch arguments that remap an input topic of a single camera without a name: argument -> topic.
 TOPICS = {
     "image": "image",
     "camera_info": "camera_info",
     "depth": "depth/image",
     "depth_camera_info": "depth/camera_info",
 }
-PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, later ones'
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy; Kilted and later
 
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            DeclareLaunchArgument("model", default_value="", description="a checkpoint's folder or name"),
-            DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda, cuda:1, ..."),
+            DeclareLaunchArgument(
+                "model", default_value="", description="checkpoint: its folder, or its name on the hub"
+            ),
+            DeclareLaunchArgument(
+                "device", default_value="", description="device of the model: auto, cpu, cuda, cuda:1, ..."
+            ),
             DeclareLaunchArgument(
                 "cameras", default_value="", description="names of several cameras: [left, right]"
             ),
-            DeclareLaunchArgument("image", default_value="", description="the topic of images, raw or not"),
-            DeclareLaunchArgument("camera_info", default_value="", description="the topic of calibration"),
-            DeclareLaunchArgument("depth", default_value="", description="the topic of depth images"),
             DeclareLaunchArgument(
-                "depth_camera_info", default_value="", description="the topic of their calibration"
+                "image", default_value="", description="topic of the images, without /compressed"
             ),
             DeclareLaunchArgument(
-                "transport", default_value="", description="how images come: raw or compressed"
+                "camera_info", default_value="", description="topic of the images' CameraInfo"
             ),
-            DeclareLaunchArgument("target_frame", default_value="", description="the frame of 3D boxes"),
-            DeclareLaunchArgument("command", default_value="", description="what to locate in every image"),
+            DeclareLaunchArgument("depth", default_value="", description="topic of the depth images"),
+            DeclareLaunchArgument(
+                "depth_camera_info", default_value="", description="topic of the depth images' CameraInfo"
+            ),
+            DeclareLaunchArgument(
+                "transport", default_value="", description="transport of the images: raw or compressed"
+            ),
+            DeclareLaunchArgument("target_frame", default_value="", description="TF frame of the 3D boxes"),
+            DeclareLaunchArgument("command", default_value="", description="text to locate in every image"),
             DeclareLaunchArgument(
                 "params_file",
                 default_value=PathJoinSubstitution([SHARE, "config", "grounding.yaml"]),
-                description="all parameters of the node",
+                description="file with parameters of the node",
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
-            DeclareLaunchArgument("name", default_value="grounding", description="of the node"),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="namespace of the node and its topics"
+            ),
+            DeclareLaunchArgument("name", default_value="grounding", description="name of the node"),
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
-                description="the node brings itself to active, after a respawn too",
+                description="the node configures and activates itself, also after a respawn",
             ),
             DeclareLaunchArgument(
-                "respawn", default_value="false", description="start the node again if it dies"
+                "respawn", default_value="false", description="restart the node if it dies"
             ),
             DeclareLaunchArgument(
-                "use_sim_time", default_value="false", description="time comes from /clock"
+                "use_sim_time", default_value="false", description="use the time of /clock"
             ),
             DeclareLaunchArgument(
-                "log_level", default_value="info", description="debug, info, warn, error or fatal"
+                "log_level", default_value="info", description="log level: debug, info, warn, error or fatal"
             ),
             OpaqueFunction(function=_fast_dds),
             OpaqueFunction(function=_node),
@@ -83,18 +93,20 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _fast_dds(context: LaunchContext) -> list[SetEnvironmentVariable]:
-    """Large images arrive, in all that is started from here on; unless there is a profile already."""
+    """Set the Fast DDS profile for large images in everything started after this, unless one is set."""
     if any(context.environment.get(name) for name in PROFILES):
         return []
-    name = PROFILES[0 if os.environ.get("ROS_DISTRO") == "jazzy" else 1]  # the other is ignored or warned of
+    name = PROFILES[
+        0 if os.environ.get("ROS_DISTRO") == "jazzy" else 1
+    ]  # Jazzy ignores the newer name, later ones warn of the older
     return [SetEnvironmentVariable(name, PathJoinSubstitution([SHARE, "config", "fastdds.xml"]))]
 
 
 def _node(context: LaunchContext) -> list[LifecycleNode]:
-    given = {
+    overrides = {
         parameter: ParameterValue(LaunchConfiguration(argument), value_type=kind)
         for argument, (parameter, kind) in PARAMETERS.items()
-        if _given(context, argument)
+        if _value(context, argument)
     }
     return [
         LifecycleNode(
@@ -102,7 +114,7 @@ def _node(context: LaunchContext) -> list[LifecycleNode]:
             executable="grounding",
             name=LaunchConfiguration("name"),
             namespace=LaunchConfiguration("namespace"),
-            parameters=[LaunchConfiguration("params_file"), given],
+            parameters=[LaunchConfiguration("params_file"), overrides],
             remappings=_remappings(context),
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             respawn=LaunchConfiguration("respawn"),
@@ -113,10 +125,10 @@ def _node(context: LaunchContext) -> list[LifecycleNode]:
 
 
 def _remappings(context: LaunchContext) -> list[tuple[str, str]]:
-    pairs = [(topic, given) for argument, topic in TOPICS.items() if (given := _given(context, argument))]
-    # As image_transport does: the argument names the raw topic, JPEGs come below it.
-    return pairs + [(f"{one}/compressed", f"{other}/compressed") for one, other in pairs if one == "image"]
+    pairs = [(topic, value) for argument, topic in TOPICS.items() if (value := _value(context, argument))]
+    # As in image_transport, the argument names the raw topic, and JPEGs are on /compressed below it.
+    return pairs + [(f"{old}/compressed", f"{new}/compressed") for old, new in pairs if old == "image"]
 
 
-def _given(context: LaunchContext, argument: str) -> str:
+def _value(context: LaunchContext, argument: str) -> str:
     return LaunchConfiguration(argument).perform(context)

@@ -1,9 +1,10 @@
-"""A bag into the node, by the bag's clock. It is played when the node is active: by rosbag2 where that is
-installed, else by this package's own player.
+"""Play a bag into the node, by the bag's clock, as soon as the node is active.
+
+rosbag2 plays it if it is installed, else the bag_player of this package.
 
     ros2 launch kosmos2 replay.launch.py bag:=runs/first command:="the red mug"
 
-Takes the arguments of grounding.launch.py too; its topics are those of the bag.
+The arguments of grounding.launch.py work too; its topics are those of the bag.
 """
 
 import os
@@ -31,11 +32,11 @@ TOPICS = {
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
-            DeclareLaunchArgument("bag", description="the bag's folder"),
-            DeclareLaunchArgument("rate", default_value="1.0", description="how fast, 1.0: as recorded"),
-            DeclareLaunchArgument("loop", default_value="false", description="again and again"),
+            DeclareLaunchArgument("bag", description="folder of the bag"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="speed; 1.0 is as recorded"),
+            DeclareLaunchArgument("loop", default_value="false", description="start again at the end"),
             *(
-                DeclareLaunchArgument(name, default_value=topic, description="its topic in the bag")
+                DeclareLaunchArgument(name, default_value=topic, description="topic in the bag")
                 for name, topic in TOPICS.items()
             ),
             RegisterEventHandler(

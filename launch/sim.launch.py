@@ -1,8 +1,8 @@
-"""A simulated camera over a tabletop, and the node that grounds its images.
+"""Start a simulated camera above a tabletop, and the node on its images.
 
     ros2 launch kosmos2 sim.launch.py seed:=7 command:="the red mug; the bowl"
 
-Takes the arguments of grounding.launch.py too.
+The arguments of grounding.launch.py work too.
 """
 
 from launch import LaunchDescription
@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-CAMERA = {  # the simulated camera's parameters that are arguments
+CAMERA = {  # launch arguments that set a parameter of the simulated camera
     "seed": int,
     "split": str,
     "width": int,
@@ -35,21 +35,29 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "model",
                 default_value=PathJoinSubstitution([FindPackageShare("kosmos2"), "models", "tabletop-tiny"]),
-                description="a checkpoint that knows the tabletop",
+                description="checkpoint that was trained on the tabletop",
             ),
-            DeclareLaunchArgument("target_frame", default_value="world", description="the frame of 3D boxes"),
-            DeclareLaunchArgument("seed", default_value="0", description="of the scene"),
             DeclareLaunchArgument(
-                "split", default_value="standard", description="train, standard, cluttered, occluded or far"
+                "target_frame", default_value="world", description="TF frame of the 3D boxes"
             ),
-            DeclareLaunchArgument("width", default_value="640", description="of the images, in pixels"),
-            DeclareLaunchArgument("height", default_value="480", description="of the images, in pixels"),
-            DeclareLaunchArgument("rate_hz", default_value="10.0", description="images a second"),
+            DeclareLaunchArgument("seed", default_value="0", description="seed of the scene"),
             DeclareLaunchArgument(
-                "loop_s", default_value="5.0", description="length of the film shown in a loop; 0: no loop"
+                "split",
+                default_value="standard",
+                description="kind of scene: train, standard, cluttered, occluded or far",
+            ),
+            DeclareLaunchArgument("width", default_value="640", description="width of the images, in pixels"),
+            DeclareLaunchArgument(
+                "height", default_value="480", description="height of the images, in pixels"
+            ),
+            DeclareLaunchArgument("rate_hz", default_value="10.0", description="images per second"),
+            DeclareLaunchArgument(
+                "loop_s",
+                default_value="5.0",
+                description="length of the film that is shown in a loop, in seconds; 0: no loop",
             ),
             DeclareLaunchArgument("still", default_value="false", description="the camera does not move"),
-            # First: the middleware's profile it sets is the camera's too.
+            # First, so that the camera gets the middleware profile that it sets.
             IncludeLaunchDescription(
                 [ThisLaunchFileDir(), "/grounding.launch.py"],
                 launch_arguments={

@@ -221,8 +221,10 @@ def _locate(robot: Robot) -> Any:
 
 
 def save(image: Any, file: Path) -> None:
-    """Write an image message to a file."""
-    PillowImage.fromarray(np.asarray(to_rgb(image))).save(file)
+    """Write an image message to a file, which a viewer never finds half-written."""
+    unfinished = file.with_name(f".{file.name}")
+    PillowImage.fromarray(np.asarray(to_rgb(image))).save(unfinished, "PNG")
+    unfinished.replace(file)
 
 
 def _since(began_s: float) -> str:

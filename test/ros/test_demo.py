@@ -13,7 +13,7 @@ from PIL import Image
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from kosmos2_ros.apps.demo import ABSENT, COMMANDS  # noqa: E402
+from kosmos2_ros.apps.demo import ABSENT, COMMANDS, live_help  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +51,22 @@ def test_it_shows_the_main_job_and_leaves_nothing_running(tmp_path):
     assert all(picture.shape == (480, 640, 3) for picture in pictures)
     for asked in ("locate:", "describe:", "ask:", "converse:"):
         assert any(line.startswith(asked) for line in lines)
+
+
+def test_the_live_demo_names_only_programs_that_are_installed(tmp_path, monkeypatch):
+    for installed in ((), ("ros2", "rviz2")):
+        monkeypatch.setattr(
+            "kosmos2_ros.apps.demo.shutil.which",
+            lambda name, found=installed: name if name in found else None,
+        )
+        words = " ".join(live_help(tmp_path)).split()
+        assert [name in words for name in ("ros2", "rviz2")] == [
+            name in installed for name in ("ros2", "rviz2")
+        ]
+
+
+def test_the_live_demo_has_the_topics_that_the_views_in_config_show():
+    """One camera without a name: /grounding/annotated, not /grounding/camera/annotated."""
+    source = (ROOT / "kosmos2_ros/apps/demo.py").read_text()
+    assert "cameras=" not in source
+    assert "/grounding/annotated" in (ROOT / "config/grounding.rviz").read_text()
