@@ -1,1 +1,1 @@
-"""The command `kosmos2`: a table of subcommands, each imported only when called."""
+"""The command line: one table of commands in `main`, each imported only when it is used."""

@@ -1,4 +1,4 @@
-"""`python -m kosmos2_cli`, for an interpreter without the installed command."""
+"""`python -m kosmos2_cli`: the command `kosmos2`, for an interpreter in which it is not installed."""
 
 import sys
 

@@ -1,14 +1,4 @@
-"""Examples:
-
-  kosmos2 eval bag runs/first --model models/mine --out report
-  kosmos2 eval bag lab.mcap --model models/mine --phrase "the red mug" --phrase "the bowl" --out report
-  kosmos2 eval bag lab.mcap --model models/new --compare models/old --labels labels.txt --out report
-  kosmos2 eval bag lab.mcap --answers lab.mcap --labels /labels --out report
-
-Writes report.html, to be looked at in a browser; results.json, queries.csv and timings.json; overlay.mcap,
-to be opened in Foxglove beside the bag. Broken off, the same command goes on where it was.
-docs/bag-evaluation.md says what each figure means.
-"""
+"""The command `kosmos2 eval bag`: a model, or recorded answers, measured on a recording."""
 
 from __future__ import annotations
 
@@ -20,100 +10,130 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kosmos2_cli.options import add_model, check_min_presence, labels_of
+from kosmos2_cli.main import CliCommand
+from kosmos2_cli.options import (
+    add_bag_part,
+    add_bags,
+    add_image_topics,
+    add_labels,
+    add_model,
+    check_min_presence,
+    load_engine,
+    parse_labels,
+)
 
-if TYPE_CHECKING:  # torch takes seconds to import: only when something is asked
+if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_eval.bag.evaluation import BagEvaluation
     from kosmos2_eval.bag.predictors import Predictor
     from kosmos2_eval.bag.recording import BagOptions, Recording
     from kosmos2_eval.result_files import JsonLinesLog
 
+EXAMPLES = """
+Examples:
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="folders or files: one recording")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for the results")
+  kosmos2 eval bag runs/first --model models/mine --out report
+  kosmos2 eval bag lab.mcap --model models/mine --phrase "the red mug" --phrase "the bowl" --out report
+  kosmos2 eval bag lab.mcap --model models/new --compare models/old --labels labels.txt --out report
+  kosmos2 eval bag lab.mcap --answers lab.mcap --labels /labels --out report
+
+Writes report.html for a browser; results.json, queries.csv and timings.json for programs; and overlay.mcap,
+which Foxglove shows beside the bag. If the command is interrupted, run it again to resume.
+docs/bag-evaluation.md explains each figure.
+"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bags(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     add_model(parser)
-    _add_comparison(parser)
-    _add_topics(parser)
-    _add_part(parser)
+    _add_predictors(parser)
+    _add_queries(parser)
+    add_bag_part(parser.add_argument_group("part of the recording"))
 
 
-def _add_comparison(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("who answers")
-    group.add_argument("--zoom", action="store_true", help="look a second time, closer, as the node can")
+def _add_predictors(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("answers")
+    group.add_argument(
+        "--zoom",
+        action="store_true",
+        help="look again at a cut-out around each first box, like the node's parameter `zoom`",
+    )
     group.add_argument(
         "--min-presence",
         type=float,
         metavar="P",
-        help="a phrase whose presence is lower gets no box (default: the checkpoint's threshold)",
+        help="report phrases with a presence below P as not found (default: the checkpoint's threshold)",
     )
-    group.add_argument("--compare", metavar="MODEL", help="another checkpoint, asked the same")
+    group.add_argument("--compare", metavar="MODEL", help="evaluate this checkpoint on the same queries too")
     group.add_argument(
-        "--answers", type=Path, metavar="BAG", help="instead of --model: what the node answered, as recorded"
+        "--answers",
+        type=Path,
+        metavar="BAG",
+        help="evaluate the node's answers recorded in this bag, instead of --model",
     )
-    group.add_argument("--answers-topic", metavar="TOPIC", help="of those, where there are several")
+    group.add_argument(
+        "--answers-topic", metavar="TOPIC", help="topic of the recorded answers, if --answers has several"
+    )
 
 
-def _add_topics(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is asked, and what is true")
+def _add_queries(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("queries and correct answers")
+    add_image_topics(group)
     group.add_argument(
-        *("--image", "--camera"),
+        "--commands",
+        metavar="TOPIC",
+        help="topic of type std_msgs/String with commands; each applies until the next one",
+    )
+    group.add_argument(
+        "--phrase",
         action="append",
         default=[],
-        metavar="TOPIC",
-        help="images; again for another camera, `all` for every one",
+        metavar="TEXT",
+        help="phrase to locate in every image; repeat the option for several",
     )
-    group.add_argument("--commands", metavar="TOPIC", help="std_msgs/String: each stands until the next")
-    group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="asked of every image")
-    group.add_argument("--phrases", type=Path, metavar="FILE", help="of them, one a line")
-    group.add_argument("--as-labelled", action="store_true", help="ask what the labels name")
     group.add_argument(
-        "--labels",
-        metavar="TOPIC|FILE",
-        help="GroundedFrame or Detection2DArray, or a file: `STAMP grounded Markdown` a line",
+        "--phrases", type=Path, metavar="FILE", help="file with one phrase per line, to locate in every image"
     )
-    group.add_argument("--labels-3d", metavar="TOPIC", help="vision_msgs/Detection3DArray")
-    group.add_argument("--depth", metavar="TOPIC", help="the camera's depth")
+    group.add_argument("--as-labelled", action="store_true", help="locate the phrases that the labels name")
+    add_labels(group)
+    group.add_argument(
+        "--labels-3d",
+        metavar="TOPIC",
+        help="topic of type vision_msgs/Detection3DArray with the correct 3D boxes",
+    )
+    group.add_argument("--depth", metavar="TOPIC", help="depth image topic of the camera, for 3D boxes")
 
 
-def _add_part(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how much of the bag")
-    group.add_argument("--every", type=int, default=1, metavar="N", help="each Nth image (default: 1)")
-    group.add_argument("--from", type=float, default=0.0, dest="from_s", metavar="S", help="from its start")
-    group.add_argument("--to", type=float, dest="to_s", metavar="S", help="from its start")
-
-
-def run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.bag.recording import open_recording
     from kosmos2_eval.bag.results import write_files
     from kosmos2_eval.result_files import prepare_folder
     from kosmos2_io.bag_reader import BagReader
 
-    options = options_of(arguments)
+    options = _bag_options(arguments)
     check_min_presence(arguments.min_presence)
     with ExitStack() as opened:
         bag = opened.enter_context(BagReader(arguments.bags))
         answers = opened.enter_context(BagReader([arguments.answers])) if arguments.answers else None
         recording = open_recording(bag, options, answers, arguments.answers_topic)
-        prepare_folder(arguments.out)  # before the work
-        predictors, load_s = predictors_of(arguments, recording)
-        evaluation, log = evaluated(arguments, recording, predictors)
+        prepare_folder(arguments.out)  # reports a folder that cannot be written before the work starts
+        predictors, load_s = _load_predictors(arguments, recording)
+        evaluation, log = _evaluate(arguments, recording, predictors)
         title = ", ".join(path.resolve().name for path in arguments.bags)
-        results = write_files(
-            arguments.out, title, recording, predictors, evaluation, load_s, shown_options(arguments)
-        )
+        shown = _shown_options(arguments)
+        results = write_files(arguments.out, title, recording, predictors, evaluation, load_s, shown)
         log.remove()
         for sentence in bag.missing:
             print(f"kosmos2: {sentence}", file=sys.stderr)
-    show(arguments, results)
+    _print_results(arguments, results)
 
 
-def options_of(arguments: argparse.Namespace) -> BagOptions:
+def _bag_options(arguments: argparse.Namespace) -> BagOptions:
     from kosmos2_data.bag_topics import RequestedTopics
     from kosmos2_eval.bag.recording import BagOptions
 
-    labels, label_file = labels_of(arguments.labels)
+    labels, label_file = parse_labels(arguments.labels)
     return BagOptions(
         RequestedTopics(
             images=tuple(arguments.image),
@@ -132,9 +152,10 @@ def options_of(arguments: argparse.Namespace) -> BagOptions:
     )
 
 
-def predictors_of(arguments: argparse.Namespace, recording: Recording) -> tuple[list[Predictor], list[float]]:
-    """The first's name and the second's are not the same; and how long each took to load."""
-    from kosmos2_core.engine import Engine
+def _load_predictors(
+    arguments: argparse.Namespace, recording: Recording
+) -> tuple[list[Predictor], list[float]]:
+    """Return what is evaluated, with distinct names, and the seconds that loading each took."""
     from kosmos2_eval.bag.predictors import ModelPredictor, RecordedAnswers
 
     predictors: list[Predictor] = []
@@ -143,32 +164,32 @@ def predictors_of(arguments: argparse.Namespace, recording: Recording) -> tuple[
         predictors.append(recording.asking)
         load_s.append(0.0)
     models = [] if predictors else [arguments.model]
-    for name in [*models, *([arguments.compare] if arguments.compare else [])]:
-        start = time.perf_counter()
-        engine = Engine.load(name, arguments.device, arguments.dtype, arguments.revision, arguments.offline)
-        load_s.append(time.perf_counter() - start)
-        called = Path(name).name
-        taken = called in (one.name for one in predictors)
-        title = f"{called} (compared)" if taken else called
+    for path in [*models, *([arguments.compare] if arguments.compare else [])]:
+        start_s = time.perf_counter()
+        engine = load_engine(arguments, path)
+        load_s.append(time.perf_counter() - start_s)
+        name = Path(path).name
+        taken = name in (predictor.name for predictor in predictors)
+        title = f"{name} (compared)" if taken else name
         predictors.append(ModelPredictor(title, engine, arguments.zoom, arguments.min_presence))
     return predictors, load_s
 
 
-def evaluated(
+def _evaluate(
     arguments: argparse.Namespace, recording: Recording, predictors: Sequence[Predictor]
 ) -> tuple[BagEvaluation, JsonLinesLog]:
     from tqdm import tqdm
 
     from kosmos2_eval.bag.evaluation import BATCH, evaluate_bag, open_log
 
-    log = open_log(arguments.out, about(arguments))
+    log = open_log(arguments.out, _inputs_of(arguments))
     part = arguments.from_s or arguments.to_s is not None
     total = None if part else -(-recording.image_count // arguments.every)
     with tqdm(total=total, initial=log.count * BATCH, unit="image", disable=None) as bar:
         return evaluate_bag(recording, predictors, log, bar.update), log
 
 
-def shown_options(arguments: argparse.Namespace) -> dict[str, str]:
+def _shown_options(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the options that were set, for the report."""
     names = {"bags": "bag", "from_s": "--from", "to_s": "--to"}
     options = {}
@@ -180,24 +201,24 @@ def shown_options(arguments: argparse.Namespace) -> dict[str, str]:
     return options
 
 
-def about(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the evaluation depends on."""
-    _, label_file = labels_of(arguments.labels)
-    places = [*arguments.bags, *filter(None, (arguments.answers, arguments.phrases, label_file))]
-    places += [
+def _inputs_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return everything that the results depend on: an evaluation is resumed only if it is unchanged."""
+    _, label_file = parse_labels(arguments.labels)
+    paths = [*arguments.bags, *filter(None, (arguments.answers, arguments.phrases, label_file))]
+    paths += [
         Path(name) for name in (arguments.model, arguments.compare or "") if name and Path(name).is_dir()
     ]
     options = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "json")}
-    return {"options": options, "files": [state_of(place) for place in places]}
+    return {"options": options, "files": [_state_of(path) for path in paths]}
 
 
-def state_of(place: Path) -> list[Any]:
-    """What changes when a file or a folder's files do."""
-    files = sorted(place.iterdir()) if place.is_dir() else [place]
+def _state_of(path: Path) -> list[Any]:
+    """Return name, size and time of a file, or of all files in a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def show(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
+def _print_results(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     from kosmos2_eval.bag.summary import text_table
     from kosmos2_eval.result_files import json_text
 
@@ -206,3 +227,6 @@ def show(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     else:
         print(text_table(results))
         print(arguments.out / "report.html")
+
+
+BAG = CliCommand(_add_arguments, _run, EXAMPLES)

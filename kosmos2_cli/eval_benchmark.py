@@ -1,14 +1,4 @@
-"""Examples:
-
-  kosmos2 eval refcoco --data benchmarks --split testA --out results/refcoco-testA
-  kosmos2 eval reg --data benchmarks --few-shot 4
-  kosmos2 eval language piqa --data benchmarks --limit 100 --json
-  accelerate launch --num_processes 8 -m kosmos2_cli eval vqav2 --data benchmarks --out results/vqav2
-
-Data are the official files, in one folder for all benchmarks or in one for each; what is not there is said,
-with where to get it. With --out the same command goes on where it was stopped, and several processes share
-the work. docs/paper-benchmarks.md has each benchmark's files, protocol and published figures.
-"""
+"""The commands `kosmos2 eval refcoco` to `kosmos2 eval language`: the benchmarks of the Kosmos-2 paper."""
 
 from __future__ import annotations
 
@@ -22,49 +12,80 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kosmos2_cli.options import add_model, load_engine
+from kosmos2_cli.main import CliCommand
+from kosmos2_cli.options import add_model, check_at_least, load_engine
 from kosmos2_core.errors import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.engine import Engine
     from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice
     from kosmos2_eval.benchmarks.shards import Shard
 
+EXAMPLES = """
+Examples:
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+  kosmos2 eval refcoco --data benchmarks --split testA --out results/refcoco-testA
+  kosmos2 eval reg --data benchmarks --few-shot 4
+  kosmos2 eval language piqa --data benchmarks --limit 100 --json
+  accelerate launch --num_processes 8 -m kosmos2_cli eval vqav2 --data benchmarks --out results/vqav2
+
+The data are the official files, in one folder for all benchmarks or in one folder each; a message says which
+file is missing and where to get it. With --out, run the same command again to resume an interrupted
+evaluation, or start it in several processes that share the work. docs/paper-benchmarks.md lists the files,
+the protocol and the published figures of each benchmark.
+"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
 
-    name = parser.prog.split()[-1]  # one module for the commands of all benchmarks
+    name = parser.prog.split()[-1]  # `kosmos2 eval refcoco`: one implementation for all benchmarks
     benchmark = BENCHMARKS[name]
     if name == "language":
         parser.add_argument(
-            "split", choices=benchmark.splits, metavar="TASK", help=", ".join(benchmark.splits)
+            "split",
+            choices=benchmark.splits,
+            metavar="TASK",
+            help=f"language task: {', '.join(benchmark.splits)}",
         )
     else:
         parser.add_argument(
-            "--split", choices=benchmark.splits, default=benchmark.splits[0], help="(default: %(default)s)"
+            "--split",
+            choices=benchmark.splits,
+            default=benchmark.splits[0],
+            help="part of the data set (default: %(default)s)",
         )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="where the official files are"
+        "--data", type=Path, required=True, metavar="DIR", help="folder with the official files"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="a folder for answers as they come, and results.json"
+        "--out", type=Path, metavar="DIR", help="folder for results.json and for the answers, to resume"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first questions")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N questions")
     parser.add_argument(
-        "--batch", type=int, default=32, metavar="N", help="about so many questions at once (default: 32)"
+        "--batch", type=int, default=32, metavar="N", help="about N questions per batch (default: 32)"
     )
     if len(benchmark.shots) > 1:
         parser.add_argument(
-            "--few-shot", type=int, choices=benchmark.shots, default=0, help="examples before each question"
+            "--few-shot",
+            type=int,
+            choices=benchmark.shots,
+            default=0,
+            help="number of worked examples before each question (default: 0)",
         )
-        parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the choice of examples")
+        parser.add_argument(
+            "--seed",
+            type=int,
+            default=0,
+            metavar="S",
+            help="seed of the random choice of these examples (default: 0)",
+        )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_model(parser)
     parser.set_defaults(benchmark=name, few_shot=0, seed=0)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.benchmarks.answer_files import Answers
     from kosmos2_eval.benchmarks.asking import RELEASED, answer_all, missing_images
     from kosmos2_eval.benchmarks.benchmark import Choice
@@ -72,52 +93,50 @@ def run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.benchmarks.comparison import answered, check_complete, results_of
     from kosmos2_eval.benchmarks.shards import this_shard
 
-    check(arguments)
+    _check(arguments)
     benchmark = BENCHMARKS[arguments.benchmark]
     choice = Choice(arguments.split, arguments.few_shot, arguments.seed)
     questions = benchmark.read(arguments.data, choice)[: arguments.limit]
     if not questions:
         raise InputError(f"{benchmark.title} {choice.split} has no questions in {arguments.data}.")
     missing = missing_images(questions)
-    gone = set(missing)
-    there = [one for one in questions if gone.isdisjoint(one.images)]
-    about, shard = about_of(arguments, choice), this_shard()
-    with folder(arguments.out, shard) as out:
-        answers = Answers.read(out, about)
-        load = partial(engine_of, arguments, shard)
-        answer_all(there, answers, shard, load, benchmark.decoding, arguments.batch)
+    missing_set = set(missing)
+    complete = [question for question in questions if missing_set.isdisjoint(question.images)]
+    inputs, shard = _inputs_of(arguments, choice), this_shard()
+    with _answer_folder(arguments.out, shard) as out:
+        answers = Answers.read(out, inputs)
+        load = partial(_load_on_gpu_of, shard, arguments)
+        answer_all(complete, answers, shard, load, benchmark.decoding, arguments.batch)
         if shard.rank == 0:
-            answers = Answers.read(out, about)
+            answers = Answers.read(out, inputs)
             answers.merge(questions)
-            check_complete(there, answers)
+            check_complete(complete, answers)
             if benchmark.submission:
                 (out / "submission.json").write_text(
-                    benchmark.submission(*answered(there, answers, RELEASED))
+                    benchmark.submission(*answered(complete, answers, RELEASED))
                 )
-            report(arguments, benchmark, results_of(benchmark, choice, questions, answers, missing))
+            _report(arguments, benchmark, results_of(benchmark, choice, questions, answers, missing))
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Before anything is read."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for options that make no sense, before anything is read."""
     from kosmos2_eval.benchmarks.shards import world_size
 
-    for name in ("limit", "batch"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value} asks for nothing: it is at least 1.")
+    for name, least in (("limit", 1), ("batch", 1), ("seed", 0)):
+        check_at_least(name, getattr(arguments, name), least)
     if world_size() > 1 and not arguments.out:
-        raise InputError("several processes meet in a folder: name one with --out that all of them have.")
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed} is negative: it is 0 or more.")
+        raise InputError(
+            "several processes exchange answers in a folder: name one that all can see with --out."
+        )
     if arguments.split.startswith("test") and arguments.benchmark == "vqav2" and not arguments.out:
         raise InputError(
-            f"the answers of {arguments.split} are not public: name a folder with --out, where the file for"
-            " the evaluation server goes."
+            f"the answers of {arguments.split} are not public: name a folder with --out for the file that the"
+            " evaluation server takes."
         )
 
 
-def about_of(arguments: argparse.Namespace, choice: Choice) -> dict[str, Any]:
-    """What answers depend on."""
+def _inputs_of(arguments: argparse.Namespace, choice: Choice) -> dict[str, Any]:
+    """Return everything that the answers depend on: an evaluation is resumed only if it is unchanged."""
     return {
         "benchmark": arguments.benchmark,
         "split": choice.split,
@@ -130,8 +149,8 @@ def about_of(arguments: argparse.Namespace, choice: Choice) -> dict[str, Any]:
 
 
 @contextmanager
-def folder(out: Path | None, shard: Shard) -> Iterator[Path]:
-    """Where answers are kept: for good, or while this runs."""
+def _answer_folder(out: Path | None, shard: Shard) -> Iterator[Path]:
+    """Make the folder for answers: the one that `--out` names, or a temporary one."""
     from kosmos2_eval.result_files import prepare_folder
 
     if out is None:
@@ -144,8 +163,8 @@ def folder(out: Path | None, shard: Shard) -> Iterator[Path]:
         yield out
 
 
-def engine_of(arguments: argparse.Namespace, shard: Shard) -> Engine:
-    """On the GPU that is this process's own."""
+def _load_on_gpu_of(shard: Shard, arguments: argparse.Namespace) -> Engine:
+    """Load the model; with several processes, each on its own GPU."""
     import torch
 
     if arguments.device == "auto" and shard.world > 1 and torch.cuda.is_available():
@@ -153,7 +172,7 @@ def engine_of(arguments: argparse.Namespace, shard: Shard) -> Engine:
     return load_engine(arguments)
 
 
-def report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[str, Any]) -> None:
+def _report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[str, Any]) -> None:
     from kosmos2_eval.benchmarks.comparison import table
     from kosmos2_eval.result_files import write_results
 
@@ -163,3 +182,6 @@ def report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[st
         print(f"kosmos2: {remark}", file=sys.stderr)
     title = f"{benchmark.title} {arguments.split}"
     print(json.dumps(results, indent=2) if arguments.json else table(title, results))
+
+
+BENCHMARK = CliCommand(_add_arguments, _run, EXAMPLES)

@@ -1,4 +1,4 @@
-"""Images of which the truth is known, for commands that measure a model: rendered unseen, or from data."""
+"""Images with known correct answers, for commands that measure a model: rendered scenes or a user's data."""
 
 from __future__ import annotations
 
@@ -11,63 +11,73 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from kosmos2_core.errors import InputError
+from kosmos2_cli.options import check_at_least
 from kosmos2_core.images import load_image
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Item, Record
 from kosmos2_eval.scenes import Sample
 
 SPLITS = ("standard", "cluttered", "occluded", "far")  # not `train`, which models may have seen
-ITEMS = 8  # things said of each image, as `kosmos2 sim dataset --items 8` has them
+ITEMS_PER_IMAGE = 8  # as in `kosmos2 sim dataset --items 8`
 SIZE_PX = 224
-PROBES_PER_IMAGE = 2  # present ones and absent ones of each kind, at most
-IMAGES_PER_PROBE, FEWEST_IMAGES = 5, 50  # so many images at most: three things of one noun in a row are rare
+PROBES_PER_IMAGE = 2  # at most so many present and so many absent phrases of each kind
+# Limit on the number of images rendered for probes: three objects of the same noun in a row are rare.
+IMAGES_PER_PROBE, FEWEST_IMAGES = 5, 50
 
 
 def add_samples(parser: argparse.ArgumentParser, splits: tuple[str, ...], count: int, seed: int) -> None:
+    """Add the options that choose the images.
+
+    Args:
+        splits: names of the splits that can be rendered; the first is the default.
+        count: default number of phrases on rendered scenes.
+        seed: default seed of the first scene.
+    """
     parser.add_argument(
-        "--split", default=splits[0], choices=splits, help="scenes to render (default: %(default)s)"
+        "--split",
+        default=splits[0],
+        choices=splits,
+        help=f"kind of rendered scenes: {', '.join(splits)} (default: %(default)s)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="PATH",
-        help="not scenes, but a folder with records.jsonl, or such a file",
+        help="use this data instead of rendered scenes: a folder with records.jsonl, or such a file",
     )
     parser.add_argument(
         "--count",
         type=int,
         metavar="N",
-        help=f"phrases to locate, to the end of an image (default: {count} of scenes; all of --data)",
+        help="stop after the image that completes N phrases to locate"
+        f" (default: {count} on rendered scenes, all of --data)",
     )
     parser.add_argument(
-        "--seed", type=int, default=seed, metavar="S", help="of the first scene (default: %(default)s)"
+        "--seed", type=int, default=seed, metavar="S", help="seed of the first scene (default: %(default)s)"
     )
-    parser.set_defaults(usual_count=count)
+    parser.set_defaults(default_count=count)
 
 
 def check_samples(arguments: argparse.Namespace) -> None:
-    """Before anything is loaded."""
-    if arguments.count is not None and arguments.count < 1:
-        raise InputError(f"--count {arguments.count} asks for nothing: it is at least 1.")
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed} is negative: it is 0 or more.")
+    """Raise InputError for options that make no sense, before anything is loaded."""
+    check_at_least("count", arguments.count, 1)
+    check_at_least("seed", arguments.seed, 0)
 
 
-def samples_of(arguments: argparse.Namespace, split: str) -> Iterator[Sample]:
-    """Of the data that was named, else of scenes, with a progress bar."""
+def read_samples(arguments: argparse.Namespace, split: str) -> Iterator[Sample]:
+    """Yield samples of `--data` if it is given, else of rendered scenes; with a progress bar."""
     if arguments.data is not None:
-        return _so_many(read(arguments.data), arguments.count, arguments.data.name)
-    return _so_many(rendered(split, arguments.seed), arguments.count or arguments.usual_count, split)
+        return _limited(read_records(arguments.data), arguments.count, arguments.data.name)
+    return _limited(render_samples(split, arguments.seed), arguments.count or arguments.default_count, split)
 
 
-def rendered(split: str, first_seed: int) -> Iterator[Sample]:
-    """Scenes without end, the same images and items as `kosmos2 sim dataset` writes."""
+def render_samples(split: str, first_seed: int) -> Iterator[Sample]:
+    """Yield scenes without end, the same images and items as `kosmos2 sim dataset` writes."""
     from kosmos2_sim.dataset import DatasetPlan, encoded_record  # loads MuJoCo
     from kosmos2_sim.shapes import SHAPES
     from kosmos2_sim.tabletop import Tabletop
 
-    plan = DatasetPlan(split, first_seed, ITEMS, SIZE_PX, SHAPES, must=None, per_shard=None)
+    plan = DatasetPlan(split, first_seed, ITEMS_PER_IMAGE, SIZE_PX, SHAPES, must=None, per_shard=None)
     with Tabletop(SIZE_PX, SIZE_PX) as tabletop:
         for seed in numbers_from(first_seed):
             example = encoded_record(tabletop, plan, seed)
@@ -76,10 +86,11 @@ def rendered(split: str, first_seed: int) -> Iterator[Sample]:
 
 
 def probe_samples(split: str, first_seed: int, wanted: int) -> Iterator[Sample]:
-    """Rendered scenes with phrases that probe presence: so many present and so many absent ones of each kind.
+    """Yield rendered scenes with phrases that probe presence.
 
-    The scenes are those of `rendered`. A command with two phrases may bring one more than is wanted; a rare
-    kind has fewer if the number of images is at its limit.
+    The scenes are those of `render_samples`. There are `wanted` present and `wanted` absent phrases of each
+    kind; a command with two phrases may bring one more, and a rare kind has fewer if the number of images is
+    at its limit.
     """
     from kosmos2_sim.dataset import jpeg  # loads MuJoCo
     from kosmos2_sim.items import PROBE_KINDS, probes
@@ -94,14 +105,14 @@ def probe_samples(split: str, first_seed: int, wanted: int) -> Iterator[Sample]:
     ):
         for seed in takewhile(lambda _: missing, seeds):
             shot = tabletop.shoot(seed, split)
-            items = tuple(_still_missing(probes(shot, PROBES_PER_IMAGE), missing))
+            items = tuple(_take_missing(probes(shot, PROBES_PER_IMAGE), missing))
             if items:
                 yield load_image(jpeg(shot.image)), Record(f"{split} {seed}", items)
             bar.update(total - missing.total() - bar.n)
 
 
-def _still_missing(items: Iterable[Item], missing: Counter[tuple[str, bool]]) -> Iterator[Item]:
-    """The items with a phrase that is still missing, which is then no longer counted as missing."""
+def _take_missing(items: Iterable[Item], missing: Counter[tuple[str, bool]]) -> Iterator[Item]:
+    """Yield the items with a phrase that is still missing, and count it as no longer missing."""
     for item in items:
         phrases = [(item.kind, bool(phrase.boxes)) for phrase in item.text.phrases]
         if any(phrase in missing for phrase in phrases):
@@ -112,21 +123,22 @@ def _still_missing(items: Iterable[Item], missing: Counter[tuple[str, bool]]) ->
                     del missing[phrase]
 
 
-def read(path: Path) -> Iterator[Sample]:
+def read_records(path: Path) -> Iterator[Sample]:
+    """Yield the images and records of a data folder or file."""
     source = RecordSource(path)
     for number in range(len(source)):
         record = source[number]
         yield source.image(record), record
 
 
-def _so_many(samples: Iterable[Sample], count: int | None, name: str) -> Iterator[Sample]:
-    """Up to the image in which that many phrases to locate are reached."""
-    seen = 0
+def _limited(samples: Iterable[Sample], count: int | None, name: str) -> Iterator[Sample]:
+    """Yield samples up to the image that completes `count` phrases to locate."""
+    done = 0
     with tqdm(total=count, desc=name, unit=" phrases", leave=False, disable=None) as bar:
         for pixels, record in samples:
             phrases = sum(len(item.text.phrases) for item in record.items if item.task == "locate")
             yield pixels, record
-            seen += phrases
+            done += phrases
             bar.update(phrases)
-            if count is not None and seen >= count:
+            if count is not None and done >= count:
                 return

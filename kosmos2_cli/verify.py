@@ -1,11 +1,4 @@
-"""Examples:
-
-  kosmos2 verify --model microsoft/kosmos-2-patch14-224 desk.png 'frames/*.jpg'
-
-Runs the checkpoint here and with transformers, one after the other, in float32, on your images: prompts,
-pixels, logits, generated ids and the boxes in them. Exit 0 if all agree. Takes memory for one of the two at
-a time, 6.7 GB for the public checkpoint.
-"""
+"""The command `kosmos2 verify`: compares a checkpoint's outputs here with those of transformers."""
 
 from __future__ import annotations
 
@@ -15,117 +8,176 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
-
-from kosmos2_cli.images import each_frame
-from kosmos2_cli.options import add_model
-from kosmos2_core.checkpoint import checkpoint_folder
-from kosmos2_core.decoding import Decoding
-from kosmos2_core.engine import Engine
+from kosmos2_cli.main import CliCommand
+from kosmos2_cli.options import add_model, load_engine
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.grounded_text import parse_ids, trailing_phrase
-from kosmos2_core.images import Pixels, preprocess
-from kosmos2_core.prompts import IMAGE, prompt_ids
-from kosmos2_core.requests import Caption, Complete
-from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.requests import Caption, Complete, GenerationRequest
 
-PROMPTS = {
+if TYPE_CHECKING:  # importing torch takes seconds
+    import torch
+    from torch import Tensor
+
+    from kosmos2_core.engine import Engine
+    from kosmos2_core.images import Pixels
+    from kosmos2_core.tokenizer import Tokenizer
+
+EXAMPLES = """
+Examples:
+
+  kosmos2 verify --model microsoft/kosmos-2-patch14-224 desk.png 'frames/*.jpg'
+
+Runs the checkpoint in this package and in transformers, one after the other, in float32, on your images, and
+compares prompts, pixels, logits, generated tokens and boxes. Exit code 0: all agree. Exit code 1: there is a
+difference. One model is in memory at a time: 6.7 GB for the public checkpoint.
+"""
+
+REQUESTS: dict[str, GenerationRequest] = {
     "caption": Caption(),
     "detailed caption": Caption(detailed=True),
     "caption without boxes": Caption(ground=False),
     "phrase": Complete("[the object]", ground=True),
 }
-TEXTS = {
+TEXTS = {  # the same requests, as transformers takes them
     "caption": "<grounding> An image of",
     "detailed caption": "<grounding> Describe this image in detail:",
     "caption without boxes": "An image of",
     "phrase": "<grounding><phrase> the object</phrase>",
 }
-LOGITS, PIXELS = 1e-3, 1e-5  # the largest differences that count as the same
+MAX_LOGIT_DIFFERENCE, MAX_PIXEL_DIFFERENCE = 1e-3, 1e-5
 
 
 @dataclass(frozen=True)
-class Case:
-    """An image, a prompt, and what one of the two made of them."""
+class ModelOutput:
+    """What one of the two implementations computed for an image and a prompt.
+
+    Args:
+        image: name of the image.
+        prompt: name of the prompt, a key of REQUESTS.
+        prompt_ids: token ids of the prompt.
+        pixels: the preprocessed image, (3, S, S).
+        ids: generated token ids.
+        logits: (number of ids, V), from which each of the ids was chosen.
+    """
 
     image: str
     prompt: str
     prompt_ids: list[int]
     pixels: Tensor
     ids: list[int]
-    logits: Tensor  # (tokens, V), from which each of the ids was chosen
+    logits: Tensor
 
 
 @dataclass(frozen=True)
 class Agreement:
+    """How far the two implementations agree on an image and a prompt.
+
+    Args:
+        image: name of the image.
+        prompt: name of the prompt.
+        prompt_ids: the token ids of the prompt are equal.
+        pixels: largest difference between preprocessed pixels.
+        logits: largest difference between logits, up to the first generated id that differs.
+        ids: number of generated ids that are equal, from the first one on.
+        of: number of generated ids.
+        boxes: the phrases and boxes in the generated text are equal.
+        good: everything above is equal, or within its tolerance.
+    """
+
     image: str
     prompt: str
     prompt_ids: bool
-    pixels: float  # largest difference
-    logits: float  # largest difference, where the ids are the same so far
-    ids: int  # how many are the same from the start
+    pixels: float
+    logits: float
+    ids: int
     of: int
     boxes: bool
     good: bool
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern, a video")
-    parser.add_argument("--tokens", type=int, default=32, metavar="N", help="to generate (default: 32)")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each image and prompt")
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="image file, http(s) address, folder, pattern in quotes, or video",
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=32, metavar="N", help="tokens to generate per prompt (default: 32)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per image and prompt")
     add_model(parser)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.dtype not in ("auto", "float32"):
-        raise InputError(f"verify compares in float32; --dtype {arguments.dtype} would compare its rounding.")
+        raise InputError(
+            f"verify compares in float32: omit --dtype {arguments.dtype}, whose rounding would be compared."
+        )
+    from kosmos2_cli.image_sources import read_images
+    from kosmos2_core.checkpoint import checkpoint_folder
+
+    images = list(read_images(arguments.images))
     folder = checkpoint_folder(arguments.model, arguments.revision, arguments.offline)
-    frames = list(each_frame(arguments.images))
-    engine = Engine.load(folder, arguments.device, "float32")
+    arguments.dtype = "float32"
+    engine = load_engine(arguments, folder)
     tokenizer, device = engine.tokenizer, engine.device
-    ours = list(progress("ours", run_ours(engine, frames, arguments.tokens), len(frames)))
-    del engine  # before the peer comes
-    theirs = list(progress("transformers", run_peer(folder, device, frames, arguments.tokens), len(frames)))
-    agreements = [compare(a, b, tokenizer) for a, b in zip(ours, theirs, strict=True)]
-    for one in agreements:
-        print(json.dumps(asdict(one)) if arguments.json else line(one))
-    bad = sum(not one.good for one in agreements)
+    ours = list(_progress("kosmos2", run_ours(engine, images, arguments.tokens), len(images)))
+    del engine  # frees its memory before the other model is loaded
+    theirs = list(
+        _progress("transformers", run_transformers(folder, device, images, arguments.tokens), len(images))
+    )
+    agreements = [compare(*outputs, tokenizer) for outputs in zip(ours, theirs, strict=True)]
+    for agreement in agreements:
+        print(json.dumps(asdict(agreement)) if arguments.json else format_agreement(agreement))
+    bad = sum(not agreement.good for agreement in agreements)
     if not arguments.json:
         print(f"{len(agreements) - bad} of {len(agreements)} agree." if bad else "All agree.")
     return 1 if bad else 0
 
 
-def progress(name: str, cases: Iterator[Case], images: int) -> Iterator[Case]:
-    return iter(tqdm(cases, desc=name, total=images * len(PROMPTS), unit="prompt", disable=None, leave=False))
+def _progress(name: str, outputs: Iterator[ModelOutput], images: int) -> Iterator[ModelOutput]:
+    from tqdm import tqdm
+
+    total = images * len(REQUESTS)
+    return iter(tqdm(outputs, desc=name, total=total, unit="prompt", disable=None, leave=False))
 
 
-@torch.inference_mode()
-def run_ours(engine: Engine, frames: Sequence[tuple[str, Pixels]], tokens: int) -> Iterator[Case]:
+def run_ours(engine: Engine, images: Sequence[tuple[str, Pixels]], tokens: int) -> Iterator[ModelOutput]:
+    """Yield what this package computes for each image and prompt."""
+    import torch
+
+    from kosmos2_core import prompts
+    from kosmos2_core.decoding import Decoding
+    from kosmos2_core.images import preprocess
+
     size = engine.model.config.vision_config.image_size
-    for name, pixels in frames:
+    for name, pixels in images:
         view = engine.look(pixels)
-        for prompt, request in PROMPTS.items():
-            ids = engine.prefiller.expand([IMAGE, *prompt_ids(engine.tokenizer, request)], start=True)
-            said = engine.generate_ids(view, request, Decoding(max_new_tokens=tokens, released=True))
-            x, _ = engine.prefiller.embed([ids + said], list(view.features))
-            positions = torch.arange(x.shape[1], device=x.device)[None]
-            hidden = engine.model.decoder(x, positions, None, True, None)
-            logits = engine.model.decoder.logits(hidden[:, len(ids) - 1 : -1].contiguous())[0]
-            yield Case(name, prompt, ids, torch.from_numpy(preprocess(pixels, size)), said, logits.cpu())
+        for prompt, request in REQUESTS.items():
+            words = prompts.prompt_ids(engine.tokenizer, request)
+            prompt_ids = engine.prefiller.expand([prompts.IMAGE, *words], start=True)
+            ids = engine.generate_ids(view, request, Decoding(max_new_tokens=tokens, released=True))
+            with torch.inference_mode():
+                x, _ = engine.prefiller.embed([prompt_ids + ids], list(view.features))  # (1, T, C)
+                positions = torch.arange(x.shape[1], device=x.device)[None]
+                hidden = engine.model.decoder(x, positions, None, True, None)
+                logits = engine.model.decoder.logits(hidden[:, len(prompt_ids) - 1 : -1].contiguous())[0]
+            prepared = torch.from_numpy(preprocess(pixels, size))
+            yield ModelOutput(name, prompt, prompt_ids, prepared, ids, logits.cpu())
 
 
-@torch.inference_mode()
-def run_peer(
-    folder: Path, device: torch.device, frames: Sequence[tuple[str, Pixels]], tokens: int
-) -> Iterator[Case]:
-    model, processor = load_peer(folder, device)
+def run_transformers(
+    folder: Path, device: torch.device, images: Sequence[tuple[str, Pixels]], tokens: int
+) -> Iterator[ModelOutput]:
+    """Yield what transformers computes for each image and prompt."""
+    import torch
+    from PIL import Image
+
+    model, processor = _load_transformers(folder, device)
     end = processor.tokenizer.eos_token_id
-    for name, pixels in frames:
+    for name, pixels in images:
         for prompt, text in TEXTS.items():
             inputs = processor(
                 images=Image.fromarray(pixels),
@@ -135,60 +187,74 @@ def run_peer(
             ).to(device)
             length = inputs["input_ids"].shape[1]
             settings = {"do_sample": False, "num_beams": 1, "no_repeat_ngram_size": 3, "eos_token_id": end}
-            out = model.generate(**inputs, max_new_tokens=tokens, **settings)
-            said = list(takewhile(lambda number: number != end, out[0, length:].tolist()))
-            whole = out[:, : length + len(said)]
-            mask = torch.nn.functional.pad(inputs["image_embeds_position_mask"], (0, len(said)))
-            logits = model(
-                pixel_values=inputs["pixel_values"], input_ids=whole, image_embeds_position_mask=mask
-            ).logits[0, length - 1 : -1]
+            with torch.inference_mode():
+                out = model.generate(**inputs, max_new_tokens=tokens, **settings)
+                ids = list(takewhile(lambda token: token != end, out[0, length:].tolist()))
+                mask = torch.nn.functional.pad(inputs["image_embeds_position_mask"], (0, len(ids)))
+                logits = model(
+                    pixel_values=inputs["pixel_values"],
+                    input_ids=out[:, : length + len(ids)],
+                    image_embeds_position_mask=mask,
+                ).logits[0, length - 1 : -1]
             prompt_ids = inputs["input_ids"][0].tolist()
-            yield Case(name, prompt, prompt_ids, inputs["pixel_values"][0].cpu(), said, logits.cpu())
+            yield ModelOutput(name, prompt, prompt_ids, inputs["pixel_values"][0].cpu(), ids, logits.cpu())
 
 
-def load_peer(folder: Path, device: torch.device) -> tuple[Any, Any]:
+def _load_transformers(folder: Path, device: torch.device) -> tuple[Any, Any]:
+    """Return model and processor of transformers."""
+    import torch
+
     try:
         from transformers import AutoProcessor, Kosmos2ForConditionalGeneration
     except ImportError:
-        raise InputError("verify compares with transformers: `pip install transformers`.") from None
+        raise InputError("verify needs transformers: run `pip install transformers`.") from None
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
         model = Kosmos2ForConditionalGeneration.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32
         )
     except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise ModelError(f"transformers cannot load {folder} ({reason}).") from None
-    return model.eval().to(device), processor
+    return model.eval().to(device), processor  # type: ignore[no-untyped-call]
 
 
-def compare(ours: Case, theirs: Case, tokenizer: Tokenizer) -> Agreement:
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours.ids, theirs.ids, strict=False)))
+def compare(ours: ModelOutput, theirs: ModelOutput, tokenizer: Tokenizer) -> Agreement:
+    """Compare the outputs of the two implementations for the same image and prompt."""
+    pairs = zip(ours.ids, theirs.ids, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     until = min(same + 1, len(ours.logits), len(theirs.logits))  # up to the first id that differs
     difference = (ours.logits[:until] - theirs.logits[:until]).abs()
     logits = float(difference.max()) if difference.numel() else 0.0
     pixels = float((ours.pixels - theirs.pixels).abs().max())
-    said, expected = (parse_ids(tokenizer, spoken_from(tokenizer, one)) for one in (ours, theirs))
-    boxes = said.phrases == expected.phrases
+    boxes = _phrases_of(tokenizer, ours) == _phrases_of(tokenizer, theirs)
     prompt = ours.prompt_ids == theirs.prompt_ids
-    of = max(len(ours.ids), len(theirs.ids))
-    good = prompt and pixels <= PIXELS and logits <= LOGITS and same == of and boxes
+    longest = max(len(ours.ids), len(theirs.ids))
+    close = pixels <= MAX_PIXEL_DIFFERENCE and logits <= MAX_LOGIT_DIFFERENCE
     return Agreement(
         *(ours.image, ours.prompt, prompt, pixels, logits),
         ids=same,
-        of=of,
+        of=longest,
         boxes=boxes,
-        good=good,
+        good=prompt and close and same == longest and boxes,
     )
 
 
-def spoken_from(tokenizer: Tokenizer, case: Case) -> list[int]:
-    return trailing_phrase(tokenizer.control, case.prompt_ids) + case.ids
+def _phrases_of(tokenizer: Tokenizer, output: ModelOutput) -> Any:
+    """Return the phrases and boxes of the generated text; a phrase may begin in the prompt."""
+    from kosmos2_core.grounded_text import parse_ids, trailing_phrase
+
+    return parse_ids(tokenizer, trailing_phrase(tokenizer.control, output.prompt_ids) + output.ids).phrases
 
 
-def line(one: Agreement) -> str:
+def format_agreement(agreement: Agreement) -> str:
+    """Return one line for a reader."""
     return (
-        f"{'agrees' if one.good else 'DIFFERS'}  {one.image}, {one.prompt}:"
-        f" prompt {'same' if one.prompt_ids else 'other'}, pixels {one.pixels:.0e}, logits {one.logits:.0e},"
-        f" ids {one.ids} of {one.of}, boxes {'same' if one.boxes else 'other'}"
+        f"{'agrees' if agreement.good else 'DIFFERS'}  {agreement.image}, {agreement.prompt}:"
+        f" prompt {'same' if agreement.prompt_ids else 'different'}, pixels differ by {agreement.pixels:.0e},"
+        f" logits by {agreement.logits:.0e}, {agreement.ids} of {agreement.of} ids same,"
+        f" boxes {'same' if agreement.boxes else 'different'}"
     )
+
+
+VERIFY = CliCommand(_add_arguments, _run, EXAMPLES)

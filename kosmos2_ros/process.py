@@ -22,10 +22,11 @@ from rclpy.executors import (
     SingleThreadedExecutor,
     TimeoutException,
 )
+from rclpy.logging import LoggingSeverity, set_logger_level
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
-from kosmos2_core.errors import Kosmos2Error
+from kosmos2_core.errors import InputError, Kosmos2Error
 
 CALL_THREADS = 80  # started when needed: each service call that waits occupies one
 END_TIMEOUT_S = 1.5
@@ -109,10 +110,9 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rclpy has no public class for wrong arguments
-        reason = str(error).partition(" Error: ")[0].rstrip(".")
-        print(f"{name}: ROS cannot use the arguments after --ros-args: {reason}.", file=sys.stderr)
+        init_ros(args)
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
         _exit_now(2)
     spinner = _Spinner(name, make, started, ended)
     spinner.start()
@@ -123,6 +123,24 @@ def run(
     closing.start()
     closing.join(END_TIMEOUT_S)
     _exit_now(0)
+
+
+def init_ros(args: Sequence[str] | None) -> None:
+    """Initialize rclpy without its signal handlers.
+
+    Raises:
+        InputError: rclpy cannot read the arguments after `--ros-args`.
+    """
+    rcl_logger = "rcl"
+    set_logger_level(rcl_logger, LoggingSeverity.FATAL)  # the exception says more than its line in the log
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rclpy has no public class for wrong arguments
+        words = sys.argv[1:] if args is None else args
+        reason = str(error).partition(" Error: ")[0].rstrip(".")  # without positions in C code
+        raise InputError(f"ROS cannot use the arguments `{' '.join(words)}` ({reason}).") from None
+    finally:
+        set_logger_level(rcl_logger, LoggingSeverity.UNSET)
 
 
 def _exit_now(status: int) -> NoReturn:

@@ -1,1 +1,1 @@
-"""Programs around the node: its process, a simulated camera, a bag player, an answer recorder, the demo."""
+"""Programs around the node: its process, camera, bag player, answer recorder, demo, watch and say."""

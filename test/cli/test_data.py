@@ -63,7 +63,7 @@ def test_a_sheet_is_written_and_named(data, capsys, tmp_path):
     [
         (["check", "nowhere"], "nowhere cannot be opened"),
         (["show", "nowhere"], "nowhere cannot be opened"),
-        (["show", ".", "--count", "0"], "--count is 0: it is at least 1"),
+        (["show", ".", "--count", "0"], "--count is 0: it must be at least 1"),
         (["show", ".", "--seed", "-1"], "--seed is -1"),
         (["show", "data", "--out", "sheet.xyz"], "--out sheet.xyz cannot be written"),
         (["show", "data", "--out", "nowhere/sheet.png"], "--out nowhere/sheet.png cannot be written"),

@@ -26,7 +26,7 @@ def test_a_bag_becomes_data_that_can_be_checked(run, tmp_path, capsys):
     assert code == 0
     first, images, used, phrases = out.splitlines()
     assert first == f"{tmp_path / 'data/records.jsonl'}"
-    assert images.split() == ["4", "images", "on", "/camera/image,", "of", "0.8", "s"]
+    assert images.split() == ["4", "images", "on", "/camera/image,", "over", "0.8", "s"]
     assert used.split() == ["4", "used,", "labelled", "by", "/truth/grounding"]
     assert "phrases" in phrases
     assert main(["data", "check", str(tmp_path / "data")]) == 0
@@ -61,7 +61,7 @@ def test_what_a_damaged_bag_lacks_is_said(run, tmp_path, capsys):
     ("options", "sentence"),
     [
         (("--every", "0"), "--every 0 is not possible: give 1 for every image, or more."),
-        (("--jpeg", "0"), "--jpeg 0: a quality is from 1 to 100, as 95."),
+        (("--jpeg", "0"), "--jpeg is 0: the quality must be from 1 to 100, such as 95."),
         (("--labels", "nowhere.txt"), "--labels nowhere.txt is neither a file nor a topic"),
         (("--labels", "/tf"), "--labels /tf is of type tf2_msgs/msg/TFMessage"),
         (("--image", "/no"), "--image /no: the bag has no such topic; it has /camera/camera_info, "),

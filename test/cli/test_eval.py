@@ -1,6 +1,7 @@
 """`kosmos2 eval scenes` and `kosmos2 calibrate` as a user runs them, on rendered scenes and on data."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +13,7 @@ from small_data import write_data
 
 from kosmos2_cli import samples
 from kosmos2_cli.main import main
-from kosmos2_cli.samples import SPLITS, probe_samples, rendered
+from kosmos2_cli.samples import SPLITS, probe_samples, render_samples
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration, read_calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.grounded_text import GroundedText
@@ -94,7 +95,7 @@ def test_probes_end_when_all_kinds_have_enough_or_at_the_last_image(monkeypatch)
     assert min(counts.values()) == 4
     assert all(count == 4 for (kind, _), count in counts.items() if kind != "command")
     assert taken[0][1].image == "standard 3"
-    np.testing.assert_array_equal(taken[1][0], next(islice(rendered("standard", 3), 1, None))[0])
+    np.testing.assert_array_equal(taken[1][0], next(islice(render_samples("standard", 3), 1, None))[0])
     monkeypatch.setattr(samples, "IMAGES_PER_PROBE", 0)
     monkeypatch.setattr(samples, "FEWEST_IMAGES", 2)
     assert len(list(probe_samples("standard", 3, 4))) == 2
@@ -148,14 +149,14 @@ def test_data_of_one_s_own_is_evaluated_to_its_end(kosmos2, half_right):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--count", 0], "--count 0 asks for nothing"),
-        (["--seed", -1], "--seed -1 is negative"),
+        (["--count", 0], "--count is 0: it must be at least 1"),
+        (["--seed", -1], "--seed is -1: it must be at least 0"),
         (["--split", "train"], "invalid choice: 'train'"),
         (["--data", "nowhere"], "nowhere cannot be opened"),
-        (["--probes", -1], "--probes -1 is negative"),
+        (["--probes", -1], "--probes is -1: it must be at least 0"),
         (["--probes", 5, "--data", "nowhere"], "--probes is for rendered scenes"),
-        (["--min-presence", 1.5], "--min-presence 1.5 is no probability"),
-        (["--min-presence", "nan"], "--min-presence nan is no probability"),
+        (["--min-presence", 1.5], "--min-presence is 1.5: it must be a probability"),
+        (["--min-presence", "nan"], "--min-presence is nan: it must be a probability"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_sentence(kosmos2, arguments, words):
@@ -178,8 +179,9 @@ def calibrate(capsys, *arguments):
 
 
 def test_calibrating_writes_what_the_engine_then_uses(own, half_right, capsys, tmp_path):
-    code, out, _ = calibrate(capsys, own, "--data", half_right, "--plot", tmp_path / "plot.png")
+    code, out, error = calibrate(capsys, own, "--data", half_right, "--plot", tmp_path / "plot.png")
     assert code == 0
+    assert re.search(r"half.jsonl has only \d\d phrases: with fewer than 300 the calibration depends", error)
     assert out.splitlines()[-1] == str(own / "calibration.json")
     before, after = map(float, next(line for line in out.splitlines() if "NLL" in line).split()[-2:])
     assert after < before
@@ -198,7 +200,7 @@ def test_a_dry_run_writes_nothing(own, half_right, capsys):
 def test_what_cannot_be_calibrated_is_one_sentence(own, data, capsys):
     for arguments, words in (
         ((own, "--data", data), "none are right"),
-        ((own.parent / "gone",), "is no folder"),
+        ((own.parent / "gone",), "is not a folder"),
         ((own, "--data", data, "--count", 1), "of one image"),
     ):
         code, _, error = calibrate(capsys, *arguments)

@@ -75,7 +75,7 @@ def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
         (["--phrase", "a", "--as-labelled"], "exclude each other: give one of these options."),
         (["--phrase", "go home"], "`go home` names nothing to locate"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["--min-presence", "2"], "--min-presence 2 is no probability: it is from 0 to 1."),
+        (["--min-presence", "2"], "--min-presence is 2: it must be a probability, from 0 to 1."),
         (["--answers", "/nowhere"], "/nowhere"),
     ],
 )

@@ -111,7 +111,7 @@ def test_several_processes_need_a_folder(run, data, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     code, _, error = run("refcoco", "--data", data)
     assert code == 2
-    assert "several processes meet in a folder: name one with --out" in error
+    assert "several processes exchange answers in a folder: name one" in error
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -126,12 +126,12 @@ def test_what_is_missing_is_one_sentence(run, tmp_path, name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["refcoco", "--limit", 0], "--limit 0 asks for nothing"),
-        (["refcoco", "--batch", -1], "--batch -1 asks for nothing"),
+        (["refcoco", "--limit", 0], "--limit is 0: it must be at least 1"),
+        (["refcoco", "--batch", -1], "--batch is -1: it must be at least 1"),
         (["refcoco", "--split", "train"], "invalid choice: 'train'"),
         (["refcoco", "--few-shot", 2], "--few-shot"),
         (["reg", "--few-shot", 3], "invalid choice: 3"),
-        (["reg", "--seed", -1], "--seed -1 is negative"),
+        (["reg", "--seed", -1], "--seed is -1: it must be at least 0"),
         (["language", "squad"], "invalid choice: 'squad'"),
         (["vqav2", "--split", "test-dev"], "answers of test-dev are not public: name a folder"),
     ],

@@ -1,100 +1,115 @@
-"""The command `kosmos2`: help, errors in one sentence, exit codes, lazy imports."""
+"""The command `kosmos2`: help, error messages, exit codes, imports on demand, Tab completion."""
 
+import os
 import subprocess
 import sys
 from importlib import metadata
 
 import pytest
 
-from kosmos2_cli.main import Subcommand, main
+from kosmos2_cli.main import COMMANDS, Subcommand, main
 
+HEAD = "from kosmos2_cli.main import CliCommand\n"
 MODULES = {
-    "fine": "def add_arguments(p):\n    p.add_argument('name')\ndef run(a):\n    print('hello', a.name)",
+    "fine": (
+        "def add(p):\n    p.add_argument('name')\n    p.add_argument('--loud', choices=('yes', 'no'))\n"
+        "def run(a):\n    print('hello', a.name)"
+    ),
     "wrong": (
-        "from kosmos2_core.errors import Kosmos2Error\ndef add_arguments(p): pass\n"
+        "from kosmos2_core.errors import Kosmos2Error\ndef add(p): pass\n"
         "def run(a):\n    raise Kosmos2Error('there is no image mug.png: name one that exists.')"
     ),
-    "broken": "def add_arguments(p): pass\ndef run(a):\n    return 1 / 0",
+    "broken": "def add(p): pass\ndef run(a):\n    return 1 / 0",
     "costly": "raise ImportError('must not be imported')",
-    "endless": ("def add_arguments(p): pass\ndef run(a):\n    while True:\n        print('line')"),
+    "endless": "def add(p): pass\ndef run(a):\n    while True:\n        print('line')",
 }
 
 
 @pytest.fixture
-def subcommands(tmp_path, monkeypatch):
+def commands(tmp_path, monkeypatch):
     for name, text in MODULES.items():
-        (tmp_path / f"{name}_command.py").write_text(f'"""Example: kosmos2 {name} mug"""\n{text}\n')
+        (tmp_path / f"{name}_command.py").write_text(
+            f"{HEAD}{text}\nCOMMAND = CliCommand(add, run, 'Example: kosmos2 {name} mug')\n"
+        )
     monkeypatch.syspath_prepend(tmp_path)
-    return {name: Subcommand(f"does {name} things", f"{name}_command") for name in MODULES}
+    found = {name: Subcommand(f"does {name} things", f"{name}_command:COMMAND") for name in MODULES}
+    group = Subcommand("has two commands", subcommands={name: found[name] for name in ("fine", "costly")})
+    return found | {"group": group}
 
 
-def sentence(capsys) -> str:
-    """Standard error, which must be one line."""
+def read_sentence(capsys) -> str:
+    """Return standard error, which must be one line."""
     error = capsys.readouterr().err
     assert error.startswith("kosmos2: ")
     assert error.count("\n") == 1
     return error
 
 
-def test_a_subcommand_runs_and_the_others_are_not_imported(subcommands, capsys):
-    assert main(["fine", "world"], subcommands) == 0
+@pytest.mark.parametrize("words", [["fine"], ["group", "fine"]])
+def test_a_command_runs_and_the_others_are_not_imported(commands, capsys, words):
+    assert main([*words, "world"], commands) == 0
     assert capsys.readouterr().out == "hello world\n"
 
 
-def test_help_lists_the_subcommands_without_importing_them(subcommands, capsys):
+@pytest.mark.parametrize("words", [[], ["group"]])
+def test_help_lists_the_commands_without_importing_them(commands, capsys, words):
     with pytest.raises(SystemExit) as end:
-        main(["--help"], subcommands)
+        main([*words, "--help"], commands)
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "does costly things" in out
-    assert "--version" in out
+    assert ("--version" in out) == (not words)
 
 
-def test_a_subcommand_s_help_shows_its_example(subcommands, capsys):
+def test_the_help_of_a_command_shows_its_example(commands, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["fine", "--help"], subcommands)
+        main(["fine", "--help"], commands)
     assert end.value.code == 0
-    assert "Example: kosmos2 fine mug" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Does fine things." in out
+    assert "Example: kosmos2 fine mug" in out
 
 
-def test_nothing_asked_shows_the_help_and_is_bad_usage(subcommands, capsys):
-    assert main([], subcommands) == 2
+def test_no_command_shows_the_help_and_is_bad_usage(commands, capsys):
+    assert main([], commands) == 2
     assert "does fine things" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["fien"], ["fien", "did you mean fine?", "kosmos2 --help"]),
+        (["fiine"], ["fiine", "did you mean fine?", "kosmos2 --help"]),
         (["--colour"], ["--colour", "kosmos2 --help"]),
         (["fine"], ["name", "kosmos2 fine --help"]),
         (["fine", "a", "b"], ["b", "kosmos2 fine --help"]),
+        (["group"], ["COMMAND", "kosmos2 group --help"]),
+        (["group", "costli"], ["costli", "did you mean costly?", "kosmos2 group --help"]),
         (["wrong"], ["there is no image mug.png: name one that exists."]),
     ],
 )
-def test_bad_usage_and_bad_input_get_one_sentence_and_exit_2(subcommands, capsys, argv, words):
-    assert main(argv, subcommands) == 2
-    error = sentence(capsys)
+def test_bad_usage_and_bad_input_get_one_sentence_and_exit_2(commands, capsys, argv, words):
+    assert main(argv, commands) == 2
+    error = read_sentence(capsys)
     assert [word for word in words if word not in error] == []
 
 
-def test_a_bug_is_one_sentence_and_exit_1(subcommands, capsys, monkeypatch):
+def test_a_bug_is_one_sentence_and_exit_1(commands, capsys, monkeypatch):
     monkeypatch.delenv("KOSMOS2_DEBUG", raising=False)
-    assert main(["broken"], subcommands) == 1
-    assert "ZeroDivisionError" in sentence(capsys)
+    assert main(["broken"], commands) == 1
+    assert "ZeroDivisionError" in read_sentence(capsys)
 
 
-def test_a_bug_shows_its_traceback_on_request(subcommands, capsys, monkeypatch):
+def test_a_bug_shows_its_traceback_on_request(commands, capsys, monkeypatch):
     monkeypatch.setenv("KOSMOS2_DEBUG", "1")
-    assert main(["broken"], subcommands) == 1
+    assert main(["broken"], commands) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_closed_pipe_ends_quietly(subcommands, tmp_path):
+def test_a_closed_pipe_ends_quietly(commands, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from kosmos2_cli.main import Subcommand, main\n"
-        "sys.exit(main(['endless'], {'endless': Subcommand('', 'endless_command')}))"
+        "sys.exit(main(['endless'], {'endless': Subcommand('Prints', 'endless_command:COMMAND')}))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -109,3 +124,66 @@ def test_a_closed_pipe_ends_quietly(subcommands, tmp_path):
 def test_the_installed_command_tells_its_version(command):
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"kosmos2 {metadata.version('kosmos2')}\n"
+
+
+def all_commands(commands=COMMANDS, before=()):
+    for name, command in commands.items():
+        yield (*before, name)
+        yield from all_commands(command.subcommands, (*before, name))
+
+
+@pytest.mark.parametrize("words", list(all_commands()), ids=" ".join)
+def test_every_command_has_help_with_an_example(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    benchmark = words[0] == "eval" and words[-1] not in ("eval", "scenes", "bag", "diff")
+    assert ("  kosmos2 eval refcoco" if benchmark else f"  kosmos2 {' '.join(words)}") in out
+
+
+@pytest.mark.parametrize("words", ["", "locate", "caption", "chat", "node", "say", "data check", "sim show"])
+def test_help_and_completion_import_nothing_slow(words):
+    code = (
+        "import sys\nfrom kosmos2_cli.main import main\n"
+        f"try:\n    main([*{words.split()!r}, '--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'cv2', 'numpy', 'mujoco', 'rclpy', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def complete(line: str) -> set[str]:
+    """Return what a shell offers when Tab is pressed at the end of the line."""
+    environment = os.environ | {
+        "_ARGCOMPLETE": "1",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+        "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n\"'><=;|&(:",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+    }
+    command = 'exec 8>&1 9>&2; "$0" -m kosmos2_cli >/dev/null 2>&1'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], capture_output=True, text=True, env=environment, timeout=60
+    )
+    return {word.strip() for word in done.stdout.split("\n") if word}
+
+
+@pytest.mark.parametrize(
+    ("line", "offered", "not_offered"),
+    [
+        ("kosmos2 ", {"locate", "data", "watch"}, {"check"}),
+        ("kosmos2 lo", {"locate"}, {"caption"}),
+        ("kosmos2 data ", {"check", "show", "from-bag"}, {"locate"}),
+        ("kosmos2 locate --min", {"--min-score", "--min-presence"}, {"--max-boxes"}),
+        ("kosmos2 eval refcoco+ --split ", {"val", "testA", "testB"}, {"standard"}),
+        ("kosmos2 locate mug --dtype b", {"bfloat16"}, {"float16"}),
+        ("kosmos2 nothing ", set(), {"locate"}),
+    ],
+)
+def test_the_tab_key_completes_commands_options_and_choices(line, offered, not_offered):
+    found = complete(line)
+    assert offered <= found
+    assert not_offered & found == set()

@@ -28,12 +28,12 @@ def test_a_bag_is_written_and_named(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--seconds", "-1"), "a bag of -1 seconds cannot be made: give more than 0."),
-        (("--rate", "0"), "0 images a second cannot be made"),
+        (("--seconds", "-1"), "a bag of -1 seconds cannot be made: the time must be above 0."),
+        (("--rate", "0"), "a bag with 0 images per second cannot be made"),
         (("--storage", "zip"), "there is no storage 'zip' of bags: choose one of mcap, sqlite3."),
         (("--depth", "8UC1"), "there is no depth encoding '8UC1': choose 32FC1 or 16UC1."),
         (("--width", "3"), "an image of 3 x 48 pixels cannot be rendered"),
-        (("--seed", "many"), "invalid int value: 'many'; `kosmos2 sim bag --help` shows how."),
+        (("--seed", "many"), "invalid int value: 'many'; run `kosmos2 sim bag --help` for usage."),
     ],
 )
 def test_bad_options_get_one_sentence_and_leave_nothing(tmp_path, capsys, options, sentence):

@@ -47,7 +47,7 @@ def test_with_truth_boxes_masks_and_depth_are_beside_the_image(in_folder):
         (["sim"], ["COMMAND"]),
         (["sim", "shoe"], ["shoe", "show"]),
         (["sim", "show", "--split", "near"], ["'near'", "standard"]),
-        (["sim", "show", "--count", "0"], ["--count 0"]),
+        (["sim", "show", "--count", "0"], ["--count is 0"]),
         (["sim", "show", "--seed", "-4"], ["-4"]),
         (["sim", "show", "--count", "1", "--out", "nowhere/sheet.png"], ["nowhere/sheet.png"]),
         (["sim", "show", "--count", "1", "--out", "sheet.xyz"], ["sheet.xyz"]),

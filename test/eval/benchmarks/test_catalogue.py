@@ -2,7 +2,7 @@
 
 import pytest
 
-from kosmos2_cli.eval import SUBCOMMANDS
+from kosmos2_cli.main import COMMANDS
 from kosmos2_eval.benchmarks.benchmark import Choice
 from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
 
@@ -18,5 +18,5 @@ def test_each_decodes_as_the_release(name):
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_has_a_command_and_a_published_figure(name):
     benchmark = BENCHMARKS[name]
-    assert SUBCOMMANDS[name].module == "kosmos2_cli.eval_benchmark"
+    assert COMMANDS["eval"].subcommands[name].location == "kosmos2_cli.eval_benchmark:BENCHMARK"
     assert any(benchmark.paper(Choice(split)) for split in benchmark.splits)

@@ -1,0 +1,198 @@
+"""Commands that change a model: train, calibrate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kosmos2_cli.main import CliCommand
+from kosmos2_cli.options import add_device, load_engine
+from kosmos2_core.errors import InputError
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from kosmos2_core.calibration import Calibration
+    from kosmos2_eval.scenes import LocateExample
+    from kosmos2_training.calibrate import Fitted
+
+TRAIN_EXAMPLES = """
+Examples:
+
+  kosmos2 train training/configs/tabletop-tiny.yaml
+  kosmos2 train mine.yaml --device cuda
+
+Paths in the configuration are relative to the folder in which the command is run. The training writes only to
+the folder that the setting `run` names; if it was interrupted, run the same command again to resume.
+docs/training.md explains the settings.
+"""
+
+CALIBRATE_EXAMPLES = """
+Examples:
+
+  kosmos2 calibrate models/mine
+  kosmos2 calibrate models/mine --data my_robot --plot reliability.png
+  kosmos2 calibrate models/mine --split cluttered --count 4000 --dry-run
+  kosmos2 calibrate models/mine --data my_robot --false-alarms 0.01
+
+Fits the scores, and the presence threshold below which a phrase is "not found", on one half of the images.
+Reports the result on the other half, and writes calibration.json beside the weights. Use data that the model
+was not trained on and that resembles what it will see: the scores are valid for such data only.
+docs/calibration.md explains the figures.
+"""
+
+FIGURES = {
+    "nll": "surprise (NLL)",
+    "calibration_error": "calibration error",
+    "brier": "Brier",
+    "accuracy": "accuracy",
+    "mean_iou": "mean IoU",
+}
+CALIBRATION_SEED = 1_000_000  # far from the seeds with which `kosmos2 eval scenes` begins
+CALIBRATION_COUNT = 2000
+FEWEST_PHRASES = 300  # with fewer, chance decides more about the fit than the model does
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", metavar="CONFIG", type=Path, help="YAML file with the settings of the training"
+    )
+    add_device(parser)
+
+
+def _run_train(arguments: argparse.Namespace) -> None:
+    from kosmos2_training.config import read_training
+
+    training = read_training(arguments.config)  # reports a mistake in it before torch is imported
+    from kosmos2_training.session import run_training
+
+    print(run_training(training, Path.cwd(), arguments.device))
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    from kosmos2_cli.samples import SPLITS, add_samples
+    from kosmos2_training.calibrate import FALSE_ALARMS
+
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the checkpoint")
+    add_samples(parser, SPLITS, count=CALIBRATION_COUNT, seed=CALIBRATION_SEED)
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        default=FALSE_ALARMS,
+        metavar="RATE",
+        help="fraction of the absent phrases that the presence threshold may let pass (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="report the result without writing it")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="write the reliability diagram to this picture"
+    )
+    add_device(parser)
+
+
+def _run_calibrate(arguments: argparse.Namespace) -> None:
+    _check_calibrate(arguments)
+    from kosmos2_cli.samples import read_samples
+    from kosmos2_core.calibration import Calibration, write_calibration
+    from kosmos2_eval.charts import save_reliability
+    from kosmos2_eval.scenes import reliability_of
+    from kosmos2_training.calibrate import cases_at, fit, halves, hear
+
+    engine = load_engine(arguments)
+    name = arguments.data.name if arguments.data else arguments.split
+    heard = hear(engine, read_samples(arguments, name))
+    to_fit, to_report = halves(heard)
+    if not (to_fit and to_report):
+        raise InputError(
+            f"{name} has {len(heard)} phrases, of one image or none: calibration needs more images."
+        )
+    grid = engine.control.grid
+    fitted = fit(lambda calibration: cases_at(to_fit, grid, calibration), arguments.false_alarms)
+    if len(heard) < FEWEST_PHRASES:
+        print(
+            f"kosmos2: warning: {name} has only {len(heard)} phrases: with fewer than {FEWEST_PHRASES} the"
+            " calibration depends on chance, so use more data.",
+            file=sys.stderr,
+        )
+    calibrations = (engine.calibration or Calibration(), fitted.calibration)
+    before, after = (cases_at(to_report, grid, calibration) for calibration in calibrations)
+    print(calibration_report(fitted, before, after))
+    print(presence_report(calibrations, after))
+    if arguments.plot:
+        save_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
+    if not arguments.dry_run:
+        origin = {"fitted_on": name, "phrases": len(to_fit), "false_alarms": arguments.false_alarms}
+        print(write_calibration(arguments.model, fitted.calibration, origin))
+
+
+def _check_calibrate(arguments: argparse.Namespace) -> None:
+    """Raise InputError for options that make no sense, before a model is loaded."""
+    from kosmos2_cli.samples import check_samples
+
+    check_samples(arguments)
+    if not 0 <= arguments.false_alarms < 1:  # NaN fails too
+        raise InputError(f"--false-alarms is {arguments.false_alarms:g}: it must be from 0 to below 1.")
+    if not arguments.model.is_dir():
+        raise InputError(
+            f"{arguments.model} is not a folder: name the folder of the checkpoint, because calibration.json"
+            " is written into it."
+        )
+
+
+def calibration_report(
+    fitted: Fitted, before: Sequence[LocateExample], after: Sequence[LocateExample]
+) -> str:
+    """Return the fitted values, and the figures of the other half of the images before and after.
+
+    Args:
+        fitted: the result of the fit on one half of the images.
+        before: phrases of the other half, scored as the checkpoint did until now.
+        after: the same phrases, scored with the fitted calibration.
+    """
+    from kosmos2_eval.scene_report import reliability_text
+    from kosmos2_eval.scenes import locate_metrics, reliability_of
+
+    found = fitted.calibration
+    figures = [locate_metrics(examples) for examples in (before, after)]
+    rows = [
+        f"{name:<20}" + "".join(f"{column[key]:>9.3f}" for column in figures)
+        for key, name in FIGURES.items()
+        if figures[0][key] is not None
+    ]
+    lines = [
+        f"temperature {found.temperature:.3g}, slope {found.slope:.3g}, spread {found.spread:.3g},"
+        f" refine {str(found.refine).lower()}, min_presence {found.min_presence:.3g}",
+        f"refining changes the mean IoU by {fitted.gain:+.4f}, standard error {fitted.gain_error:.4f}",
+        "",
+        f"{len(after)} phrases of other images:",
+        f"{'':<20}{'before':>9}{'after':>9}",
+        *rows,
+        "",
+        "before",
+        reliability_text(reliability_of(before)),
+        "after",
+        reliability_text(reliability_of(after)),
+    ]
+    return "\n".join(lines)
+
+
+def presence_report(calibrations: Sequence[Calibration], examples: Sequence[LocateExample]) -> str:
+    """Return false alarms and misses at the presence threshold, before and after."""
+    from kosmos2_eval.scenes import presence_of
+
+    figures = [presence_of(examples, calibration.min_presence)["all"] for calibration in calibrations]
+    absent, present = figures[0]["absent"], figures[0]["present"]
+    if not absent:
+        return (
+            "no phrase is absent, so min_presence keeps its default: add absent phrases to the data, marked"
+            " `()`"
+        )
+    rows = [
+        f"{name:<20}" + "".join(f"{100 * (column[key] or 0.0):>8.1f}%" for column in figures)
+        for key, name in (("false_alarms", "false alarms"), ("misses", "misses"))
+    ]
+    return "\n".join([f"presence of {absent} absent and {present} present phrases of these images:", *rows])
+
+
+TRAIN = CliCommand(_add_train, _run_train, TRAIN_EXAMPLES)
+CALIBRATE = CliCommand(_add_calibrate, _run_calibrate, CALIBRATE_EXAMPLES)
