@@ -105,7 +105,7 @@ def test_say_prints_the_command_id_of_the_first_result(serve, streaming, capsys)
     command_id = capsys.readouterr().out.strip()
     frame = streaming.wait("grounding", lambda frame: frame.text == "the red mug")
     assert frame.command_id == command_id
-    assert node.options.command == "the [red] mug"
+    assert node.get_parameter("command").value == "the [red] mug"
     assert main(["say", "the [red] mug", "--timeout", str(PATIENCE_S)]) == 0
     assert capsys.readouterr().out.strip() == command_id  # repeating a command changes nothing
 
