@@ -194,7 +194,7 @@ def _shown_options(arguments: argparse.Namespace) -> dict[str, str]:
     names = {"bags": "bag", "from_s": "--from", "to_s": "--to"}
     options = {}
     for name, value in vars(arguments).items():
-        if name in ("out", "json") or value in (None, False, []):
+        if name in ("out", "json") or value is None or value is False or value == []:  # 0 is a value
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         options[names.get(name, f"--{name.replace('_', '-')}")] = text
