@@ -41,7 +41,7 @@ from kosmos2_data.bag_topics import (
 from kosmos2_data.record_source import RECORDS_FILE
 from kosmos2_data.records import Item, Record, normalised, record_of, to_json
 from kosmos2_io.bag_reader import BagReader
-from kosmos2_io.image_file import ImageFile, image_file
+from kosmos2_io.images import ImageFile, image_file
 from kosmos2_io.stamps import NS_PER_S, sec_nanosec
 
 IMAGES = "images"  # the folder of the images

@@ -14,7 +14,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.encodings import Fallback, check
+from kosmos2_io.images import Fallback, check_image
 from kosmos2_io.stamps import header_ns
 from kosmos2_ros.errors import callback_errors
 from kosmos2_ros.frames import CameraData, CameraFrame, FrameStore
@@ -94,7 +94,7 @@ class CameraInput:
 
     def _store_image(self, message: Any) -> None:
         try:
-            check(message, self._fallback)
+            check_image(message, self._fallback)
         except InputError as error:
             self.data.latest.reject(str(error))
         else:

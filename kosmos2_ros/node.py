@@ -33,7 +33,7 @@ from std_msgs.msg import String
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, Kosmos2Error
 from kosmos2_core.requests import Locate as LocateRequest
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import ns_of_s
 from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog
 from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error

@@ -23,7 +23,7 @@ from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Ask, Caption, Chat, Describe, Request
-from kosmos2_io.encodings import Fallback, check
+from kosmos2_io.images import Fallback, check_image
 from kosmos2_io.stamps import header_ns, to_ns, to_s
 from kosmos2_ros.errors import Code, RequestError, log_error, public_message, timeout_error
 from kosmos2_ros.frames import CameraFrame
@@ -111,7 +111,7 @@ class Services:
         )
         image = getattr(request, "image", None)  # a Converse goal has neither image nor not_before
         if image is not None and len(image.data):
-            check(image, self._fallback)
+            check_image(image, self._fallback)
             query.frame = CameraFrame(request.camera, image, header_ns(image))
         elif not_before := getattr(request, "not_before", None):
             query.not_before_ns = to_ns(not_before)

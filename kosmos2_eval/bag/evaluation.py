@@ -32,7 +32,7 @@ from kosmos2_eval.bag.queries import (
 from kosmos2_eval.bag.recording import Recording
 from kosmos2_eval.phrases import kind_of
 from kosmos2_eval.result_files import JsonLinesLog
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 
 BATCH = 8  # images
 TIMED_ALONE = 8  # of the first images are predicted once more, one by one, to measure the time of one image

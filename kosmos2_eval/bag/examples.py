@@ -13,7 +13,7 @@ from PIL import Image
 from kosmos2_core.errors import InputError
 from kosmos2_eval.bag.queries import PhraseQuery, QueryResult
 from kosmos2_io.bag_reader import BagReader
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import header_ns
 
 EXAMPLES_PER_GROUP = 12

@@ -172,7 +172,7 @@ class AnswerRecorder(Node):
                 self.get_logger().warning("no answer arrived: nothing is recorded")
                 return
             for name, value in self.stats.notes().items():
-                self._bag.note(name, value)
+                self._bag.set_custom_data(name, value)
             self._exit_stack.close()
         for line in (str(self._folder), *self.stats.lines()):
             print(line)

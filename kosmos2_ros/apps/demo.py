@@ -35,7 +35,7 @@ from std_msgs.msg import String
 from vision_msgs.msg import Detection3DArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import header_ns, to_s
 from kosmos2_ros.process import Executor
 

@@ -81,7 +81,7 @@ def write_mcap(path, settings, encoding):
 def read(bag):
     """Seconds, of the wall and of the processor; MiB after some and after all."""
     from kosmos2_io.bag_reader import BagReader
-    from kosmos2_io.encodings import to_rgb
+    from kosmos2_io.images import to_rgb
 
     early = 0.0
     start_s, start_cpu_s = time.perf_counter(), time.process_time()

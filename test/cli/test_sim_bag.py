@@ -30,7 +30,7 @@ def test_a_bag_is_written_and_named(tmp_path, capsys):
     [
         (("--seconds", "-1"), "a bag of -1 seconds cannot be made: the time must be above 0."),
         (("--rate", "0"), "a bag with 0 images per second cannot be made"),
-        (("--storage", "zip"), "there is no storage 'zip' of bags: choose one of mcap, sqlite3."),
+        (("--storage", "zip"), "there is no bag storage 'zip': choose one of mcap, sqlite3."),
         (("--depth", "8UC1"), "there is no depth encoding '8UC1': choose 32FC1 or 16UC1."),
         (("--width", "3"), "an image of 3 x 48 pixels cannot be rendered"),
         (("--seed", "many"), "invalid int value: 'many'; run `kosmos2 sim bag --help` for usage."),
@@ -47,4 +47,4 @@ def test_bad_options_get_one_sentence_and_leave_nothing(tmp_path, capsys, option
 def test_a_folder_that_is_there_is_left_alone(tmp_path, capsys):
     code, _, error = sim_bag(capsys, tmp_path, *SMALL)
     assert code == 2
-    assert error == f"kosmos2: {tmp_path} exists: choose a name that is free, or remove it.\n"
+    assert error == f"kosmos2: {tmp_path} exists: choose a free name, or remove it.\n"

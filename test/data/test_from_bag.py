@@ -17,7 +17,7 @@ from kosmos2_data.from_bag import LabelledImages, make_data
 from kosmos2_data.record_source import RecordSource
 from kosmos2_io.answer_messages import AnswerContext, AnswerMessages
 from kosmos2_io.bag_reader import BagReader
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 from kosmos2_sim.bag import BagPlan, make_bag
 
 answers = AnswerMessages(messages)

@@ -29,9 +29,9 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from kosmos2_core.errors import InputError
-from kosmos2_io import bag_mcap_chunks, bag_reader
-from kosmos2_io.bag_reader import BagReader
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io import bag_mcap, bag_reader
+from kosmos2_io.bag_reader import BagReader, MessageError
+from kosmos2_io.images import to_rgb
 from kosmos2_sim.bag import BagPlan, make_bag
 
 SAID = recorded()
@@ -48,6 +48,17 @@ def plain(said):
 
 
 ALL = plain(in_order(SAID))
+
+
+def write_one(path, kind, text, data):
+    """Write an MCAP file with one message on /said, and the definition of its type as it is given."""
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        schema = writer.register_schema(kind, "ros2msg", text.encode())
+        writer.add_message(writer.register_channel("/said", "cdr", schema), 1, data, 1)
+        writer.finish()
+    return path
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -140,20 +151,14 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
     store.register(get_types_from_msg(text, "std_msgs/msg/String"))
     message = store.types["std_msgs/msg/String"](data="the mug", certainty=0.5)
     data = bytes(store.serialize_cdr(message, "std_msgs/msg/String"))
-    path = tmp_path / "run.mcap"
-    with path.open("wb") as stream:
-        writer = Writer(stream)
-        writer.start()
-        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", text.encode())
-        writer.add_message(writer.register_channel("/said", "cdr", schema), 1, data, 1)
-        writer.finish()
+    path = write_one(tmp_path / "run.mcap", "std_msgs/msg/String", text, data)
     with BagReader(
         [path, write_foxy(tmp_path / "old.db3", [Said("/said", 2, messages.string("a bowl"))])]
     ) as bag:
         ours, plain = (one.message() for one in bag.messages())
     assert (ours.data, ours.certainty, plain.data) == ("the mug", 0.5, "a bowl")
     assert not hasattr(plain, "certainty")
-    with pytest.raises(InputError, match="a std_msgs/msg/String has no field sound, by the def"):
+    with pytest.raises(InputError, match="a std_msgs/msg/String has no field sound, according to the def"):
         print(ours.sound)
 
 
@@ -168,18 +173,36 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
     ],
 )
 def test_a_definition_that_nobody_should_use_is_not_used(tmp_path, text, kind, capsys):
-    path = tmp_path / "run.mcap"
-    with path.open("wb") as stream:
-        writer = Writer(stream)
-        writer.start()
-        schema = writer.register_schema(kind, "ros2msg", text.encode())
-        writer.add_message(writer.register_channel("/said", "cdr", schema), 1, b"\0\1\0\0" + bytes(99), 1)
-        writer.finish()
+    path = write_one(tmp_path / "run.mcap", kind, text, b"\0\1\0\0" + bytes(99))
     with BagReader([path]) as bag:
         [one] = bag.messages()
-        with pytest.raises(InputError, match=r"/said, at 0.000 s: the type .* is not known"):
+        with pytest.raises(
+            InputError,
+            match=r"/said, at 0.000 s: the type .* is not known, and its definition in the bag cannot",
+        ):
             one.message()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (
+            "test_msgs/msg/Empty",
+            "is not known, and the bag has no definition of it: record with ROS 2",
+        ),
+        ("example_interfaces/srv/AddTwoInts_Event", "belongs to a service or an action, and the bag has no"),
+        ("example_interfaces/action/Fibonacci_FeedbackMessage", "belongs to a service or an action, and the"),
+    ],
+)
+def test_a_type_without_a_definition_is_a_clear_reason(tmp_path, kind, sentence):
+    bag = write_one(tmp_path / "run.mcap", kind, "", b"\0\1\0\0\0")
+    with BagReader([bag]) as reader:
+        [recorded] = reader.messages()
+        with pytest.raises(MessageError) as error:
+            recorded.message()
+    assert (error.value.topic, error.value.stamp_ns) == ("/said", 1)
+    assert error.value.reason.startswith(f"the type '{kind}' {sentence}")
 
 
 def test_a_damaged_message_is_a_sentence(tmp_path):
@@ -233,7 +256,7 @@ def test_a_chunk_that_is_damaged_is_said_and_the_others_are_read(tmp_path, compr
     with BagReader([bag]) as reader:
         found = [(one.topic, one.stamp_ns, one.data) for one in reader.messages()]
         [said] = reader.missing
-    assert "run.mcap: what is at byte" in said
+    assert "run.mcap: the record at byte" in said
     assert "checksum" in said or "damaged" in said
     assert found == [one for one in ALL if one in found]
     assert len(ALL) - 8 <= len(found) < len(ALL)
@@ -243,8 +266,12 @@ def test_a_chunk_that_is_damaged_is_said_and_the_others_are_read(tmp_path, compr
     ("content", "sentence"),
     [
         (b"", "run.mcap is no bag: it is empty"),
-        (b"hello, world", "run.mcap is no bag: it does not begin as an MCAP file"),
+        (b"hello, world", "run.mcap is no bag: it begins neither as an MCAP file nor"),
         (b"#ROSBAG V2.0\n", "is a bag of ROS 1: convert it with `rosbags-convert --src run.mcap"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+            "is a Git LFS pointer .* `git lfs pull`",
+        ),
         (b"\x89MCAP0\r\n", "run.mcap is cut off or damaged at byte 8: the 0 messages"),
         (b"SQLite format 3\0", "run.mcap is damaged, or no bag: it has no tables"),
     ],
@@ -257,16 +284,16 @@ def test_what_is_no_bag_is_a_sentence(tmp_path, content, sentence):
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="run is not there: name a bag's folder"):
+    with pytest.raises(InputError, match="run does not exist: name a bag's folder"):
         BagReader([tmp_path / "run"])
-    with pytest.raises(InputError, match=r"is no bag: no .mcap and no .db3 file is in it"):
+    with pytest.raises(InputError, match=r"is no bag: there is no .mcap and no .db3 file in it"):
         BagReader([tmp_path])
     folder = write_rosbag2(tmp_path / "run", SAID, MCAP)
     (folder / "run.mcap").rename(folder / "other.mcap")
     assert sorted(read(folder)) == sorted(ALL)  # renamed by hand
     shutil.copy(folder / "other.mcap", folder / "run.mcap")
     with BagReader([folder]) as bag:
-        assert "other.mcap is not read: metadata.yaml does not say" in bag.missing[0]
+        assert "other.mcap is not read: metadata.yaml does not list" in bag.missing[0]
 
 
 def test_what_a_crash_left_in_the_journal_is_read(tmp_path):
@@ -290,7 +317,7 @@ def test_chunks_that_overlap_without_end_are_refused_before_they_fill_the_memory
     said = [late_first[0], *late_first * 2]
     bag = write_mcap(tmp_path / "run.mcap", said, chunk_size=2000)
     assert read(bag) == plain(in_order(said))
-    monkeypatch.setattr(bag_reader, "MAX_OPEN", 1000)
+    monkeypatch.setattr(bag_reader, "MAX_OPEN_BYTES", 1000)
     with pytest.raises(InputError, match=r"overlap so much in time .* sort it with `mcap sort`"):
         read(bag)
 
@@ -304,5 +331,5 @@ def test_any_order_of_times_in_any_chunks_comes_out_sorted(tmp_path_factory, kep
     said = [Said(f"/t{topic}", stamp, messages.string(str(k))) for k, (stamp, topic) in enumerate(stamped)]
     path = write_mcap(tmp_path_factory.mktemp("bag") / "run.mcap", said, chunk_size=chunk_size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bag_mcap_chunks, "KEPT", kept)
+        patch.setattr(bag_mcap, "CACHE_BYTES", kept)
         assert read(path) == plain(in_order(said))

@@ -38,7 +38,7 @@ ALL = {
 
 
 def write(folder, storage="mcap"):
-    with open_bag(folder, storage, latched=("/tf_static",), about={"why": "a test"}) as bag:
+    with open_bag(folder, storage, latched=("/tf_static",), custom_data={"why": "a test"}) as bag:
         for number, (topic, message) in enumerate(ALL.items()):
             bag.write(topic, message, 10**18 + number)
     return folder
@@ -138,7 +138,7 @@ def test_a_bag_that_was_broken_off_leaves_nothing(tmp_path, storage, end):
 
 
 def test_what_is_there_is_not_overwritten(bag, tmp_path):
-    with pytest.raises(InputError, match=r"run exists: choose a name that is free"), open_bag(bag):
+    with pytest.raises(InputError, match=r"run exists: choose a free name"), open_bag(bag):
         pass
     assert len(raw(bag)) == len(ALL)
 
@@ -167,7 +167,7 @@ def test_what_is_serialized_already_is_written_as_it_is_and_notes_are_kept(tmp_p
     data = bytes(typestore().serialize_cdr(ALL["/said"], "std_msgs/msg/String"))
     with open_bag(tmp_path / "run") as bag:
         bag.write_bytes("/said", "std_msgs/msg/String", data, 7)
-        bag.note("answers", "1")
+        bag.set_custom_data("answers", "1")
     assert raw(tmp_path / "run") == [("/said", "std_msgs/msg/String", 7, data)]
     with Reader(tmp_path / "run") as reader:
         assert reader.storage.metadata.custom == {"answers": "1"}
@@ -175,7 +175,7 @@ def test_what_is_serialized_already_is_written_as_it_is_and_notes_are_kept(tmp_p
 
 def test_an_unknown_storage_is_named(tmp_path):
     with (
-        pytest.raises(InputError, match="no storage 'rosbag1' of bags"),
+        pytest.raises(InputError, match="no bag storage 'rosbag1'"),
         open_bag(tmp_path / "run", "rosbag1"),
     ):
         pass

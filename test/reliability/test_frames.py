@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kosmos2_core.errors import InputError
-from kosmos2_io import depth, encodings
+from kosmos2_io import depth, images
 from kosmos2_io.depth import to_depth_m
-from kosmos2_io.encodings import ENCODINGS, to_rgb
+from kosmos2_io.images import ENCODINGS, to_rgb
 
 from .conftest import FULL
 
@@ -75,7 +75,7 @@ WRONG_DEPTH = [
 def test_a_malformed_image_is_refused_in_a_sentence(kind, record_property):
     for fields in WRONG:
         message = frame(kind, **{"encoding": "rgb8"} | fields)
-        sentences = [refused(read, message) for read in (encodings.check, to_rgb)]
+        sentences = [refused(read, message) for read in (images.check_image, to_rgb)]
         assert sentences[0] == sentences[1] is not None, fields
         assert sound(sentences[0]), fields
         assert np.array_equal(to_rgb(frame(kind)), PIXELS)
@@ -85,7 +85,7 @@ def test_a_malformed_image_is_refused_in_a_sentence(kind, record_property):
         message = image(kind, FAR, "32FC1", 3, 2)
         for name, value in fields.items():
             setattr(message, name, array_of(kind, value) if name == "data" else value)
-        sentences = [refused(read, message) for read in (depth.check, to_depth_m)]
+        sentences = [refused(read, message) for read in (depth.check_depth, to_depth_m)]
         assert sentences[0] == sentences[1] is not None, fields
         assert sound(sentences[0]), fields
     metres = to_depth_m(image(kind, FAR, "32FC1", 3, 2))

@@ -15,7 +15,7 @@ pytest.importorskip("mujoco", reason="set up without the extra `sim`")
 from kosmos2_core.engine import Engine  # noqa: E402
 from kosmos2_core.requests import Locate  # noqa: E402
 from kosmos2_io.bag_reader import BagReader  # noqa: E402
-from kosmos2_io.encodings import to_rgb  # noqa: E402
+from kosmos2_io.images import to_rgb  # noqa: E402
 from kosmos2_sim.bag import BagPlan, make_bag  # noqa: E402
 
 PATIENCE_S = 120.0

@@ -140,7 +140,7 @@ def write_strange(path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["/nowhere"], "bag_player: /nowhere is not there: name a bag's folder"),
+        (["/nowhere"], "bag_player: /nowhere does not exist: name a bag's folder"),
         (["{bag}", "--topics", "/no"], "bag_player: the bag has no topic /no; it has /image, /said, /tf."),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from frames import image
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.encodings import ENCODINGS, to_rgb
+from kosmos2_io.images import ENCODINGS, to_rgb
 
 pytestmark = pytest.mark.ros
 
@@ -26,8 +26,8 @@ def in_place(monkeypatch, imgmsg_to_cv2):
 
 
 def halved(message, encoding):
-    """bgr16 as cv_bridge reads it, and nothing else."""
-    if message.encoding != "bgr16":
+    """Read three channels of 16 bits as cv_bridge reads bgr16, and nothing else."""
+    if message.encoding not in ("bgr16", "16UC3"):
         raise RuntimeError(f"Unrecognized image encoding [{message.encoding}]\nmore")
     numbers = np.frombuffer(message.data, "<u2").reshape(message.height, message.width, 3)
     return np.rint(numbers[..., ::-1] / 257).astype(np.uint8)
@@ -40,7 +40,7 @@ def broken(message, encoding):
 def test_a_cv_bridge_that_works_reads_what_we_do_not(monkeypatch):
     fallback = in_place(monkeypatch, halved)
     blue = np.tile(np.array([65535, 0, 0], "<u2").view(np.uint8), (2, 3))
-    assert (to_rgb(image("rclpy", blue, "bgr16", 3, 2), fallback) == (0, 0, 255)).all()
+    assert (to_rgb(image("rclpy", blue, "16UC3", 3, 2), fallback) == (0, 0, 255)).all()
     with pytest.raises(InputError, match="neither kosmos2 nor cv_bridge reads"):
         to_rgb(image("rclpy", blue, "64FC3", 3, 2), fallback)
 

@@ -11,7 +11,7 @@ from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2
 
-from kosmos2_io.bag_writer import _qos
+from kosmos2_io.bag_writer import qos_profile
 from kosmos2_io.message_types import new, typestore
 from kosmos2_io.messages import Messages
 
@@ -86,7 +86,7 @@ def write_rosbag2(
                     one.topic,
                     one.message.__msgtype__,
                     typestore=typestore(),
-                    offered_qos_profiles=[_qos(one.topic == "/tf")],
+                    offered_qos_profiles=[qos_profile(one.topic == "/tf")],
                 )
             writer.write(topics[one.topic], one.stamp_ns, one.data)
     return folder
@@ -133,6 +133,9 @@ FORMS = {
         repeat_channels=False,
         repeat_schemas=False,
         **SMALL,
+    ),
+    "mcap without schemas in the summary": lambda place, said: write_mcap(
+        place / "run.mcap", said, repeat_schemas=False, **SMALL
     ),
     "rosbag2 mcap": lambda place, said: write_rosbag2(place / "run", said, MCAP),
     "rosbag2 mcap of zstd chunks": lambda place, said: write_rosbag2(

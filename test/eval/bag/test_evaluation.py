@@ -21,7 +21,7 @@ from kosmos2_eval.bag.predictors import ModelPredictor
 from kosmos2_eval.bag.queries import read_queries
 from kosmos2_eval.metrics import RIGHT
 from kosmos2_io.bag_reader import BagReader
-from kosmos2_io.encodings import to_rgb
+from kosmos2_io.images import to_rgb
 
 SAME = ("results.json", "queries.csv", "overlay.mcap")
 

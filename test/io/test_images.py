@@ -9,12 +9,13 @@ from PIL import Image
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import load_image
-from kosmos2_io.encodings import ENCODINGS, check, to_rgb
+from kosmos2_io.images import ENCODINGS, check_image, to_rgb
 
 WIDTH, HEIGHT = 16, 12
 SLOPE = np.arange(HEIGHT)[:, None, None] * (3, 7, 2) + np.arange(WIDTH)[:, None] * (5, 1, 4) + (20, 10, 90)
 CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "8UC3": (2, 1, 0)}
 CHANNELS |= {"rgba8": (0, 1, 2, 3), "bgra8": (2, 1, 0, 3), "8UC4": (2, 1, 0, 3)}
+CHANNELS_16 = {"rgb16": (0, 1, 2), "bgr16": (2, 1, 0), "rgba16": (0, 1, 2, 3), "bgra16": (2, 1, 0, 3)}
 
 
 def sent(encoding):
@@ -23,6 +24,10 @@ def sent(encoding):
     if encoding in CHANNELS:
         rgba = rng.integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
         return rgba[..., CHANNELS[encoding]].reshape(HEIGHT, -1), rgba[..., :3]
+    if encoding in CHANNELS_16:
+        rgba = rng.integers(0, 65536, (HEIGHT, WIDTH, 4), np.uint16)
+        rows = rgba[..., CHANNELS_16[encoding]].astype("<u2").reshape(HEIGHT, -1).view(np.uint8)
+        return rows, (rgba[..., :3] + 128.0) // 257
     if encoding in ("mono8", "8UC1"):
         grey = rng.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
         return grey, np.dstack([grey] * 3)
@@ -81,7 +86,7 @@ def test_each_encoding_means_its_pixels(encoding, padding, kind):
     rows, expected = sent(encoding)
     rows = np.pad(rows, [(0, 0), (0, padding)], constant_values=170)
     message = image(kind, rows, encoding, WIDTH, HEIGHT)
-    check(message)
+    check_image(message)
     assert_means(to_rgb(message), encoding, expected)
 
 
@@ -96,6 +101,15 @@ def test_the_order_of_bytes_matters_to_16_bits_alone(encoding):
 def test_the_ends_of_16_bits_are_the_ends_of_8():
     ends = np.array([[0, 65535]], "<u2").view(np.uint8)
     assert to_rgb(image("bag", ends, "mono16", 2, 1)).tolist() == [[[0] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("encoding", CHANNELS_16)
+@pytest.mark.parametrize("is_bigendian", [0, 1])
+def test_colours_of_16_bits_need_no_cv_bridge(encoding, is_bigendian):
+    orange = np.array([[[65535, 32768, 0, 65535]]], ">u2" if is_bigendian else "<u2")
+    rows = orange[..., CHANNELS_16[encoding]].copy().view(np.uint8).reshape(1, -1)
+    message = image("bag", rows, encoding, 1, 1, is_bigendian=is_bigendian)
+    assert to_rgb(message).tolist() == [[[255, 128, 0]]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,7 +157,7 @@ def encoded(format, image=PICTURE, **settings):
 )
 def test_a_compressed_image_is_its_picture(kind, format, data):
     message = compressed(kind, format, data)
-    check(message)
+    check_image(message)
     assert np.array_equal(to_rgb(message), PICTURE)
 
 
@@ -152,7 +166,7 @@ def test_a_compressed_image_is_its_picture(kind, format, data):
 def test_a_jpeg_is_the_same_as_from_a_file_but_never_turned(kind, settings):
     data = encoded("JPEG", **settings)
     message = compressed(kind, "rgb8; jpeg compressed bgr8", data)
-    check(message)
+    check_image(message)
     as_file = load_image(data)
     upright = np.rot90(as_file) if "exif" in settings else as_file
     assert np.array_equal(to_rgb(message), upright)
@@ -180,7 +194,7 @@ def test_a_header_alone_passes_the_check_but_is_no_picture(format):
     with pytest.raises(InputError, match="damaged"):
         to_rgb(cut)
     if format != "WEBP":  # whose header says how long it is
-        check(cut)
+        check_image(cut)
 
 
 # What cannot be used.
@@ -206,7 +220,7 @@ def test_a_header_alone_passes_the_check_but_is_no_picture(format):
 )
 def test_what_cannot_be_used_is_said_in_a_sentence(encoding, fields, words):
     message = image("bag", np.zeros((HEIGHT, WIDTH * 3), np.uint8), encoding, WIDTH, HEIGHT, **fields)
-    for use in (check, to_rgb):
+    for use in (check_image, to_rgb):
         with pytest.raises(InputError) as error:
             use(message)
         assert words in str(error.value)
@@ -223,7 +237,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(encoding, fields, words):
     ],
 )
 def test_a_compressed_image_that_cannot_be_used_is_said_in_a_sentence(format, data, words):
-    for use in (check, to_rgb):
+    for use in (check_image, to_rgb):
         with pytest.raises(InputError) as error:
             use(compressed("bag", format, data))
         assert words in str(error.value)
@@ -239,8 +253,8 @@ def all_red(message):
 
 
 def test_the_fallback_is_asked_for_what_is_not_known_alone():
-    message = image("bag", RED, "bgr16", WIDTH, HEIGHT)
-    check(message, all_red)
+    message = image("bag", RED, "16UC3", WIDTH, HEIGHT)
+    check_image(message, all_red)
     assert (to_rgb(message, all_red) == (255, 0, 0)).all()
     rows, expected = sent("rgb8")
     assert np.array_equal(to_rgb(image("bag", rows, "rgb8", WIDTH, HEIGHT), all_red), expected)
@@ -248,8 +262,8 @@ def test_the_fallback_is_asked_for_what_is_not_known_alone():
 
 def test_sizes_are_right_before_the_fallback_is_asked():
     for fields in ({"width": 2**32 - 1}, {"height": HEIGHT + 1}, {"step": 0}, {"data": b""}):
-        wrong = image("bag", RED, "bgr16", WIDTH, HEIGHT, **fields)
-        for use in (check, to_rgb):
+        wrong = image("bag", RED, "16UC3", WIDTH, HEIGHT, **fields)
+        for use in (check_image, to_rgb):
             with pytest.raises(InputError):
                 use(wrong, lambda message: pytest.fail("asked"))
     with pytest.raises(InputError, match="depth"):
@@ -258,4 +272,4 @@ def test_sizes_are_right_before_the_fallback_is_asked():
 
 def test_a_fallback_without_pixels_is_no_answer():
     with pytest.raises(InputError, match="could not be read"):
-        to_rgb(image("bag", RED, "bgr16", WIDTH, HEIGHT), lambda message: np.zeros((1, 1), np.uint8))
+        to_rgb(image("bag", RED, "16UC3", WIDTH, HEIGHT), lambda message: np.zeros((1, 1), np.uint8))

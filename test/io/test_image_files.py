@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from kosmos2_core.images import load_image
-from kosmos2_io.encodings import to_rgb
-from kosmos2_io.image_file import image_file
+from kosmos2_io.images import image_file, to_rgb
 from kosmos2_io.message_types import new
 from kosmos2_io.messages import Messages
 
