@@ -1,4 +1,4 @@
-"""Prints docs/interfaces.md: topics, messages, services, the action, parameters.
+"""Print docs/interfaces.md: topics, messages, services, the action and the parameters of the node.
 
     python tools/interface_docs.py > docs/interfaces.md
 
@@ -18,52 +18,105 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = """\
 # Topics, services, parameters
 
-`python tools/interface_docs.py > docs/interfaces.md` writes this page from the interface files and the node's
-parameters; a test holds it. How to use them: [node.md](node.md).
+This page lists everything that the node `grounding` reads and writes. How to use it: [node.md](node.md). The
+page is generated from the interface files and the node's parameters by
+`python tools/interface_docs.py > docs/interfaces.md`.
 
 ## Topics
 
-`~` is the node's name, `/grounding`. `<cam>` is a camera's name in the parameter `cameras`; with the one
-empty name it is left out with its slash: `image`, `~/detections`.
-
-| direction | name | type | |
-|---|---|---|---|
-| in | `<cam>/image` | `sensor_msgs/msg/Image` | with `image_transport` raw |
-| in | `<cam>/image/compressed` | `sensor_msgs/msg/CompressedImage` | in its place, with `image_transport` \
-compressed |
-| in | `<cam>/camera_info` | `sensor_msgs/msg/CameraInfo` | of the image; for 3D |
-| in | `<cam>/depth/image` | `sensor_msgs/msg/Image` | 16UC1 in millimetres or 32FC1 in metres; for 3D |
-| in | `<cam>/depth/camera_info` | `sensor_msgs/msg/CameraInfo` | of the depth; where one is missing, \
-the other counts for both |
-| in | `~/command` | `std_msgs/msg/String` | what to locate in every image; also the parameter `command` |
-| in | `/tf`, `/tf_static` | `tf2_msgs/msg/TFMessage` | for 3D in another frame than the image's |
-| out | `~/<cam>/grounding` | `kosmos2/msg/GroundedFrame` | for every image that was grounded, also when \
-nothing was found |
-| out | `~/<cam>/detections` | `vision_msgs/msg/Detection2DArray` | the same boxes, in pixels; may be empty |
-| out | `~/<cam>/detections_3d` | `vision_msgs/msg/Detection3DArray` | in `target_frame`, with the 2D ids; \
-only where there is depth |
-| out | `~/<cam>/annotated` | `sensor_msgs/msg/Image` | the image with its boxes, while somebody looks |
-| out | `~/<cam>/markers` | `visualization_msgs/msg/MarkerArray` | the 3D boxes, while somebody looks |
-| out | `/diagnostics` | `diagnostic_msgs/msg/DiagnosticArray` | twice a second: the model, and each camera |
+`~` stands for the node's name, `/grounding`. `<cam>` stands for a camera name of the parameter `cameras`. By
+default there is one camera without a name; then `<cam>/` is left out: `image`, `~/detections`.
 """
-SERVED = """\
+# Direction, name (as Markdown), type, meaning.
+TOPICS = (
+    ("in", "`<cam>/image`", "sensor_msgs/msg/Image", "images, if `image_transport` is raw"),
+    (
+        "in",
+        "`<cam>/image/compressed`",
+        "sensor_msgs/msg/CompressedImage",
+        "images, if `image_transport` is compressed",
+    ),
+    ("in", "`<cam>/camera_info`", "sensor_msgs/msg/CameraInfo", "calibration of the image; needed for 3D"),
+    (
+        "in",
+        "`<cam>/depth/image`",
+        "sensor_msgs/msg/Image",
+        "depth, 16UC1 in millimetres or 32FC1 in metres; needed for 3D",
+    ),
+    (
+        "in",
+        "`<cam>/depth/camera_info`",
+        "sensor_msgs/msg/CameraInfo",
+        "calibration of the depth. If one of the two is missing, the other is used for both",
+    ),
+    (
+        "in",
+        "`~/command`",
+        "std_msgs/msg/String",
+        "the command: what to locate in every image; also the parameter `command`",
+    ),
+    (
+        "in",
+        "`/tf`, `/tf_static`",
+        "tf2_msgs/msg/TFMessage",
+        "transforms; needed for 3D in another frame than the image's",
+    ),
+    (
+        "out",
+        "`~/<cam>/grounding`",
+        "kosmos2/msg/GroundedFrame",
+        "the result of every processed image, also if nothing was found",
+    ),
+    (
+        "out",
+        "`~/<cam>/detections`",
+        "vision_msgs/msg/Detection2DArray",
+        "the same boxes in pixels; may be empty",
+    ),
+    (
+        "out",
+        "`~/<cam>/detections_3d`",
+        "vision_msgs/msg/Detection3DArray",
+        "boxes in `target_frame` with the ids of the 2D boxes; only if there is depth",
+    ),
+    (
+        "out",
+        "`~/<cam>/annotated`",
+        "sensor_msgs/msg/Image",
+        "the image with its boxes; only while subscribed",
+    ),
+    (
+        "out",
+        "`~/<cam>/markers`",
+        "visualization_msgs/msg/MarkerArray",
+        "the 3D boxes; only while subscribed",
+    ),
+    (
+        "out",
+        "`/diagnostics`",
+        "diagnostic_msgs/msg/DiagnosticArray",
+        "state of the model and of each camera, twice a second",
+    ),
+)
+SERVICES = """\
 ## Services and the action
 
-`~/locate`, `~/describe`, `~/ask`; the action `~/converse`. All answer with `error`, one of these, and
-`message`, a sentence.
+The services are `~/locate`, `~/describe` and `~/ask`; the action is `~/converse`. Every response has a code
+`error`, one of these, and a sentence `message`:
+
+"""
+PARAMETERS = """\
+
+## Parameters
+
+If several parameters are set at once, either all are accepted or none, with the reason. Parameters marked
+`configure` can change only while the node is unconfigured. Parameters marked `any time` take effect with the
+next image or request.
 
 """
 CONSTANT = re.compile(r"\w+ (\w+)=(\S+)")
 PARTS = {"msg": [""], "srv": ["Request", "Response"], "action": ["Goal", "Result", "Feedback"]}
 TYPES = {bool: "bool", int: "int", float: "double", str: "string", tuple: "string[]"}
-CHANGES = """\
-
-## Parameters
-
-A set of changes is taken as a whole or not at all, with the reason. `configure`: can change only while the
-node is unconfigured, since it is read then; `any time`: takes effect with the next image or query.
-
-"""
 
 
 @dataclass
@@ -75,7 +128,7 @@ class Part:
 
 
 def read(file: Path) -> tuple[str, list[Part]]:
-    """What stands at the top of an interface file, and its parts."""
+    """Return the comment at the top of an interface file, and its parts."""
     top: list[str] = []
     parts = [Part()]
     for line in file.read_text().splitlines():
@@ -87,7 +140,7 @@ def read(file: Path) -> tuple[str, list[Part]]:
         elif code:
             kind, name = code.split()
             parts[-1].rows.append((kind, name, comment))
-        elif comment and parts[-1].rows:  # goes on from the line above
+        elif comment and parts[-1].rows:  # continues the line above
             kind, name, before = parts[-1].rows.pop()
             parts[-1].rows.append((kind, name, f"{before} {comment}"))
         elif comment:
@@ -101,7 +154,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def coded(row: Sequence[str]) -> tuple[str, ...]:
-    """All but the last cell, the comment, as code; brackets in that are no links."""
+    """Format a row as Markdown: code, except for the comment at the end, where brackets are escaped."""
     return (*(f"`{cell}`" for cell in row[:-1]), row[-1].replace("[", r"\["))
 
 
@@ -114,36 +167,44 @@ def interface(file: Path) -> Iterator[str]:
 
 
 def interfaces() -> str:
-    """Everything but the parameters."""
+    """Return the page up to the parameters."""
     _, (_, located) = read(ROOT / "srv/Locate.srv")
     codes = table(("code", "name", "meaning"), [coded(row) for row in located.constants])
-    blocks = [TOP, "## Messages\n"]
+    topics = [(way, name, f"`{kind}`", meaning) for way, name, kind, meaning in TOPICS]
+    blocks = [TOP, table(("direction", "name", "type", "meaning"), topics), "## Messages\n"]
     blocks += [block for file in sorted(ROOT.glob("msg/*.msg")) for block in interface(file)]
-    blocks.append(f"{SERVED}{codes}")
+    blocks.append(f"{SERVICES}{codes}")
     for file in (*sorted(ROOT.glob("srv/*.srv")), *sorted(ROOT.glob("action/*.action"))):
         blocks += interface(file)
     return "\n".join(blocks)
 
 
 def parameters() -> str:
-    """Needs ROS: the node's options are read from where they are used."""
+    """Return the table of the parameters. This needs ROS, because the node declares them."""
     from kosmos2_ros.parameters import GroundingParameters
 
-    rows = [parameter(one) for one in fields(GroundingParameters)]
-    head = ("name", "type", "default", "may be", "changes", "meaning")
-    return CHANGES + table(head, rows)
+    rows = [parameter_row(parameter) for parameter in fields(GroundingParameters)]
+    head = ("name", "type", "default", "allowed", "changes", "meaning")
+    return PARAMETERS + table(head, rows)
 
 
-def parameter(one: Field[Any]) -> tuple[str, ...]:
-    low, high = one.metadata["range"]
+def parameter_row(parameter: Field[Any]) -> tuple[str, ...]:
+    low, high = parameter.metadata["range"]
     range_ = "" if low is None else f"{low:g} to {high:g}"
-    allowed = ", ".join(f"`{choice}`" for choice in one.metadata["choices"]) or range_
-    when = "configure" if one.metadata["fixed"] else "any time"
-    return f"`{one.name}`", TYPES[type(one.default)], shown(one.default), allowed, when, one.metadata["about"]
+    allowed = ", ".join(f"`{choice}`" for choice in parameter.metadata["choices"]) or range_
+    when = "configure" if parameter.metadata["fixed"] else "any time"
+    return (
+        f"`{parameter.name}`",
+        TYPES[type(parameter.default)],
+        shown(parameter.default),
+        allowed,
+        when,
+        parameter.metadata["about"],
+    )
 
 
 def shown(default: Any) -> str:
-    """As in a file of parameters."""
+    """Return a default value as a file of parameters writes it."""
     match default:
         case bool():
             return f"`{str(default).lower()}`"

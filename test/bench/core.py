@@ -156,22 +156,23 @@ def report(rows: list[tuple[str, float, float]], device: torch.device, choice: s
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` prints and writes this page. Full-size model (1.66 billion parameters), ours in",
-        "bfloat16, random weights, the same ones in both; times include encoding the image and the text;",
-        f"the fastest of {RUNS} runs that take turns. The peer is `transformers` with its key-value cache,",
-        "left-padded batches and SDPA, in the precision in which it is fastest on this machine.",
+        "`make bench` measures and writes this page. It runs the full-size model (1.66 billion parameters) with",
+        "the same random weights in this package, in bfloat16, and in `transformers`, with its key-value cache,",
+        "left-padded batches and SDPA, in the precision that is fastest on this machine. Times include encoding",
+        f"the image and the text. Each figure is the fastest of {RUNS} runs, which alternate between the two.",
         choice,
         "",
         f"Machine: {machine}, {torch.get_num_threads()} threads; torch {torch.__version__},"
         f" transformers {transformers.__version__}, Python {platform.python_version()}.",
         "",
-        "| what | ours | peer | ratio |",
+        "| task | this package | transformers | ratio |",
         "|---|---|---|---|",
         *(f"| {name} | {mine:.2f} s | {peers:.2f} s | {peers / mine:.1f} x |" for name, mine, peers in rows),
         "",
-        "Phrases: the peer takes its greedy box, which has no score. Ours has one; with one first corner it",
-        "is the likeliest corner's best box. The search tries up to 16 first corners, until they carry 95 %",
-        "of the probability: with random weights, of which none stands out, always all of them.",
+        "Phrases: `transformers` generates one box greedily, without a score. This package searches for the box",
+        "and scores it. With one first corner, it takes the best box of the most likely corner. By default, the",
+        "search tries up to 16 first corners until they carry 95 % of the probability. With random weights no",
+        "corner stands out, so it always tries all 16.",
     ]
     (ROOT / "docs/benchmarks.md").write_text("\n".join(lines) + "\n")
     print(f"\n{machine}\nwritten to docs/benchmarks.md")

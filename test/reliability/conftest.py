@@ -71,11 +71,11 @@ def page(rows):
     from bench.core import processor_name
 
     machine = f"{processor_name()}, {os.cpu_count()} processors; Python {platform.python_version()}"
-    table = [("row", "what", "target", "measured", ""), ("---",) * 5, *rows]
+    table = [("row", "test", "target", "measured", "result"), ("---",) * 5, *rows]
     lines = [
         "# Reliability",
         "",
-        "`make reliability` prints and writes this page; `make test` runs the same tests on fewer examples.",
+        "`make reliability` runs these tests in full and writes this page. `make test` runs them on fewer examples.",
         "",
         f"Machine: {machine}.",
         "",
