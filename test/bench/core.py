@@ -97,8 +97,8 @@ def fastest(peer, processor, image, device) -> tuple[Kosmos2ForConditionalGenera
             ask_peer(one, processor, image, PHRASES[:1], BOX_TOKENS)
             times[name] = time.perf_counter() - start
     best = min(times, key=times.get)
-    measured = ", ".join(f"{seconds:.2f} s in {name}" for name, seconds in times.items())
-    return peers[best], f"The peer's one phrase takes {measured}: it runs in {best}."
+    measured = " and ".join(f"{seconds:.2f} s in {name}" for name, seconds in times.items())
+    return peers[best], f"`transformers` takes {measured} for one phrase, so it runs in {best}."
 
 
 def locate(engine, image, phrases, corners) -> Callable[[], object]:
@@ -156,10 +156,11 @@ def report(rows: list[tuple[str, float, float]], device: torch.device, choice: s
     lines = [
         "# Benchmarks",
         "",
-        "`make bench` measures and writes this page. It runs the full-size model (1.66 billion parameters) with",
-        "the same random weights in this package, in bfloat16, and in `transformers`, with its key-value cache,",
-        "left-padded batches and SDPA, in the precision that is fastest on this machine. Times include encoding",
-        f"the image and the text. Each figure is the fastest of {RUNS} runs, which alternate between the two.",
+        "`make bench` measures and writes this page. It runs the full-size model (1.66 billion",
+        "parameters) with the same random weights in this package, in bfloat16, and in `transformers`, with",
+        "its key-value cache, left-padded batches and SDPA, in the precision that is fastest on this machine.",
+        "Times include encoding the image and the text. Each figure is the fastest of",
+        f"{RUNS} runs, which alternate between the two.",
         choice,
         "",
         f"Machine: {machine}, {torch.get_num_threads()} threads; torch {torch.__version__},"
@@ -169,10 +170,10 @@ def report(rows: list[tuple[str, float, float]], device: torch.device, choice: s
         "|---|---|---|---|",
         *(f"| {name} | {mine:.2f} s | {peers:.2f} s | {peers / mine:.1f} x |" for name, mine, peers in rows),
         "",
-        "Phrases: `transformers` generates one box greedily, without a score. This package searches for the box",
-        "and scores it. With one first corner, it takes the best box of the most likely corner. By default, the",
-        "search tries up to 16 first corners until they carry 95 % of the probability. With random weights no",
-        "corner stands out, so it always tries all 16.",
+        "Phrases: `transformers` generates one box greedily, without a score. This package searches for the",
+        "box and scores it. With one first corner, it takes the best box of the most likely corner. By",
+        "default, the search tries up to 16 first corners until they carry 95 % of the probability. With",
+        "random weights no corner stands out, so it always tries all 16.",
     ]
     (ROOT / "docs/benchmarks.md").write_text("\n".join(lines) + "\n")
     print(f"\n{machine}\nwritten to docs/benchmarks.md")

@@ -75,7 +75,8 @@ def page(rows):
     lines = [
         "# Reliability",
         "",
-        "`make reliability` runs these tests in full and writes this page. `make test` runs them on fewer examples.",
+        "`make reliability` runs these tests in full and writes this page. `make test` runs them on fewer",
+        "examples.",
         "",
         f"Machine: {machine}.",
         "",
