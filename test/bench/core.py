@@ -158,7 +158,7 @@ def report(rows: list[tuple[str, float, float]], device: torch.device, choice: s
         "",
         "`make bench` measures and writes this page. It runs the full-size model (1.66 billion",
         "parameters) with the same random weights in this package, in bfloat16, and in `transformers`, with",
-        "its key-value cache, left-padded batches and SDPA, in the precision that is fastest on this machine.",
+        "its key-value cache, left-padded batches and SDPA, in the fastest precision of this machine.",
         "Times include encoding the image and the text. Each figure is the fastest of",
         f"{RUNS} runs, which alternate between the two.",
         choice,
