@@ -27,7 +27,7 @@ MAX_REASONS = 32
 OTHER_REASONS = "other reasons"
 
 
-class Outcome(StrEnum):
+class FrameOutcome(StrEnum):
     """What became of a frame."""
 
     PROCESSED = "processed"  # its answer was published
@@ -42,7 +42,7 @@ class CountsSnapshot:
     """The counts of a camera at one moment."""
 
     received: int
-    outcomes: dict[Outcome, int]
+    outcomes: dict[FrameOutcome, int]
     in_flight: int  # waiting, or with the model
     reasons: dict[str, int]  # of rejected, expired and failed frames: "rejected: the image is empty" -> count
 
@@ -58,7 +58,7 @@ class FrameCounts:
 
     _received: int = 0
     _in_flight: int = 0
-    _outcomes: Counter[Outcome] = field(default_factory=Counter)
+    _outcomes: Counter[FrameOutcome] = field(default_factory=Counter)
     _reasons: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,7 +68,7 @@ class FrameCounts:
             self._received += 1
             self._in_flight += 1
 
-    def finish(self, outcome: Outcome, reason: str = "") -> None:
+    def finish(self, outcome: FrameOutcome, reason: str = "") -> None:
         """Count the outcome of a frame that was in flight."""
         with self._lock:
             self._in_flight -= 1
@@ -83,7 +83,7 @@ class FrameCounts:
     def snapshot(self) -> CountsSnapshot:
         """Return a consistent copy."""
         with self._lock:
-            outcomes = {outcome: self._outcomes[outcome] for outcome in Outcome}
+            outcomes = {outcome: self._outcomes[outcome] for outcome in FrameOutcome}
             return CountsSnapshot(self._received, outcomes, self._in_flight, dict(self._reasons))
 
 
@@ -122,12 +122,12 @@ class LatestFrame:
         with self._lock:
             replaced, self._waiting, self._newest = self._waiting, frame, frame
         if replaced:
-            self.counts.finish(Outcome.REPLACED)
+            self.counts.finish(FrameOutcome.REPLACED)
 
     def reject(self, reason: str) -> None:
         """Count a message that is no usable image."""
         self.counts.receive()
-        self.counts.finish(Outcome.REJECTED, reason)
+        self.counts.finish(FrameOutcome.REJECTED, reason)
 
     def pop(self) -> CameraFrame | None:
         """Return the waiting frame and remove it; the caller has to `finish` it in the counts."""
@@ -148,7 +148,7 @@ class LatestFrame:
     def clear(self) -> None:
         """Forget all frames because the node stops listening; a waiting frame counts as expired."""
         if self.pop():
-            self.counts.finish(Outcome.EXPIRED, "the node was deactivated")
+            self.counts.finish(FrameOutcome.EXPIRED, "the node was deactivated")
         self._newest = None
 
 
@@ -194,7 +194,7 @@ def _nearer(stamp_ns: int, a: tuple[int, Any] | None, b: tuple[int, Any]) -> tup
     return b if a is None or abs(b[0] - stamp_ns) < abs(a[0] - stamp_ns) else a
 
 
-class Calibration:
+class CameraCalibration:
     """The newest CameraInfo of a topic, and its camera model, rebuilt only when the content changes."""
 
     def __init__(self) -> None:
@@ -245,8 +245,8 @@ class CameraData:
     def __init__(self) -> None:
         self.latest = LatestFrame()
         self.depths = DepthBuffer()
-        self.calibration = Calibration()
-        self.depth_calibration = Calibration()
+        self.calibration = CameraCalibration()
+        self.depth_calibration = CameraCalibration()
 
     def clear(self) -> None:
         """Forget everything but the counts."""
@@ -292,6 +292,6 @@ class FrameStore:
         if camera := self._cameras.get(frame.camera):
             camera.depths.expect(frame.stamp_ns)
 
-    def finish(self, frame: CameraFrame, outcome: Outcome, reason: str = "") -> None:
+    def finish(self, frame: CameraFrame, outcome: FrameOutcome, reason: str = "") -> None:
         """Count the outcome of a frame that was popped."""
         self._cameras[frame.camera].latest.counts.finish(outcome, reason)

@@ -26,7 +26,7 @@ from kosmos2_core.localizer import Parts
 from kosmos2_core.requests import Locate, Request
 from kosmos2_io.stamps import NS_PER_S
 from kosmos2_ros.errors import Code, RequestError, public_message, timeout_error
-from kosmos2_ros.frames import CameraFrame, FrameStore, Outcome
+from kosmos2_ros.frames import CameraFrame, FrameOutcome, FrameStore
 
 DEFAULT_DECODING = Decoding()
 MAX_DIALOGUES = 4  # dialogues that are answered at the same time
@@ -247,7 +247,7 @@ class InferenceThread:
             work()
             self._busy_since = None
         if self._batch:
-            self._end_batch(self._batch, Outcome.EXPIRED, "the node was deactivated")
+            self._end_batch(self._batch, FrameOutcome.EXPIRED, "the node was deactivated")
 
     def _wait_for_work(self) -> Callable[[], None] | None:
         """Return the next piece of work, or None to stop."""
@@ -438,7 +438,7 @@ class InferenceThread:
     def _continue_batch(self, batch: FrameBatch) -> None:
         """Compute one part of a batch; publish its results after the last part."""
         if self._command is None:
-            self._end_batch(batch, Outcome.EXPIRED, WITHDRAWN)
+            self._end_batch(batch, FrameOutcome.EXPIRED, WITHDRAWN)
             return
         began_ns = time.perf_counter_ns()
         try:
@@ -466,9 +466,9 @@ class InferenceThread:
 
     def _fail_batch(self, batch: FrameBatch, error: Exception) -> None:
         self._log_error(error)
-        self._end_batch(batch, Outcome.FAILED, type(error).__name__)
+        self._end_batch(batch, FrameOutcome.FAILED, type(error).__name__)
 
-    def _end_batch(self, batch: FrameBatch, outcome: Outcome, reason: str) -> None:
+    def _end_batch(self, batch: FrameBatch, outcome: FrameOutcome, reason: str) -> None:
         """End a batch without results."""
         self._batch = None
         batch.parts.close()
@@ -478,33 +478,40 @@ class InferenceThread:
     def _pixels(self, frame: CameraFrame) -> Pixels | None:
         """Return the pixels of a frame, or None if it is not used and its outcome is counted."""
         if self._too_old(frame):
-            self._frames.finish(frame, Outcome.EXPIRED, "too old before the model was free")
+            self._frames.finish(frame, FrameOutcome.EXPIRED, "too old before the model was free")
             return None
         try:
             self._frames.expect_depth(frame)
             return self._to_rgb(frame.message)
         except InputError as error:
-            self._frames.finish(frame, Outcome.REJECTED, str(error))
+            self._frames.finish(frame, FrameOutcome.REJECTED, str(error))
         except Exception as error:  # an error in the conversion costs this frame only
             self._log_error(error)
-            self._frames.finish(frame, Outcome.REJECTED, type(error).__name__)
+            self._frames.finish(frame, FrameOutcome.REJECTED, type(error).__name__)
         return None
 
     def _deliver(self, result: InferenceResult) -> None:
         frame = result.frame
         if self._command is None:
-            self._frames.finish(frame, Outcome.EXPIRED, WITHDRAWN)
+            self._frames.finish(frame, FrameOutcome.EXPIRED, WITHDRAWN)
         elif self._too_old(frame):
-            self._frames.finish(frame, Outcome.EXPIRED, "too old when it was answered")
+            self._frames.finish(frame, FrameOutcome.EXPIRED, "too old when it was answered")
+            age_s = frame.age_ns(self._now_ns()) / NS_PER_S
+            self._log_error(
+                InputError(
+                    f"an answer is dropped because its image is {age_s:.1f} s old: raise max_frame_age_s, or"
+                    " ask for fewer phrases at once."
+                )
+            )
         else:
             try:
                 self._publish(result)
             except Exception as error:  # as for the model
                 self._log_error(error)
-                self._frames.finish(frame, Outcome.FAILED, type(error).__name__)
+                self._frames.finish(frame, FrameOutcome.FAILED, type(error).__name__)
             else:
                 self.recent.append((frame.age_ns(self._now_ns()), result.inference_ns))
-                self._frames.finish(frame, Outcome.PROCESSED)
+                self._frames.finish(frame, FrameOutcome.PROCESSED)
 
     def _too_old(self, frame: CameraFrame) -> bool:
         return 0 < self.limits.max_age_ns < frame.age_ns(self._now_ns())

@@ -30,7 +30,7 @@ from kosmos2_io.bag_writer import STORAGES, BagWriter, open_bag
 from kosmos2_io.stamps import header_ns
 from kosmos2_ros.apps.arguments import ROS_EPILOG, RosArgumentParser
 from kosmos2_ros.errors import callback_errors
-from kosmos2_ros.frames import Outcome
+from kosmos2_ros.frames import FrameOutcome
 from kosmos2_ros.process import run
 
 NAME = "answer_recorder"
@@ -42,7 +42,7 @@ ANSWER_TYPES = {
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 QUEUE_DEPTH = 1000  # messages that may wait, so that none is lost while a disk is slow
 
-COUNTED = ("received", *map(str, Outcome), "in_flight")
+COUNTED = ("received", *map(str, FrameOutcome), "in_flight")
 Counts = Mapping[str, int]
 NO_COUNTS: Counts = dict.fromkeys(COUNTED, 0)
 

@@ -25,7 +25,6 @@ ALLOWED_NAMES = {
     "kosmos2_data": 4,
     "kosmos2_eval": 313,
     "kosmos2_io": 30,
-    "kosmos2_ros": 33,
     "kosmos2_sim": 46,
     "kosmos2_training": 35,
 }

@@ -14,16 +14,18 @@ from kosmos2_ros.frames import (
     MAX_REASONS,
     OTHER_REASONS,
     RECENT_DEPTHS,
-    Calibration,
+    CameraCalibration,
     CameraFrame,
     DepthBuffer,
     FrameCounts,
+    FrameOutcome,
     FrameStore,
     LatestFrame,
-    Outcome,
 )
 
-FINISHED = [outcome for outcome in Outcome if outcome not in (Outcome.REPLACED, Outcome.REJECTED)]
+FINISHED = [
+    outcome for outcome in FrameOutcome if outcome not in (FrameOutcome.REPLACED, FrameOutcome.REJECTED)
+]
 EVENTS = st.lists(st.sampled_from(["store", "reject", "pop", "clear", *FINISHED]))
 SLOP_NS = 5
 
@@ -53,7 +55,7 @@ def test_received_reasons_do_not_fill_the_memory():
     counts = FrameCounts()
     for number in range(10 * MAX_REASONS):
         counts.receive()
-        counts.finish(Outcome.REJECTED, f"the encoding {number} is not known.")
+        counts.finish(FrameOutcome.REJECTED, f"the encoding {number} is not known.")
     reasons = counts.snapshot().reasons
     assert len(reasons) == MAX_REASONS + 1
     assert reasons[OTHER_REASONS] == 9 * MAX_REASONS
@@ -106,7 +108,7 @@ def camera_info(stamp_ns=0, focal=100.0, width=64):
 
 
 def test_a_camera_model_is_rebuilt_only_when_the_calibration_changes():
-    calibration = Calibration()
+    calibration = CameraCalibration()
     assert calibration.model() is None
     calibration.store(camera_info(1))
     model = calibration.model()
@@ -117,7 +119,7 @@ def test_a_camera_model_is_rebuilt_only_when_the_calibration_changes():
 
 
 def test_a_camera_that_is_not_calibrated_is_refused_until_it_is():
-    calibration = Calibration()
+    calibration = CameraCalibration()
     calibration.store(camera_info(focal=0.0))
     with pytest.raises(InputError):
         calibration.model()
@@ -136,7 +138,7 @@ def test_nothing_is_left_of_a_camera_after_it_is_cleared():
     camera.clear()
     assert camera.calibration.model() is camera.depth_calibration.model() is None
     assert camera.latest.newest is None
-    assert camera.latest.counts.snapshot().outcomes[Outcome.EXPIRED] == 1
+    assert camera.latest.counts.snapshot().outcomes[FrameOutcome.EXPIRED] == 1
 
 
 def test_a_stored_frame_wakes_the_thread_that_waits():

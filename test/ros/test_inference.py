@@ -271,6 +271,7 @@ def test_a_frame_too_old_is_dropped_with_the_reason(when):
             rig.model.let.release()
         counts = rig.finished()
     assert counts.outcomes["expired"] == 1
+    assert len(rig.errors) == (when == "after"), "the log says which parameter to raise"
     assert list(counts.reasons) == [
         "expired: too old before the model was free"
         if when == "before"
