@@ -7,11 +7,10 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from kosmos2_eval.bag.space import Place  # noqa: E402
-
 from kosmos2_core.answers import Answer, Entity  # noqa: E402
 from kosmos2_data.bag_frames import DepthAtStamp, RecordedFrame  # noqa: E402
 from kosmos2_data.bag_topics import CameraTopics  # noqa: E402
+from kosmos2_eval.bag.placement import FramePlacer  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
 from kosmos2_ros.frames import CameraFrame, FrameStore  # noqa: E402
 from kosmos2_ros.inference import InferenceResult  # noqa: E402
@@ -116,10 +115,10 @@ def test_the_node_and_the_evaluation_of_bags_place_boxes_alike(shot):
 
     camera = CameraTopics("image", info="camera_info", depth="depth")
     seen = RecordedFrame(camera, None, "camera", stamp_ns, depth=DepthAtStamp(depth, shot.pose, np.eye(4)))
-    place = Place(seen, {"camera_info": frames[""].calibration.model()}, size_px)
+    placer = FramePlacer(seen, {"camera_info": frames[""].calibration.model()}, size_px)
     [solids] = placed.solids
     assert len(solids) == len(boxes) > 2
-    assert [solid and solid.centre_m for solid in solids] == [place.of(box)[0] for box in boxes]
+    assert [solid and solid.centre_m for solid in solids] == [placer.place(box)[0] for box in boxes]
 
 
 def test_calibration_and_depth_are_forgotten_when_the_node_is_deactivated(serve, robot, model, shot):
