@@ -22,7 +22,7 @@ from kosmos2_cli.sim_commands import save_picture
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # imports OpenCV
-    from kosmos2_data.check import Survey
+    from kosmos2_data.check import DataSurvey
     from kosmos2_data.from_bag import BagDataSummary, LabelledImages
 
 FROM_BAG_EXAMPLES = """
@@ -140,7 +140,7 @@ def _run_check(arguments: argparse.Namespace) -> int:
     return BAD_INPUT if found.bad else 0
 
 
-def _survey_lines(found: Survey) -> Iterator[str]:
+def _survey_lines(found: DataSurvey) -> Iterator[str]:
     """Yield the lines that list bad records and count the contents of the others."""
     yield from (f"line {bad.line}: {bad.reason}" for bad in found.bad)
     if found.bad:
@@ -185,9 +185,9 @@ def _run_show(arguments: argparse.Namespace) -> None:
     check_at_least("count", arguments.count, 1)
     check_at_least("seed", arguments.seed, 0)
     from kosmos2_data.record_source import RecordSource
-    from kosmos2_data.show import sheet
+    from kosmos2_data.show import record_sheet
 
-    save_picture(sheet(RecordSource(arguments.data), arguments.count, arguments.seed), arguments.out)
+    save_picture(record_sheet(RecordSource(arguments.data), arguments.count, arguments.seed), arguments.out)
 
 
 FROM_BAG = CliCommand(_add_from_bag, _run_from_bag, FROM_BAG_EXAMPLES)

@@ -102,3 +102,27 @@ def _write(canvas: ImageDraw.ImageDraw, place: Rectangle, words: str, colour: st
     room = (place[3] - place[1]) / 6
     ink = "white" if colour == DARK else DARK
     canvas.text((place[0] + room, middle), words, fill=ink, font=font, anchor="lm")
+
+
+def arrange_tiles(
+    tiles: Sequence[Pixels], columns: int, gap_px: int = 0, margin_px: int = 0, background: int = 255
+) -> Pixels:
+    """Arrange pictures of the same size in rows, as a contact sheet.
+
+    Args:
+        tiles: At least one picture.
+        columns: Number of pictures in a row; the last row may have fewer.
+        gap_px: Space between pictures.
+        margin_px: Space around the sheet.
+        background: Grey value of the space, 0 to 255.
+    """
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // columns)
+    sheet_height = rows * (height + gap_px) - gap_px + 2 * margin_px
+    sheet_width = columns * (width + gap_px) - gap_px + 2 * margin_px
+    sheet = np.full((sheet_height, sheet_width, 3), background, np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        top, left = margin_px + row * (height + gap_px), margin_px + column * (width + gap_px)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet

@@ -1,7 +1,7 @@
-"""What is wrong with grounded data, and what is in it.
+"""Check grounded data: which records cannot be used and why, and what the others contain.
 
-`check` judges one record, its image and its mask; training reads with it too, so that what it names is what
-training leaves out.
+`check` tests one record with its image and mask. Training reads records with the same function, so it leaves
+out exactly what `kosmos2 data check` names.
 """
 
 from __future__ import annotations
@@ -23,12 +23,21 @@ from kosmos2_data.record_source import BadRecord, RecordSource
 from kosmos2_data.records import Item, Record
 
 Mask = NDArray[np.uint8] | None
-EDGES_PX = (0, 7, 14, 28, 56, 112, 224)  # of the sides of boxes in an image of 224 x 224, where 7 is a cell
-SIZES = tuple(f"{least}-{most}" for least, most in pairwise(EDGES_PX))
+IMAGE_PX = 224  # side of the image that the model sees; a location cell is 7 pixels wide
+EDGES_PX = (0, 7, 14, 28, 56, 112, IMAGE_PX)  # ranges of box sides that are counted
+SIZES = tuple(f"{low}-{high}" for low, high in pairwise(EDGES_PX))
 
 
 def check(source: RecordSource, number: int) -> tuple[Pixels, Mask, Record] | BadRecord:
-    """A record with its image and mask, as `augment` takes them, or what is wrong with it."""
+    """Read a record with its image and its mask.
+
+    Args:
+        source: The data.
+        number: Number of the record, from 0.
+
+    Returns:
+        The image, the mask and the record, or what is wrong with the record.
+    """
     record = source.read(number)
     if isinstance(record, BadRecord):
         return record
@@ -43,19 +52,35 @@ def check(source: RecordSource, number: int) -> tuple[Pixels, Mask, Record] | Ba
 
 def _check_mask(image: Pixels, mask: NDArray[np.uint8], record: Record) -> None:
     if mask.shape != image.shape[:2]:
-        sizes = [f"{width}x{height}" for height, width in (mask.shape, image.shape[:2])]
-        raise InputError(f"{record.mask} has {sizes[0]} pixels and the image {sizes[1]}: they are the same.")
-    there = np.bincount(mask.ravel(), minlength=256)
+        mask_size, image_size = (f"{width}x{height}" for height, width in (mask.shape, image.shape[:2]))
+        raise InputError(
+            f"{record.mask} has {mask_size} pixels and the image {image_size}: give both the same size."
+        )
+    counts = np.bincount(mask.ravel(), minlength=256)
     for truth in record.truths:
-        if not there[truth.mark]:
+        if not counts[truth.mark]:
             raise InputError(
                 f"{record.mask} has no pixel of the mark {truth.mark} ({' '.join(truth.names)})."
             )
 
 
 @dataclass
-class Survey:
-    """What is in data, added up record by record."""
+class DataSurvey:
+    """The contents of grounded data, added up record by record.
+
+    Args:
+        lines: Number of lines, the empty ones included.
+        empty: Number of empty lines.
+        good: Number of good records.
+        bad: The records that cannot be used.
+        tasks: Number of items of each task.
+        kinds: Number of items of each kind.
+        located: Number of phrases in `locate` items.
+        absent: Number of these phrases that are absent from their image.
+        sizes: Number of boxes in each range of sides, such as `7-14`.
+        thin: Number of boxes narrower or lower than a location cell.
+        repeated: Lines of records that are the same as an earlier one.
+    """
 
     lines: int = 0
     empty: int = 0
@@ -63,40 +88,41 @@ class Survey:
     bad: list[BadRecord] = field(default_factory=list)
     tasks: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
-    located: int = 0  # phrases of `locate`
-    absent: int = 0  # of these
-    sizes: Counter[str] = field(default_factory=Counter)  # boxes by their side, as in `7-14`
-    thin: int = 0  # boxes
-    repeated: list[int] = field(default_factory=list)  # lines
-    _known: set[int] = field(default_factory=set)  # hashes of records
+    located: int = 0
+    absent: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
+    thin: int = 0
+    repeated: list[int] = field(default_factory=list)
+    _hashes: set[int] = field(default_factory=set)
 
     @property
     def boxes(self) -> int:
         return self.sizes.total()
 
     def add(self, record: Record, line: int) -> None:
+        """Count a good record."""
         self.good += 1
-        if hash(record) in self._known:
+        if hash(record) in self._hashes:
             self.repeated.append(line)
-        self._known.add(hash(record))
+        self._hashes.add(hash(record))
         for item in record.items:
             self._add_item(item)
 
     def warnings(self) -> Iterator[str]:
-        """What is no mistake, but may be none of the maker's intentions either."""
+        """Yield sentences about what is allowed but probably not intended."""
         if self.thin:
             yield (
-                f"{self.thin} of {self.boxes} boxes are narrower or lower than 1/{GRID} of the image, a cell"
-                " of the grid that boxes are told in: take images from nearer, or leave such things out."
+                f"{self.thin} of {self.boxes} boxes are narrower or lower than 1/{GRID} of the image, which is"
+                " one cell of the grid of locations: take images from nearer, or leave such objects out."
             )
         if self.located and not self.absent:
             yield (
-                "no phrase is absent, `[the banana]()`: a model that never saw one finds everything it is"
-                " asked for."
+                "no phrase is absent, as in `[the banana]()`: a model that is trained without absent phrases"
+                " finds everything it is asked for."
             )
         if self.repeated:
             first = self.repeated[0]
-            yield f"{len(self.repeated)} records are the same as an earlier one, line {first} first."
+            yield f"{len(self.repeated)} records are the same as an earlier one; the first is line {first}."
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -127,19 +153,19 @@ class Survey:
             self.thin += min(box.x2 - box.x1, box.y2 - box.y1) < 1 / GRID - 1e-6
 
 
-def survey(source: RecordSource, numbers: Iterable[int]) -> Survey:
-    """Check the records of these numbers; each bad one is named, the others are counted."""
-    found = Survey(lines=len(source) + source.empty, empty=source.empty)
+def survey(source: RecordSource, numbers: Iterable[int]) -> DataSurvey:
+    """Check the records with these numbers: list the bad ones and count the contents of the others."""
+    result = DataSurvey(lines=len(source) + source.empty, empty=source.empty)
     for number in numbers:
         checked = check(source, number)
         if isinstance(checked, BadRecord):
-            found.bad.append(checked)
+            result.bad.append(checked)
         else:
-            found.add(checked[2], int(source.lines[number]))
-    return found
+            result.add(checked[2], int(source.lines[number]))
+    return result
 
 
 def size_name(box: Box) -> str:
-    """The range that a box's side, were it a square, is in."""
-    side_px = 224 * math.sqrt(box.area)
+    """Return the range of EDGES_PX with the side of a square that is as large as the box."""
+    side_px = IMAGE_PX * math.sqrt(box.area)
     return SIZES[sum(side_px >= edge for edge in EDGES_PX[1:-1])]

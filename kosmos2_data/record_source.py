@@ -1,7 +1,7 @@
-"""Records and their images, by number: from a folder, or from tar files beside the lines.
+"""Read records and their images by number, from a folder or from tar files beside the lines.
 
-A line's image "shard-000.tar/000012.jpg" is the member 000012.jpg of shard-000.tar. Nothing is kept open:
-each reading opens, seeks and closes, so a source is shared by threads, forked and pickled as it is.
+The image "shard-000.tar/000012.jpg" of a line is the member 000012.jpg of shard-000.tar. No file is kept
+open: each access opens, seeks and closes. A source can therefore be shared by threads, forked and pickled.
 """
 
 from __future__ import annotations
@@ -21,28 +21,47 @@ from kosmos2_data.records import Record, record_of
 
 RECORDS_FILE = "records.jsonl"
 MAX_LINE = 1 << 20  # bytes
-MAX_FILE = 1 << 28  # bytes of an encoded image
+MAX_IMAGE_FILE = 1 << 28  # bytes
 
 
 @dataclass(frozen=True)
 class BadRecord:
-    line: int  # from 1
-    reason: str  # one sentence
+    """A line that cannot be used.
+
+    Args:
+        line: Number of the line, from 1.
+        reason: One sentence that says what is wrong.
+    """
+
+    line: int
+    reason: str
 
 
 class RecordSource:
-    """The records of a file of lines, in its order; lines with nothing in them are not counted."""
+    """The records of a file, in its order. Empty lines are skipped.
+
+    Args:
+        path: A .jsonl file, or a folder with records.jsonl in it.
+
+    Attributes:
+        file: The file of records.
+        folder: Its folder, from which images are named.
+        lines: The line number of each record, from 1.
+        empty: Number of empty lines.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
-        """path: a .jsonl file, or a folder with records.jsonl in it."""
         self.file = path / RECORDS_FILE if path.is_dir() else path
         self.folder = self.file.parent
         try:
-            self._starts, self.lines, self.empty = _index(self.file)
+            self._starts, self.lines, self.empty = _index_lines(self.file)
         except OSError as error:
             raise InputError(
-                f"{self.file} cannot be opened ({error.strerror}): name a folder with"
-                f" {RECORDS_FILE}, or such a file."
+                f"{self.file} cannot be opened ({error.strerror}): name a .jsonl file, or a folder with"
+                f" {RECORDS_FILE}."
             ) from None
         self._members: dict[Path, dict[str, tuple[int, int]]] = {}
 
@@ -50,103 +69,108 @@ class RecordSource:
         return len(self.lines)
 
     def __getitem__(self, number: int) -> Record:
-        found = self.read(number)
-        if isinstance(found, BadRecord):
-            raise InputError(f"{self.file}, line {found.line}: {found.reason}")
-        return found
+        record = self.read(number)
+        if isinstance(record, BadRecord):
+            raise InputError(f"{self.file}, line {record.line}: {record.reason}")
+        return record
 
     def read(self, number: int) -> Record | BadRecord:
-        """As [number], where one bad record shall not end it all."""
+        """Return a record by its number from 0, or what is wrong with its line."""
         try:
-            return record_of(self._text(int(self._starts[number])))
+            return record_of(self._line(int(self._starts[number])))
         except InputError as error:
             return BadRecord(int(self.lines[number]), str(error))
 
     def image(self, record: Record) -> Pixels:
+        """Return the image of a record. Raises InputError if it cannot be read."""
         return self._decode(record.image)
 
     def mask(self, record: Record) -> NDArray[np.uint8] | None:
-        """Each pixel's mark, (height, width); None where the record has no mask."""
-        return None if record.mask is None else self._decode(record.mask, marks=True)[:, :, 0]
+        """Return the mark of each pixel, (height, width), or None if the record has no mask."""
+        return None if record.mask is None else self._decode(record.mask, is_mask=True)[:, :, 0]
 
-    def _text(self, start: int) -> str:
+    def _line(self, start: int) -> str:
         with self.file.open("rb") as stream:
             stream.seek(start)
             line = stream.readline(MAX_LINE + 1)
         if len(line) > MAX_LINE:
-            raise InputError(f"the line is longer than {MAX_LINE >> 20} MB: give fewer items an image.")
+            raise InputError(f"the line is longer than {MAX_LINE >> 20} MB: give the image fewer items.")
         try:
             return line.decode()
         except UnicodeDecodeError as error:
             wrong = f"byte {error.start + 1} is {line[error.start]:#04x}"
             raise InputError(f"the line is not UTF-8, {wrong}: save it as UTF-8.") from None
 
-    def _decode(self, path: str, marks: bool = False) -> Pixels:
+    def _decode(self, path: str, is_mask: bool = False) -> Pixels:
         data = self._bytes(path)
         try:
             pixels = load_image(data)
         except InputError as error:
             raise InputError(str(error).replace("the image", path, 1)) from None
-        if marks:
+        if is_mask:
             with Image.open(io.BytesIO(data)) as header:
                 if (header.format, header.mode) != ("PNG", "L"):
-                    raise InputError(f"{path} is no mask: give a PNG of 8-bit grey, each pixel its mark.")
+                    raise InputError(
+                        f"{path} is no mask: give an 8-bit grey PNG with the mark of each pixel."
+                    )
         return pixels
 
     def _bytes(self, path: str) -> bytes:
-        file, member = self._place(path)
+        file, member = self._locate(path)
         try:
-            start, size = self._find(file, member) if member else (0, file.stat().st_size)
-            if size > MAX_FILE:
-                raise InputError(f"{path} is too large: {MAX_FILE >> 20} MB are read at most.")
+            start, size = self._find_member(file, member) if member else (0, file.stat().st_size)
+            if size > MAX_IMAGE_FILE:
+                raise InputError(f"{path} is too large: {MAX_IMAGE_FILE >> 20} MB is the limit.")
             with file.open("rb") as stream:
                 stream.seek(start)
                 return stream.read(size)
         except OSError as error:
             raise InputError(f"{path} cannot be opened: {error.strerror}.") from None
 
-    def _place(self, path: str) -> tuple[Path, str]:
-        """The file of a path, and the member in it; an empty one for a file that is no archive."""
+    def _locate(self, path: str) -> tuple[Path, str]:
+        """Return the file of a path, and the name of the member in it if the file is a tar archive."""
         parts = PurePosixPath(path).parts
-        for i, part in enumerate(parts[:-1], 1):
-            archive = self.folder.joinpath(*parts[:i])
+        for depth, part in enumerate(parts[:-1], 1):
+            archive = self.folder.joinpath(*parts[:depth])
             if part.endswith(".tar") and not archive.is_dir():
-                return archive, "/".join(parts[i:])
+                return archive, "/".join(parts[depth:])
         return self.folder / path, ""
 
-    def _find(self, archive: Path, member: str) -> tuple[int, int]:
+    def _find_member(self, archive: Path, member: str) -> tuple[int, int]:
         if archive not in self._members:
-            self._members[archive] = _members(archive)
+            self._members[archive] = _read_members(archive)
         if member not in self._members[archive]:
             raise InputError(f"{archive.name} has no member {member}.")
         return self._members[archive][member]
 
 
-def _index(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """The first byte and the number of each line that says something, and how many say nothing."""
+def _index_lines(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return the first byte and the number of each line with content, and the number of empty lines."""
     starts, lines = [], []
     offset = number = 0
-    fresh = True  # a line begins; a huge one comes in pieces
+    at_line_start = True  # a line longer than MAX_LINE comes in pieces
     with file.open("rb") as stream:
         while piece := stream.readline(MAX_LINE):
-            if fresh:
+            if at_line_start:
                 number += 1
                 if not piece.isspace():
                     starts.append(offset)
                     lines.append(number)
-            fresh = piece.endswith(b"\n")
+            at_line_start = piece.endswith(b"\n")
             offset += len(piece)
     return np.array(starts, np.int64), np.array(lines, np.int64), number - len(lines)
 
 
-def _members(archive: Path) -> dict[str, tuple[int, int]]:
-    """Where each file of an uncompressed tar archive begins, and its length."""
+def _read_members(archive: Path) -> dict[str, tuple[int, int]]:
+    """Return the offset and the size of each file in an uncompressed tar archive."""
     end = archive.stat().st_size
     try:
         with tarfile.open(archive, "r:") as tar:
             files = [member for member in tar if member.isreg() and not member.issparse()]
     except (tarfile.TarError, ValueError) as error:
-        raise InputError(f"{archive.name} is no tar file, uncompressed and whole: {error}.") from None
+        raise InputError(
+            f"{archive.name} is no tar file that can be read, uncompressed and complete: {error}."
+        ) from None
     return {
         str(PurePosixPath(member.name)): (member.offset_data, member.size)
         for member in files

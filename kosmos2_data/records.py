@@ -1,4 +1,4 @@
-r"""Grounded data: an image and what is said of it, one JSON line each. docs/data.md has it in full.
+r"""The record format of grounded data: one JSON line per image. docs/data.md describes it in full.
 
     {"image": "images/000012.jpg", "items": [
         {"task": "locate", "text": "put [the red mug](0.1,0.2,0.3,0.4) into [the bowl](0.5,0.4,0.8,0.7)"},
@@ -8,8 +8,8 @@ r"""Grounded data: an image and what is said of it, one JSON line each. docs/dat
         {"task": "ask", "question": "What colour is the mug?", "text": "red"}],
      "mask": "masks/000012.png", "truths": [{"mark": 1, "names": ["red", "mug"], "box": [0.1,0.2,0.3,0.4]}]}
 
-All text is grounded Markdown with boxes in unit coordinates of the image. `record_of` reads a line and
-refuses what would teach nothing or something wrong; images are looked at elsewhere.
+All text is grounded Markdown with boxes in unit coordinates of the image. `record_of` parses a line and
+refuses whatever would teach a model nothing or something wrong. Images are read by `RecordSource`.
 """
 
 from __future__ import annotations
@@ -32,34 +32,61 @@ TASKS = ("locate", "caption", "describe", "ask", "text")
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to say of an image. The text is what is to be learnt; for `locate` its boxes alone."""
+    """One task on an image, with its answer.
 
-    task: str  # of TASKS
+    Args:
+        task: One of TASKS.
+        text: The answer that a model learns. For `locate` the words are given and only the boxes are learnt.
+        question: The question of `ask`; a region is a box at its words.
+        detailed: A `caption` in detail.
+        kind: Any name, such as `relation`: evaluation reports each kind separately.
+    """
+
+    task: str
     text: GroundedText
-    question: GroundedText | None = None  # of `ask`; a region is a box at its words
-    detailed: bool = False  # of `caption`
-    kind: str = ""  # free: what evaluation tells apart, as `relation`
+    question: GroundedText | None = None
+    detailed: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """An object whose pixels are known: its value in the record's mask, and its names."""
+    """An object whose pixels are known.
+
+    Args:
+        mark: Its value in the mask of the record, 1 to 255.
+        names: Its names in a fixed order, such as (colour, shape).
+        box: Its box.
+    """
 
     mark: int
-    names: tuple[str, ...]  # in a fixed order, as (colour, shape)
+    names: tuple[str, ...]
     box: Box
 
 
 @dataclass(frozen=True)
 class Record:
-    image: str  # a path from the data's folder, or a member of its tar file
+    """An image and its items.
+
+    Args:
+        image: Path of the image from the data's folder, or of a member of a tar file in it.
+        items: At least one.
+        mask: Path of a PNG that gives the mark of the object at each pixel, 0 for none.
+        truths: The objects in the mask.
+    """
+
+    image: str
     items: tuple[Item, ...]
-    mask: str | None = None  # a PNG with each pixel's mark, 0: nothing; found where the image is found
+    mask: str | None = None
     truths: tuple[Truth, ...] = ()
 
 
 def record_of(line: str) -> Record:
-    """The record that a line says. What is wrong with it is an InputError of one sentence."""
+    """Parse a line of grounded data.
+
+    Raises:
+        InputError: Something is wrong with it; one sentence says what.
+    """
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
     except RecursionError:
@@ -71,20 +98,19 @@ def record_of(line: str) -> Record:
     fields = _fields(value, "the record", {"image", "items", "mask", "truths"}, {"image", "items"})
     items = tuple(_item(item, f"item {i}") for i, item in enumerate(_list(fields, "items", "the record"), 1))
     if not items:
-        raise InputError("items is empty: an image of which nothing is said teaches nothing.")
-    given = _list(fields, "truths", "the record") if "truths" in fields else []
-    truths = tuple(_truth(truth, f"truth {i}") for i, truth in enumerate(given, 1))
+        raise InputError("items is empty: give the image at least one item.")
+    values = _list(fields, "truths", "the record") if "truths" in fields else []
+    truths = tuple(_truth(value, f"truth {i}") for i, value in enumerate(values, 1))
     mask = _path(fields, "mask") if "mask" in fields else None
     if truths and mask is None:
-        raise InputError("there are truths and no mask: a truth's mark is its value in the mask.")
+        raise InputError("there are truths but no mask: the mark of a truth is its value in the mask.")
     if len({truth.mark for truth in truths}) < len(truths):
-        raise InputError("two truths have the same mark: each object has a value of its own in the mask.")
+        raise InputError("two truths have the same mark: give each object a different value in the mask.")
     return Record(_path(fields, "image"), items, mask, truths)
 
 
 def to_json(record: Record) -> str:
-    """One line, without its end, that `record_of` reads as the same; what is left at its default is left
-    out."""
+    """Return a record as one line without its line end. Fields that have their default are left out."""
     fields: dict[str, Any] = {"image": record.image, "items": [_item_json(item) for item in record.items]}
     if record.mask is not None:
         fields["mask"] = record.mask
@@ -97,7 +123,7 @@ def to_json(record: Record) -> str:
 
 
 def normalised(text: str) -> str:
-    """Words that count as the same: in lower case, without punctuation or a first article."""
+    """Return a phrase in the form that is compared: lower case, no punctuation, no leading article."""
     words = re.findall(r"\w+(?:[-']\w+)*", text.lower())
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
@@ -125,13 +151,15 @@ def _item(value: Any, where: str) -> Item:
     if task == "ask" and question is None:
         raise InputError(f"{where} has no question.")
     if task != "ask" and question is not None:
-        raise InputError(f"{where} has a question, which only `ask` has.")
+        raise InputError(f"{where} has a question: only `ask` has one.")
     detailed = fields.get("detailed", False)
     if not isinstance(detailed, bool) or (detailed and task != "caption"):
-        raise InputError(f"{where} has detailed {_short(detailed)}: it is true or false, and of `caption`.")
+        raise InputError(
+            f"{where} has detailed {_short(detailed)}: it is true or false, and only `caption` has it."
+        )
     _check_phrases(task, text, where)
     if question is not None and not all(phrase.boxes for phrase in question.phrases):
-        raise InputError(f"{where} has a region with `()`: a region of a question has its box.")
+        raise InputError(f"{where} has a region with `()`: give the box of each region in a question.")
     return Item(task, text, question, detailed, _text(fields, "kind", where) if "kind" in fields else "")
 
 
@@ -139,25 +167,25 @@ def _check_phrases(task: str, text: GroundedText, where: str) -> None:
     boxes = [phrase.boxes or () for phrase in text.phrases]
     if task == "locate" and not boxes:
         raise InputError(
-            f"{where} marks nothing: write `[the mug](x1,y1,x2,y2)`, or `[the mug]()` if absent."
+            f"{where} marks no phrase: write `[the mug](x1,y1,x2,y2)`, or `[the mug]()` if it is absent."
         )
-    if task == "describe" and [len(each) for each in boxes] != [1]:
-        raise InputError(f"{where} is not one phrase with one box, as in `[a red mug](x1,y1,x2,y2)`.")
+    if task == "describe" and [len(of_phrase) for of_phrase in boxes] != [1]:
+        raise InputError(f"{where} must be one phrase with one box, as in `[a red mug](x1,y1,x2,y2)`.")
     if task != "locate" and not all(boxes):
-        raise InputError(f"{where} has a phrase with `()`: what is absent can only be located.")
+        raise InputError(f"{where} has a phrase with `()`: only `locate` may name an absent object.")
 
 
 def _truth(value: Any, where: str) -> Truth:
     fields = _fields(value, where, {"mark", "names", "box"}, {"mark", "names", "box"})
     mark = fields["mark"]
     if type(mark) is not int or not 1 <= mark <= 255:
-        raise InputError(f"{where} has the mark {_short(mark)}: it is a whole number from 1 to 255.")
+        raise InputError(f"{where} has the mark {_short(mark)}: a mark is a whole number from 1 to 255.")
     names = _list(fields, "names", where)
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f'{where} has the names {_short(names)}: they are texts, as in ["red", "mug"].')
+        raise InputError(f'{where} has the names {_short(names)}: names are texts, as in ["red", "mug"].')
     box = _list(fields, "box", where)
     if len(box) != 4 or not all(type(number) in (int, float) for number in box):
-        raise InputError(f"{where} has the box {_short(box)}: it is four numbers, [x1,y1,x2,y2].")
+        raise InputError(f"{where} has the box {_short(box)}: a box is four numbers, [x1,y1,x2,y2].")
     try:
         return Truth(mark, tuple(names), Box(*map(float, box)))
     except (InputError, OverflowError) as error:
@@ -182,10 +210,10 @@ def _grounded(fields: dict[str, Any], name: str, where: str) -> GroundedText:
         raise InputError(f"{where}: {error}") from None
     if not grounded.text.strip():
         raise InputError(f"{where} has an empty {name}.")
-    for like in _LIKE_BOXES.finditer(_ESCAPED.sub("x", markdown)):
-        if not parse_markdown(like[0]).phrases:  # plain text by the rules, but nobody writes so on purpose
+    for match in _LIKE_BOXES.finditer(_ESCAPED.sub("x", markdown)):
+        if not parse_markdown(match[0]).phrases:  # plain text by the rules, but nobody writes so on purpose
             raise InputError(
-                f"{where} has {_short(like[0])} in its {name}: a phrase has words, and a box four numbers,"
+                f"{where} has {_short(match[0])} in its {name}: a phrase has words, and a box four numbers,"
                 " `[the mug](x1,y1,x2,y2)`."
             )
     for phrase in grounded.phrases:
@@ -194,7 +222,7 @@ def _grounded(fields: dict[str, Any], name: str, where: str) -> GroundedText:
             raise InputError(f"{where} has a phrase without words in its {name}.")
         if phrase.boxes is None:
             raise InputError(
-                f"{where} has [{_short(words)}] without a box in its {name}: give its boxes, or `()` where it"
+                f"{where} has [{_short(words)}] without a box in its {name}: give its boxes, or `()` if it"
                 r" is not in the image, or write `\[` for a plain bracket."
             )
     return grounded
@@ -204,51 +232,53 @@ def _path(fields: dict[str, Any], name: str) -> str:
     path = _text(fields, name, "the record")
     if not path.isprintable() or "\\" in path:
         raise InputError(
-            f"the {name} {_short(path)} is no path: names separated by /, without odd characters."
+            f"the {name} {_short(path)} is no path: write names separated by /, without control characters."
         )
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.name:
-        raise InputError(f"the {name} {_short(path)} leaves the data: give its path from the data's folder.")
+        raise InputError(f"the {name} {_short(path)} leaves the data's folder: give its path from there.")
     return path
 
 
 def _fields(value: Any, where: str, known: Collection[str], needed: Collection[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{where} is no object with fields, but {_short(value)}.")
+        raise InputError(f"{where} is not a JSON object, but {_short(value)}.")
     for name in value:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
-            raise InputError(f"{where} has a field {_short(name)} that is not known: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"known fields are {', '.join(sorted(known))}."
+            raise InputError(f"{where} has the unknown field {_short(name)}: {hint}")
     if missing := sorted(set(needed) - set(value)):
-        raise InputError(f"{where} has no {missing[0]}: it has at least {' and '.join(sorted(needed))}.")
+        raise InputError(f"{where} has no {missing[0]}: it needs {' and '.join(sorted(needed))}.")
     return value
 
 
 def _text(fields: dict[str, Any], name: str, where: str) -> str:
     text = fields[name]
     if not isinstance(text, str):
-        raise InputError(f"{where} has the {name} {_short(text)}: it is a text.")
+        raise InputError(f"{where} has the {name} {_short(text)}: give a text.")
     if not text.strip() and name != "kind":
         raise InputError(f"{where} has an empty {name}.")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError(f"{where} has half a character in its {name}: write it as UTF-8, or as both halves.")
+        raise InputError(
+            f"{where} has half a surrogate pair in its {name}: write the character in UTF-8, or both halves."
+        )
     return text
 
 
 def _list(fields: dict[str, Any], name: str, where: str) -> list[Any]:
     value = fields[name]
     if not isinstance(value, list):
-        raise InputError(f"{where} has {name} {_short(value)}: it is a list.")
+        raise InputError(f"{where} has {name} {_short(value)}: give a list.")
     return value
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _short(value: Any) -> str:
-    """What a person is shown of it: never long, no line ends, nothing that moves a terminal."""
+    """Return a value for an error message: short, without line ends and control characters."""
     text = value if isinstance(value, str) else json.dumps(value)
     text = "".join(letter if letter.isprintable() else "?" for letter in text[:61])
     return text if len(text) <= 60 else f"{text[:60]}..."

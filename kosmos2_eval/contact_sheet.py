@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kosmos2_core.boxes import Box
+from kosmos2_core.drawing import arrange_tiles
 from kosmos2_core.images import Pixels
 from kosmos2_eval.scenes import LocateExample
 
@@ -32,17 +33,13 @@ def contact_sheet(
 
     True boxes are dashed and green, predicted boxes are red.
     """
-    rows: list[list[Pixels]] = []
+    blank = np.full((TILE + CAPTION, TILE, 3), 255, np.uint8)
+    tiles: list[Pixels] = []
     for right in (True, False):
-        tiles = [tile(example, images[example.image]) for example in highest_scores(examples, right, count)]
-        rows += [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    height, width = TILE + CAPTION + GAP, TILE + GAP
-    page = np.full((len(rows) * height + GAP, columns * width + GAP, 3), 255, np.uint8)
-    for row, tiles in enumerate(rows):
-        for column, pixels in enumerate(tiles):
-            top, left = GAP + row * height, GAP + column * width
-            page[top : top + TILE + CAPTION, left : left + TILE] = pixels
-    return page
+        chosen = highest_scores(examples, right, count)
+        tiles += [tile(example, images[example.image]) for example in chosen]
+        tiles += [blank] * (-len(tiles) % columns)  # the wrong answers begin in a new row
+    return arrange_tiles(tiles or [blank], columns, gap_px=GAP, margin_px=GAP)
 
 
 def highest_scores(examples: Sequence[LocateExample], right: bool, count: int) -> list[LocateExample]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import ImageColor
 
 from kosmos2_core.answers import Entity
-from kosmos2_core.drawing import COLOURS, draw
+from kosmos2_core.drawing import COLOURS, arrange_tiles, draw
 from kosmos2_core.images import Pixels
 from kosmos2_sim.shot import Shot, Thing
 
@@ -26,15 +25,7 @@ def contact_sheet(shots: Sequence[Shot], truth: bool = False) -> Pixels:
         truth: show each shot as three pictures: with boxes and names, with its mask, and its depth.
     """
     tiles = [tile for shot in shots for tile in (truth_tiles(shot) if truth else [shot.image])]
-    height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
-    rows = math.ceil(len(tiles) / columns)
-    size = rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX
-    sheet = np.full((*size, 3), 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        top, left = number // columns * (height + GAP_PX), number % columns * (width + GAP_PX)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
+    return arrange_tiles(tiles, min(COLUMNS, len(tiles)), gap_px=GAP_PX)
 
 
 def truth_tiles(shot: Shot) -> tuple[Pixels, Pixels, Pixels]:

@@ -119,7 +119,7 @@ def test_what_is_in_data_is_counted(tmp_path):
         ([line(text="[a](0.1,0.1,0.12,0.5) [b]()")], ["1 of 1 boxes are narrower"]),
         (
             [line(), line(), line()],
-            ["no phrase is absent", "2 records are the same as an earlier one, line 2"],
+            ["no phrase is absent", "2 records are the same as an earlier one; the first is line 2"],
         ),
         ([line(text="[a](0,0,1,1) [b]()")], []),
     ],

@@ -75,7 +75,7 @@ def test_what_is_no_data_is_said(tmp_path, place):
 def test_a_huge_line_and_bytes_that_are_no_text_are_named_and_the_next_is_read(tmp_path):
     latin = line(text="[the café]()").replace("\\u00e9", "é").encode("latin-1")
     source = RecordSource(write_lines(tmp_path, line(kind="k" * 3_000_000), latin, line()))
-    assert source.read(0) == BadRecord(1, "the line is longer than 1 MB: give fewer items an image.")
+    assert source.read(0) == BadRecord(1, "the line is longer than 1 MB: give the image fewer items.")
     assert source.read(1).line == 2
     assert "is not UTF-8, byte" in source.read(1).reason
     assert source[2] == record_of(line())
@@ -171,7 +171,7 @@ def test_a_truncated_image_is_damaged(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda data: data[: len(data) // 3], "no member|uncompressed and whole"),
+        (lambda data: data[: len(data) // 3], "no member|uncompressed and complete"),
         (gzip.compress, "shard-000.tar is no tar file"),
         (lambda data: b"no tar", "shard-000.tar is no tar file"),
         (lambda data: data[:100] + b"\xff" * 200 + data[300:], "shard-000.tar is no tar file"),
