@@ -113,7 +113,7 @@ class DataSurvey:
         if self.thin:
             yield (
                 f"{self.thin} of {self.boxes} boxes are narrower or lower than 1/{GRID} of the image, which is"
-                " one cell of the grid of locations: take images from nearer, or leave such objects out."
+                " one cell of the location grid: take images from nearer, or leave such objects out."
             )
         if self.located and not self.absent:
             yield (

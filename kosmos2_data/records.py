@@ -260,9 +260,7 @@ def _text(fields: dict[str, Any], name: str, where: str) -> str:
     if not text.strip() and name != "kind":
         raise InputError(f"{where} has an empty {name}.")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise InputError(
-            f"{where} has half a surrogate pair in its {name}: write the character in UTF-8, or both halves."
-        )
+        raise InputError(f"{where} has half a surrogate pair in its {name}: write both halves, or UTF-8.")
     return text
 
 
