@@ -112,7 +112,7 @@ class DataSurvey:
         """Yield sentences about what is allowed but probably not intended."""
         if self.thin:
             yield (
-                f"{self.thin} of {self.boxes} boxes are narrower or lower than 1/{GRID} of the image, which is"
+                f"{self.thin} of {self.boxes} boxes are narrower or lower than 1/{GRID} of the image, that is"
                 " one cell of the location grid: take images from nearer, or leave such objects out."
             )
         if self.located and not self.absent:
