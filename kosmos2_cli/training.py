@@ -15,7 +15,7 @@ from kosmos2_core.errors import InputError
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.calibration import Calibration
     from kosmos2_eval.scenes import LocateExample
-    from kosmos2_training.calibrate import Fitted
+    from kosmos2_training.calibrate import CalibrationFit
 
 TRAIN_EXAMPLES = """
 Examples:
@@ -96,26 +96,26 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
     from kosmos2_core.calibration import Calibration, write_calibration
     from kosmos2_eval.charts import save_reliability
     from kosmos2_eval.scenes import reliability_of
-    from kosmos2_training.calibrate import cases_at, fit, halves, hear
+    from kosmos2_training.calibrate import examples_at, fit, gather_phrases, halves
 
     engine = load_engine(arguments)
     name = arguments.data.name if arguments.data else arguments.split
-    heard = hear(engine, read_samples(arguments, name))
-    to_fit, to_report = halves(heard)
+    phrases = gather_phrases(engine, read_samples(arguments, name))
+    to_fit, to_report = halves(phrases)
     if not (to_fit and to_report):
         raise InputError(
-            f"{name} has {len(heard)} phrases, of one image or none: calibration needs more images."
+            f"{name} has {len(phrases)} phrases, of one image or none: calibration needs more images."
         )
     grid = engine.control.grid
-    fitted = fit(lambda calibration: cases_at(to_fit, grid, calibration), arguments.false_alarms)
-    if len(heard) < FEWEST_PHRASES:
+    fitted = fit(lambda calibration: examples_at(to_fit, grid, calibration), arguments.false_alarms)
+    if len(phrases) < FEWEST_PHRASES:
         print(
-            f"kosmos2: warning: {name} has only {len(heard)} phrases: with fewer than {FEWEST_PHRASES} the"
+            f"kosmos2: warning: {name} has only {len(phrases)} phrases: with fewer than {FEWEST_PHRASES} the"
             " calibration depends on chance, so use more data.",
             file=sys.stderr,
         )
     calibrations = (engine.calibration or Calibration(), fitted.calibration)
-    before, after = (cases_at(to_report, grid, calibration) for calibration in calibrations)
+    before, after = (examples_at(to_report, grid, calibration) for calibration in calibrations)
     print(calibration_report(fitted, before, after))
     print(presence_report(calibrations, after))
     if arguments.plot:
@@ -140,7 +140,7 @@ def _check_calibrate(arguments: argparse.Namespace) -> None:
 
 
 def calibration_report(
-    fitted: Fitted, before: Sequence[LocateExample], after: Sequence[LocateExample]
+    fitted: CalibrationFit, before: Sequence[LocateExample], after: Sequence[LocateExample]
 ) -> str:
     """Return the fitted values, and the figures of the other half of the images before and after.
 

@@ -150,6 +150,16 @@ class Localizer:
             found |= zip(branches.indices, boxes, strict=True)
         return [found[number] for number in range(len(rows))]
 
+    def evidence(self, prompts: Sequence[Prompt], options: SearchOptions) -> Parts[list[Evidence]]:
+        """Return the model's evidence for each prompt; boxes are scored on it with any calibration."""
+        found: dict[int, Evidence] = {}
+        for packed in self._prefilled(prompts, options.max_corners):
+            yield
+            searches = [options] * len(packed.indices)
+            evidence = yield from gather_evidence(packed, self.prefiller.control, searches)
+            found |= zip(packed.indices, evidence, strict=True)
+        return [found[index] for index in range(len(prompts))]
+
     def score(
         self, rows: Sequence[Prompt], pairs: Sequence[Sequence[tuple[int, int]]]
     ) -> Parts[list[PhraseBoxes]]:

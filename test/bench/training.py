@@ -22,9 +22,9 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 from kosmos2_core.checkpoint import save_model
 from kosmos2_core.config import config_to_json
 from kosmos2_sim.dataset import make_dataset
-from kosmos2_training.batches import SHARED, Batch
-from kosmos2_training.config import Source, Training, make, read_training
-from kosmos2_training.train import Trainer
+from kosmos2_training.batches import SHARED, TrainingBatch
+from kosmos2_training.config import DataSource, OptimiserSettings, TrainingSettings, read_training
+from kosmos2_training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES, RUNS, UNLEARNT = 24, 8, -100
@@ -36,7 +36,7 @@ def main() -> None:
         make_dataset(base / "data", IMAGES * 2, "train", 0, 24)
         trainer = make_trainer(base)
         peer = make_peer(trainer, base)
-        step = trainer.feed[0]
+        step = trainer.data[0]
         [batch] = step.parts
         sequences, alone = in_one_sequence(batch), one_by_one(batch)
         moves = torch.optim.AdamW(
@@ -54,15 +54,15 @@ def make_trainer(base: Path) -> Trainer:
     """The small model's training as it is committed, without what the peer has not."""
     settings = read_training(ROOT / "training" / "configs" / "tabletop-tiny.yaml")
     plain = {"auxiliary": 0.0, "soft_targets": 0.0, "augment": False, "precision": "float32"}
-    training = Training(
+    training = TrainingSettings(
         run="run",
-        data=(Source("data"),),
+        data=(DataSource(path="data"),),
         steps=2,
         batch=IMAGES,
         tokens=settings.tokens,
         model=settings.model,
         dropout=0.0,
-        optimiser=make(type(settings.optimiser), {"warmup": 0}, "optimiser"),
+        optimiser=OptimiserSettings(warmup=0),
         **plain,
     )
     return Trainer(training, base)
@@ -82,10 +82,10 @@ def make_peer(trainer: Trainer, base: Path) -> Kosmos2ForConditionalGeneration:
 Inputs = dict[str, Tensor]
 
 
-def in_one_sequence(batch: Batch) -> list[Inputs]:
+def in_one_sequence(batch: TrainingBatch) -> list[Inputs]:
     """The same tokens, causal all through."""
     labels = torch.full_like(batch.ids, UNLEARNT)
-    labels[batch.rows, batch.places + 1] = batch.targets
+    labels[batch.rows, batch.indices + 1] = batch.targets
     return [
         {
             "pixel_values": batch.pixels,
@@ -97,10 +97,10 @@ def in_one_sequence(batch: Batch) -> list[Inputs]:
     ]
 
 
-def one_by_one(batch: Batch) -> list[Inputs]:
+def one_by_one(batch: TrainingBatch) -> list[Inputs]:
     """Each branch with its image; as many at a time as there are images, for the memory."""
     lines: list[tuple[int, list[int], list[int]]] = []
-    learnt = {(int(r), int(p) + 1) for r, p in zip(batch.rows, batch.places, strict=True)}
+    learnt = {(int(r), int(p) + 1) for r, p in zip(batch.rows, batch.indices, strict=True)}
     for row, owners in enumerate(batch.owners):
         prefix = (owners == SHARED).nonzero()[:, 0].tolist()
         for branch in range(int(owners.max()) + 1):
@@ -113,7 +113,7 @@ def one_by_one(batch: Batch) -> list[Inputs]:
     return [_padded(batch, lines[at : at + IMAGES]) for at in range(0, len(lines), IMAGES)]
 
 
-def _padded(batch: Batch, lines: list[tuple[int, list[int], list[int]]]) -> Inputs:
+def _padded(batch: TrainingBatch, lines: list[tuple[int, list[int], list[int]]]) -> Inputs:
     longest = max(len(ids) for _, ids, _ in lines)
     ids = torch.ones(len(lines), longest, dtype=torch.long)
     labels, real = torch.full_like(ids, UNLEARNT), torch.zeros_like(ids)

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from small_data import write_data
 
-from kosmos2_training.config import Training, make
-from kosmos2_training.vocabulary import make_vocabulary, texts_of
+from kosmos2_training.config import TrainingSettings
+from kosmos2_training.from_scratch import make_vocabulary, texts_of
 
 SMALL = {
     "run": "run",
@@ -43,7 +43,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def small_settings():
     """The small training, with changes."""
-    return lambda **changes: make(Training, SMALL | changes, "")
+    return lambda **changes: TrainingSettings.model_validate(SMALL | changes)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,8 @@ from small_data import COLOURS, pixel_box, scene
 from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import parse_markdown, write_markdown
 from kosmos2_data.records import Item, Record, Truth, record_of, to_json
-from kosmos2_training.augment import Augmentation, augment, mirrored, reframed
-from kosmos2_training.photometry import Photometry, relight
-from kosmos2_training.window import Window, cut
+from kosmos2_training.augment import Augmentation, augment, cropped, mirrored
+from kosmos2_training.image_changes import Crop, Photometry, crop_pixels, relight
 
 DARK = Photometry(tone=0, blur=0, noise=0, jpeg=0)  # the pixels stay what they are
 SEEDS = st.integers(0, 10_000)
@@ -68,9 +67,9 @@ def test_a_mirror_s_mirror_is_the_image(view):
 def test_what_is_cut_off_too_far_is_not_located(view, seed, visible):
     rng = np.random.default_rng(seed)
     x, y = int(rng.integers(-20, 60)), int(rng.integers(-20, 40))
-    window = Window(x, y, int(rng.integers(20, 90)), int(rng.integers(20, 60)))
-    shown = reframed(*view, window, visible)
-    parts = cut(view[1], window, border=0)
+    window = Crop(x, y, int(rng.integers(20, 90)), int(rng.integers(20, 60)))
+    shown = cropped(*view, window, visible)
+    parts = crop_pixels(view[1], window, border=0)
     shares = {t.names[0]: (parts == t.mark).sum() / (view[1] == t.mark).sum() for t in view[2].truths}
     located = (
         set() if shown is None else {i.text.text.split()[1] for i in shown[2].items if i.task == "locate"}
@@ -104,11 +103,11 @@ def texts(view) -> list[str]:
 
 def test_without_a_mask_boxes_are_clipped():
     view = of_boxes(locate(f"[the mug]{MUG}"), locate(f"[the bowl]{BOWL}"))
-    assert texts(reframed(*view, Window(0, 0, 160, 100), 0.45)) == [
+    assert texts(cropped(*view, Crop(0, 0, 160, 100), 0.45)) == [
         "[the mug](0.125,0.2,0.375,0.4)",
         "[the bowl](0.875,0.4,1,0.8)",
     ]
-    assert texts(reframed(*view, Window(0, 0, 159, 100), 0.5)) == [
+    assert texts(cropped(*view, Crop(0, 0, 159, 100), 0.5)) == [
         f"[the mug]({20 / 159:.6f},0.2,{60 / 159:.6f},0.4)"
     ]
 
@@ -120,8 +119,8 @@ def test_a_box_that_is_not_around_its_pixels_is_cut_as_a_box():
     box = Box(0.2, 0.2, 0.8, 0.8)
     record = Record("a.png", (locate("[it](0.2,0.2,0.8,0.8)"),), "m.png", (Truth(1, ("it",), box),))
     view = (np.zeros((100, 100, 3), np.uint8), mask, record)
-    assert texts(reframed(*view, Window(0, 0, 50, 100), 0.5)) == ["[it](0.4,0.2,1,0.8)"]
-    assert texts(reframed(*view, Window(0, 0, 49, 100), 0.5)) == []
+    assert texts(cropped(*view, Crop(0, 0, 50, 100), 0.5)) == ["[it](0.4,0.2,1,0.8)"]
+    assert texts(cropped(*view, Crop(0, 0, 49, 100), 0.5)) == []
 
 
 def test_a_region_moves_with_its_question():
@@ -161,7 +160,7 @@ def test_what_a_mirror_makes_untrue_is_left_out(item, stands):
     assert (alone is not None) == stands
 
 
-LOSSY, LARGER = Window(0, 0, 130, 100), Window(-20, -20, 240, 140)  # without the bowl; with a border
+LOSSY, LARGER = Crop(0, 0, 130, 100), Crop(-20, -20, 240, 140)  # without the bowl; with a border
 
 
 @pytest.mark.parametrize(
@@ -194,8 +193,8 @@ LOSSY, LARGER = Window(0, 0, 130, 100), Window(-20, -20, 240, 140)  # without th
 )
 def test_what_a_cut_or_a_border_may_make_untrue_is_left_out(item, after_loss, with_border):
     view = of_boxes(locate(FIRST), item)
-    assert len(texts(reframed(*view, LOSSY, 0.5))) == 1 + after_loss
-    assert len(texts(reframed(*view, LARGER, 0.5))) == 1 + with_border
+    assert len(texts(cropped(*view, LOSSY, 0.5))) == 1 + after_loss
+    assert len(texts(cropped(*view, LARGER, 0.5))) == 1 + with_border
 
 
 @given(SCENES, SEEDS)
@@ -217,7 +216,7 @@ def test_where_nothing_could_be_said_the_record_stays():
 def test_a_border_has_the_colour_of_the_edge_and_no_mark():
     image, mask, record = scene(np.random.default_rng(3))
     image[mask == 0] = (10, 200, 30)
-    shown = reframed(image, mask, record, Window(-9, -9, 120, 90), 0.5)
+    shown = cropped(image, mask, record, Crop(-9, -9, 120, 90), 0.5)
     assert shown[0].shape == (90, 120, 3)
     edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     assert np.allclose(shown[0][0, 0], edges.mean(axis=0), atol=1)

@@ -7,11 +7,11 @@ import torch
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.record_source import RecordSource
-from kosmos2_training.batches import Shape, collate, make_sample
-from kosmos2_training.cells import Names
-from kosmos2_training.start import start_model
+from kosmos2_training.batches import BatchShape, collate, make_sample
+from kosmos2_training.from_scratch import start_model
+from kosmos2_training.patch_targets import ObjectClasses
 
-SHAPE = Shape(image_size=56, patches=4, queries=16, tokens=200)
+SHAPE = BatchShape(image_size=56, patches=4, queries=16, tokens=200)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def model(tokenizer):
 
 def samples(data, tokenizer, shape=SHAPE, count=3):
     source = RecordSource(data / "data")
-    names = Names.of(source[number] for number in range(len(source)))
+    names = ObjectClasses.from_records(source[number] for number in range(len(source)))
     return [
         make_sample(
             *(source.image(source[n]), source.mask(source[n]), source[n], tokenizer, shape, names),
@@ -47,7 +47,7 @@ def test_a_branch_is_as_likely_as_a_sequence_of_its_own(data, tokenizer, model):
     tokens = model.encode(batch.pixels)
     x = model.embed(batch.ids, tokens, batch.slots)
     hidden = model.decoder(x, batch.positions, batch.mask, False, None)
-    together = model.decoder.logits(hidden[batch.rows, batch.places]).log_softmax(-1)
+    together = model.decoder.logits(hidden[batch.rows, batch.indices]).log_softmax(-1)
     together = together.gather(1, batch.targets[:, None])[:, 0].tolist()
 
     control = tokenizer.control
@@ -59,14 +59,14 @@ def test_a_branch_is_as_likely_as_a_sequence_of_its_own(data, tokenizer, model):
             slots = torch.zeros(1, len(ids), dtype=torch.bool)
             slots[:, 2:18] = True
             logits = model(torch.tensor([ids]), tokens[row : row + 1], slots).log_softmax(-1)[0]
-            places = range(len(ids) - example.learnt, len(ids))
+            places = range(len(ids) - example.answer_length, len(ids))
             alone += [float(logits[place - 1, ids[place]]) for place in places]
     assert together == pytest.approx(alone, abs=1e-4)
 
 
 def test_there_is_as_much_said_as_there_is_room_for(data, tokenizer):
-    few = samples(data, tokenizer, Shape(56, 4, 16, tokens=45))
-    many = samples(data, tokenizer, Shape(56, 4, 16, tokens=200))
+    few = samples(data, tokenizer, BatchShape(56, 4, 16, tokens=45))
+    many = samples(data, tokenizer, BatchShape(56, 4, 16, tokens=200))
     for less, more in zip(few, many, strict=True):
         assert 1 <= len(less.examples) < len(more.examples)
         assert sum(len(example.ids) for example in less.examples) + 19 <= 45

@@ -14,8 +14,8 @@ from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.records import Item
 from kosmos2_eval.scenes import LocateExample, locate_metrics
 from kosmos2_training.calibrate import (
-    Heard,
-    cases_at,
+    PhraseEvidence,
+    examples_at,
     fit,
     fit_slope,
     halves,
@@ -29,8 +29,9 @@ HERE = Box(0.1, 0.1, 0.4, 0.4)
 
 
 def case(score, right, image=0, iou=None):
-    overlap = (0.8 if right else 0.2) if iou is None else iou
-    return LocateExample(image, "", "[it]", (HERE,), HERE, score, 1.0, overlap)
+    return LocateExample(
+        image, "", "[it]", (HERE,), HERE, score, 1.0, (0.8 if right else 0.2) if iou is None else iou
+    )
 
 
 def honest(count, slope=1.0, seed=0):
@@ -76,7 +77,7 @@ def heard_of(rng, image, spread, claimed=0.8):
     tried = first.topk(16).indices
     phrase = Phrase(0, 3, (truth,))
     second = bell(*corners[2:], claimed).repeat(len(tried), 1)
-    return Heard(
+    return PhraseEvidence(
         image, Item("locate", GroundedText("mug", (phrase,))), phrase, Evidence(1.0, first, tried, second)
     )
 
@@ -84,9 +85,9 @@ def heard_of(rng, image, spread, claimed=0.8):
 def test_a_model_that_is_too_sure_of_places_becomes_honest():
     rng = np.random.default_rng(2)
     to_fit, to_report = halves([heard_of(rng, image, spread=1.8) for image in range(60)])
-    fitted = fit(lambda calibration: cases_at(to_fit, 32, calibration))
-    before = locate_metrics(cases_at(to_report, 32, Calibration()))
-    after = locate_metrics(cases_at(to_report, 32, fitted.calibration))
+    fitted = fit(lambda calibration: examples_at(to_fit, 32, calibration))
+    before = locate_metrics(examples_at(to_report, 32, Calibration()))
+    after = locate_metrics(examples_at(to_report, 32, fitted.calibration))
     assert after["nll"] < before["nll"] - 0.05
     assert after["brier"] < before["brier"]
 
@@ -103,7 +104,7 @@ def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
     rng = np.random.default_rng(3)
     claimed = 0.8 if tells else 0.02  # all shares in one cell: a model that was trained without soft targets
     heard = [heard_of(rng, image, 0.05, claimed) for image in range(30)]
-    plain, refined = (cases_at(heard, 32, Calibration(refine=refine)) for refine in (False, True))
+    plain, refined = (examples_at(heard, 32, Calibration(refine=refine)) for refine in (False, True))
     gain, error = refining_gain(plain, refined)
     assert (gain > error) == tells
     if tells:

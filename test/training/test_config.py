@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from kosmos2_core.errors import InputError
-from kosmos2_training.config import Training, read_training
+from kosmos2_training.config import DataSource, TrainingSettings, read_training
 
 LEAST = {"run": "run", "data": [{"path": "data"}], "steps": 10}
 
@@ -36,9 +36,9 @@ def test_numbers_as_yaml_and_people_write_them(tmp_path):
         ({"optimiser": {"learning_rat": 1}}, "optimiser.learning_rat, did you mean learning_rate"),
         ({"steps": "many"}, "steps is 'many': a whole number"),
         ({"steps": 0}, "steps is 0: 1 or more"),
-        ({"steps": 1.5}, "steps is 1.5"),
+        ({"steps": 1.5}, "steps is 1.5: a whole number"),
         ({"steps": True}, "steps is True"),
-        ({"data": []}, "data is 'empty'"),
+        ({"data": []}, r"data is \[\]: a list with at least one path"),
         ({"data": "folder"}, "data is 'folder': a list"),
         ({"data": [{"weight": 1}]}, "data.path is missing"),
         ({"data": [{"path": "d", "weight": 0}]}, "data.weight is 0"),
@@ -79,4 +79,4 @@ def test_what_is_needed_is_named(tmp_path):
 
 def test_settings_made_in_python_are_checked_too():
     with pytest.raises(InputError, match="steps is 0"):
-        Training(run="r", data=(), steps=0)
+        TrainingSettings(run="r", data=(DataSource(path="d"),), steps=0)

@@ -8,7 +8,7 @@ from kosmos2_core.prompts import locate_prompt_ids, prompt_ids
 from kosmos2_core.requests import WORDINGS, Ask, Caption, Locate
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item
-from kosmos2_training.examples import examples_of
+from kosmos2_training.batches import answered_prompts
 
 RNG = np.random.default_rng(0)
 BOX, OTHER = "(0.1,0.2,0.3,0.4)", "(0.5,0.5,0.9,0.8)"
@@ -20,13 +20,13 @@ def tokenizer(data):
 
 
 def split(example):
-    at = len(example.ids) - example.learnt
+    at = len(example.ids) - example.answer_length
     return example.ids[:at], example.ids[at:]
 
 
 def test_locating_is_learnt_as_it_is_asked(tokenizer):
     text = f"put [the red disc]{BOX} into [the bowl]{OTHER}"
-    examples = examples_of(tokenizer, Item("locate", parse_markdown(text)), RNG)
+    examples = answered_prompts(tokenizer, Item("locate", parse_markdown(text)), RNG)
     prompts = locate_prompt_ids(tokenizer, Locate("put [the red disc] into [the bowl]"))
     control = tokenizer.control
     for example, prompt, box in zip(
@@ -42,7 +42,7 @@ def test_locating_is_learnt_as_it_is_asked(tokenizer):
 
 
 def test_of_what_is_absent_it_is_learnt_that_no_box_comes(tokenizer):
-    [example] = examples_of(tokenizer, Item("locate", parse_markdown("[the zebra]()")), RNG)
+    [example] = answered_prompts(tokenizer, Item("locate", parse_markdown("[the zebra]()")), RNG)
     asked, answer = split(example)
     assert asked[-1] == tokenizer.control.phrase_end
     assert answer == [tokenizer.control.end]
@@ -51,14 +51,14 @@ def test_of_what_is_absent_it_is_learnt_that_no_box_comes(tokenizer):
 
 def test_several_boxes_of_a_phrase_are_one_answer(tokenizer):
     item = Item("locate", parse_markdown("[the discs](0.1,0.2,0.3,0.4;0.5,0.5,0.9,0.8)"))
-    [example] = examples_of(tokenizer, item, RNG)
+    [example] = answered_prompts(tokenizer, item, RNG)
     assert len(example.corners) == 4
     assert tokenizer.control.another in example.ids
 
 
 def test_a_caption_is_learnt_after_its_prompt(tokenizer):
     text = parse_markdown(f"[a red disc]{BOX} and [a bowl]{OTHER}")
-    [example] = examples_of(tokenizer, Item("caption", text), RNG)
+    [example] = answered_prompts(tokenizer, Item("caption", text), RNG)
     asked, answer = split(example)
     assert asked == prompt_ids(tokenizer, Caption())
     spoken = parse_ids(tokenizer, answer[:-1])
@@ -70,7 +70,7 @@ def test_describing_gets_the_box_in_its_prompt_and_learns_words(tokenizer):
     seen = set()
     for seed in range(40):
         item = Item("describe", parse_markdown(f"[the red disc]{BOX}"))
-        [example] = examples_of(tokenizer, item, np.random.default_rng(seed))
+        [example] = answered_prompts(tokenizer, item, np.random.default_rng(seed))
         asked, answer = split(example)
         assert tokenizer.encode("the red disc") == answer[:-1]
         assert not example.corners  # the prompt's box is not learnt
@@ -82,7 +82,7 @@ def test_describing_gets_the_box_in_its_prompt_and_learns_words(tokenizer):
 @pytest.mark.parametrize(("answer", "ground"), [("red", False), (f"[the bowl]{OTHER}", True)])
 def test_a_question_is_grounded_where_its_answer_is(tokenizer, answer, ground):
     item = Item("ask", parse_markdown(answer), parse_markdown("What is it?"))
-    [example] = examples_of(tokenizer, item, RNG)
+    [example] = answered_prompts(tokenizer, item, RNG)
     asked, learnt = split(example)
     assert asked == prompt_ids(tokenizer, Ask("What is it?", ground=ground))
     assert len(example.corners) == 2 * ground

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from kosmos2_core.tokenizer import ControlIds
-from kosmos2_training.cells import CellTruth, Names
-from kosmos2_training.losses import CellHeads, answer_loss, soft_cells
+from kosmos2_training.losses import PatchHead, answer_loss, soft_bins
+from kosmos2_training.patch_targets import ObjectClasses, PatchTargets
 
 GRID = 4
 CONTROL = ControlIds(*range(12), location=12, grid=GRID)
@@ -14,7 +14,7 @@ NONE = float("nan")
 
 
 def test_soft_cells_are_a_bell_around_the_point():
-    shares = soft_cells(torch.tensor([0.375, 0.5]), 8, 0.8)
+    shares = soft_bins(torch.tensor([0.375, 0.5]), 8, 0.8)
     assert shares.sum(-1).tolist() == pytest.approx([1.0, 1.0])
     centre, edge = shares
     assert centre.argmax() == 2  # the third of 8 cells has its middle at 0.3125, the fourth at 0.4375
@@ -60,9 +60,9 @@ def test_columns_and_rows_are_not_mixed_up():
 def test_heads_learn_what_cells_show():
     torch.manual_seed(0)
     features = torch.randn(2, 9, 16)
-    truth = CellTruth(torch.randint(0, 3, (2, 9, 1)), torch.rand(2, 9, 4))
+    truth = PatchTargets(torch.randint(0, 3, (2, 9, 1)), torch.rand(2, 9, 4))
     truth.boxes[0, 0] = NONE
-    heads = CellHeads(16, Names((("red", "blue"),)))
+    heads = PatchHead(16, ObjectClasses((("red", "blue"),)))
     moves = torch.optim.Adam(heads.parameters(), lr=0.05)
     losses = []
     for _ in range(60):

@@ -11,7 +11,7 @@ from kosmos2_data.records import to_json
 from kosmos2_eval.scenes import locate_examples
 from kosmos2_sim.dataset import RECORDS, make_dataset
 from kosmos2_sim.shapes import NOVEL, SHAPES
-from kosmos2_training.config import Checkpoints, Optimisation, Source, Training
+from kosmos2_training.config import CheckpointSettings, DataSource, OptimiserSettings, TrainingSettings
 from kosmos2_training.session import run_training
 
 NEW = NOVEL[0]
@@ -55,9 +55,9 @@ def test_a_new_object_is_learnt(scenes, root):
     torch.set_num_threads(2)
     try:
         before = accuracy(shipped, scenes)
-        training = Training(
+        training = TrainingSettings(
             run="run",
-            data=(Source("learn"),),
+            data=(DataSource(path="learn"),),
             start=str(shipped),
             steps=60,
             batch=12,
@@ -65,8 +65,8 @@ def test_a_new_object_is_learnt(scenes, root):
             soft_targets=0.8,
             auxiliary=0.5,
             dropout=0.0,
-            optimiser=Optimisation(learning_rate=1e-3, warmup=5),
-            checkpoints=Checkpoints(every=60, keep=1),
+            optimiser=OptimiserSettings(learning_rate=1e-3, warmup=5),
+            checkpoints=CheckpointSettings(every=60, keep=1),
         )
         after = accuracy(run_training(training, scenes, "cpu"), scenes)
     finally:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kosmos2_training.config import Optimisation
-from kosmos2_training.optimiser import Muon, is_inside, orthogonal, rate_at
+from kosmos2_training.config import OptimiserSettings
+from kosmos2_training.optimiser import Muon, is_inner_matrix, orthogonal, rate_at
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 4, 16), (2, 16, 4)])
@@ -31,14 +31,14 @@ def test_muon_learns():
 
 def test_embeddings_and_norms_are_not_muons():
     weight, norm = torch.zeros(4, 4), torch.zeros(4)
-    assert is_inside("decoder.blocks.0.fc1.weight", weight)
-    assert not is_inside("decoder.blocks.0.fc1.bias", norm)
-    assert not is_inside("decoder.embedding.weight", weight)
-    assert not is_inside("connector.queries", weight)
+    assert is_inner_matrix("decoder.blocks.0.fc1.weight", weight)
+    assert not is_inner_matrix("decoder.blocks.0.fc1.bias", norm)
+    assert not is_inner_matrix("decoder.embedding.weight", weight)
+    assert not is_inner_matrix("connector.queries", weight)
 
 
 def test_the_rate_goes_up_stays_and_comes_down():
-    how = Optimisation(learning_rate=1.0, warmup=10, decay=0.2)
+    how = OptimiserSettings(learning_rate=1.0, warmup=10, decay=0.2)
     rates = [rate_at(step, 100, how) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[10:80] == [1.0] * 70
@@ -47,7 +47,7 @@ def test_the_rate_goes_up_stays_and_comes_down():
 
 
 def test_the_papers_rate_falls_from_the_warm_up_on():
-    how = Optimisation(learning_rate=1.0, warmup=10)
+    how = OptimiserSettings(learning_rate=1.0, warmup=10)
     rates = [rate_at(step, 100, how) for step in range(100)]
     assert max(rates) <= 0.92
     assert rates[10:] == sorted(rates[10:], reverse=True)

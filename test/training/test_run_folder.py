@@ -7,18 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from kosmos2_training.config import Optimisation
-from kosmos2_training.log import Log, read_lines
+from kosmos2_training.config import OptimiserSettings
 from kosmos2_training.optimiser import make_optimisers
 from kosmos2_training.run_folder import (
-    forget_steps,
+    StepMetrics,
+    TrainingLog,
     last_step,
     load_state,
+    read_lines,
+    remove_old_steps,
     save_state,
     step_folder,
     written_whole,
 )
-from kosmos2_training.train import Outcome
 
 
 def test_a_folder_is_there_when_all_of_it_is(tmp_path):
@@ -69,7 +70,7 @@ def test_the_newest_is_found_and_old_ones_go(tmp_path):
     for step in (2, 10, 9):
         step_folder(tmp_path, step).mkdir()
     (tmp_path / "step-x").mkdir()
-    forget_steps(tmp_path, keep=2)
+    remove_old_steps(tmp_path, keep=2)
     assert last_step(tmp_path) == (10, step_folder(tmp_path, 10))
     assert not step_folder(tmp_path, 2).exists()
     assert (tmp_path / "step-x").exists()
@@ -81,7 +82,7 @@ def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
         torch.manual_seed(1)
         model = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(4, 4), nn.LayerNorm(4)])})
         wrapped = nn.ModuleDict({"decoder": model})
-        return wrapped, make_optimisers(wrapped, None, Optimisation(name=name, learning_rate=0.1))
+        return wrapped, make_optimisers(wrapped, None, OptimiserSettings(name=name, learning_rate=0.1))
 
     def learn(model, optimisers, steps):
         for _ in range(steps):
@@ -107,14 +108,14 @@ def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
 
 
 def test_a_log_that_goes_on_forgets_what_comes_again(tmp_path):
-    log = Log(tmp_path, 0)
+    log = TrainingLog(tmp_path, 0)
     for step in (1, 2, 3):
-        log.learnt(step, Outcome(step / 10, 0.0, 1.0, 1e-3))
-        log.scored(step, {"accuracy": step / 10, "kinds": {"left out": 1}})
+        log.add_step(step, StepMetrics(step / 10, 0.0, 1.0, 1e-3))
+        log.add_scores(step, {"accuracy": step / 10, "kinds": {"left out": 1}})
     with (tmp_path / "log.csv").open("a") as stream:
         stream.write("4,0.")  # cut off
-    again = Log(tmp_path, 2)
-    again.learnt(3, Outcome(0.5, 0.0, 1.0, 1e-3))
+    again = TrainingLog(tmp_path, 2)
+    again.add_step(3, StepMetrics(0.5, 0.0, 1.0, 1e-3))
     lines = read_lines(tmp_path / "log.csv")
     assert [(line["step"], line["answers"]) for line in lines] == [("1", "0.1"), ("2", "0.2"), ("3", "0.5")]
     assert again.last_scores()["accuracy"] == 0.2

@@ -17,8 +17,8 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.images import load_image
 from kosmos2_core.requests import Caption, Locate
-from kosmos2_training.log import read_lines
-from kosmos2_training.session import Session, run_training
+from kosmos2_training.run_folder import read_lines
+from kosmos2_training.session import TrainingSession, run_training
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def command(place, *, kill_at=None):
     code = (
         "import os, signal, sys\n"
         "from kosmos2_cli.main import main\n"
-        "from kosmos2_training.train import Trainer\n"
+        "from kosmos2_training.trainer import Trainer\n"
         "plain, at = Trainer.train_step, int(sys.argv[1])\n"
         "def step(self, batch):\n"
         "    outcome = plain(self, batch)\n"
@@ -68,7 +68,7 @@ def test_a_training_leaves_a_model_a_curve_and_pictures(finished):
     assert sorted(path.name for path in run.glob("step-*")) == ["step-0000004", "step-0000006"]
     card = (model / "README.md").read_text()
     assert "adamw" in card
-    assert "located right" in card
+    assert "located correctly" in card
 
 
 def test_what_it_leaves_is_an_engine(finished, module_place):
@@ -113,16 +113,16 @@ def test_killed_in_the_middle_it_goes_on_as_if_nothing_had_been(place, write_sma
 def test_told_to_stop_it_saves_and_says_how_to_go_on(place, small_settings):
     session_step = 2
     training = small_settings(checkpoints={"every": 100, "keep": 2})
-    learn = Session.learn
+    learn = TrainingSession.train_step
 
-    def learn_and_tell(self, step):
+    def train_and_tell(self, step):
         learn(self, step)
         if self.trainer.step == session_step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "learn", learn_and_tell)
-        with pytest.raises(InputError, match="stopped after step 2, and saved"):
+        patch.setattr(TrainingSession, "train_step", train_and_tell)
+        with pytest.raises(InputError, match="stopped and saved after step 2"):
             run_training(training, place, "cpu")
     run_training(training, place, "cpu")
     assert len(curve(place / "run")) == 6
@@ -146,9 +146,9 @@ def test_accumulated_parts_learn_what_one_batch_learns(place, small_settings):
 
 def test_in_bfloat16_the_weights_stay_precise(place, small_settings):
     changes = {"precision": "bfloat16", "evaluate": {}, "steps": 2, "dropout": 0.0, "augment": False}
-    session = Session(small_settings(**changes), place, "cpu")
-    for step in session.trainer.feed.from_step(0):
-        session.learn(step)
+    session = TrainingSession(small_settings(**changes), place, "cpu")
+    for step in session.trainer.data.from_step(0):
+        session.train_step(step)
     assert all(p.dtype == torch.float32 for p in session.trainer.model.parameters())
     losses = [float(line["answers"]) for line in read_lines(place / "run" / "log.csv")]
     assert losses[1] < losses[0]
@@ -176,9 +176,9 @@ def test_it_learns(place, small_settings):
 def test_bad_records_are_passed_over_and_counted(place, small_settings):
     with (place / "data" / "records.jsonl").open("a") as stream:
         stream.write('{"image": "images/none.png", "items": []}\nnot JSON\n')
-    session = Session(small_settings(evaluate={}, steps=5), place, "cpu")
-    for step in session.trainer.feed.from_step(0):
-        session.learn(step)
+    session = TrainingSession(small_settings(evaluate={}, steps=5), place, "cpu")
+    for step in session.trainer.data.from_step(0):
+        session.train_step(step)
     assert (
         session.trainer.skipped == 6
     )  # 20 samples of 10 records, in each round 2 + 1: after the bad one comes a bad one

@@ -1,11 +1,11 @@
-"""Calibration: fit a model's scores, and its presence threshold, to data it was not trained on.
+"""Calibration: fit the scores of a model, and its presence threshold, to data it was not trained on.
 
-    gather the model's logits for each phrase, once
-    on one half of the images: for each spread and temperature, the slope under which the outcomes are
-    likeliest; then the presence threshold that keeps false alarms at a stated rate
+    gather the model's evidence for each phrase, once
+    on one half of the images: for each spread and temperature, the slope with the highest likelihood of the
+    outcomes; then the presence threshold that keeps false alarms at a stated rate
     on the other half: calibration error, false alarms and misses before and after
 
-Only the model's logits are kept, and each calibration is tried on them as the engine would do it.
+Only the evidence is kept. Each calibration is tried on it in the same way as the engine applies it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import Phrase
-from kosmos2_core.localizer import MAX_STEP, finish, gather_evidence, make_entity
-from kosmos2_core.packing import prefill_packed
+from kosmos2_core.localizer import finish, make_entity
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
@@ -33,15 +32,15 @@ from kosmos2_eval.scenes import LocateExample, Sample, locate_example, request_o
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
 SPREADS = (0.0, 0.5, 0.8, 1.1)
-FALSE_ALARMS = 0.03  # share of the absent phrases that may be taken for present
-THOROUGH = SearchOptions(coverage=1.0)  # as many corners as any temperature might try
+FALSE_ALARMS = 0.03  # share of the absent phrases that may pass as present
+ALL_CORNERS = SearchOptions(coverage=1.0)  # tries as many corners as a search with any temperature
 
-CasesAt = Callable[[Calibration], Sequence[LocateExample]]
+ExamplesAt = Callable[[Calibration], Sequence[LocateExample]]
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """A phrase, and what the model says about where it is."""
+class PhraseEvidence:
+    """A phrase, and the model's evidence about where it is."""
 
     image: int
     item: Item
@@ -50,70 +49,76 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class CalibrationFit:
+    """A fitted calibration.
+
+    Args:
+        gain: what refining adds to the mean IoU, on the half of the images that was fitted to.
+        gain_error: the standard error of the gain.
+    """
+
     calibration: Calibration
-    gain: float  # in mean IoU by refining, on the half that was fitted to
-    gain_error: float  # its standard error
+    gain: float
+    gain_error: float
 
 
-def hear(engine: Engine, samples: Iterable[Sample], images_at_once: int = 8) -> list[Heard]:
-    """Every phrase that the records say to locate."""
-    heard: list[Heard] = []
+@torch.inference_mode()
+def gather_phrases(
+    engine: Engine, samples: Iterable[Sample], images_at_once: int = 8
+) -> list[PhraseEvidence]:
+    """Return the evidence for every phrase of the `locate` items of the samples."""
+    phrases: list[PhraseEvidence] = []
     for first, batch in sample_batches(samples, images_at_once):
         views = engine.look_many([[pixels] for pixels, _ in batch])
         asked: list[tuple[int, Item, Phrase]] = []
-        rows: list[Prompt] = []
+        prompts: list[Prompt] = []
         for number, (view, (_, record)) in enumerate(zip(views, batch, strict=True)):
-            for item in (one for one in record.items if one.task == "locate"):
-                ask = request_of(item)
-                assert isinstance(ask, Locate)
-                rows += [Prompt(view.features, ids) for ids in locate_prompt_ids(engine.tokenizer, ask)]
+            for item in (item for item in record.items if item.task == "locate"):
+                request = request_of(item)
+                assert isinstance(request, Locate)
+                ids_of_phrases = locate_prompt_ids(engine.tokenizer, request)
+                prompts += [Prompt(view.features, ids) for ids in ids_of_phrases]
                 asked += [(first + number, item, phrase) for phrase in item.text.phrases]
-        said = evidence_of(engine, rows)
-        heard += [Heard(*one, evidence) for one, evidence in zip(asked, said, strict=True)]
-    return heard
+        found = finish(engine.localizer.evidence(prompts, ALL_CORNERS))
+        phrases += [PhraseEvidence(*labels, known) for labels, known in zip(asked, found, strict=True)]
+    return phrases
 
 
 @torch.inference_mode()
-def evidence_of(engine: Engine, rows: Sequence[Prompt]) -> list[Evidence]:
-    found: dict[int, Evidence] = {}
-    for packed in prefill_packed(engine.prefiller, rows, THOROUGH.max_corners, MAX_STEP):
-        searches = [THOROUGH] * len(packed.indices)
-        found |= zip(packed.indices, finish(gather_evidence(packed, engine.control, searches)), strict=True)
-    return [found[place] for place in range(len(rows))]
-
-
-@torch.inference_mode()
-def cases_at(heard: Sequence[Heard], grid: int, calibration: Calibration) -> list[LocateExample]:
-    """What the engine would answer with this calibration, if every phrase got a box."""
-    search = calibration.apply_to(SearchOptions())
-    cases = []
-    for one in heard:
-        text, phrase = one.item.text, one.phrase
-        found = score_boxes(trim_evidence(one.evidence, search), grid, search)
+def examples_at(
+    phrases: Sequence[PhraseEvidence], grid: int, calibration: Calibration
+) -> list[LocateExample]:
+    """Return what the engine would answer with a calibration, if every phrase got its best box."""
+    options = calibration.apply_to(SearchOptions())
+    examples = []
+    for known in phrases:
+        text, phrase = known.item.text, known.phrase
+        found = score_boxes(trim_evidence(known.evidence, options), grid, options)
         entity = make_entity(text.words_of(phrase), phrase.start, phrase.end, found, calibration)
-        cases.append(locate_example(one.image, one.item, phrase, entity))
-    return cases
+        examples.append(locate_example(known.image, known.item, phrase, entity))
+    return examples
 
 
-def halves(heard: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """To fit, and to report on: no image is in both."""
-    return [one for one in heard if one.image % 2 == 0], [one for one in heard if one.image % 2 == 1]
+def halves(phrases: Sequence[PhraseEvidence]) -> tuple[list[PhraseEvidence], list[PhraseEvidence]]:
+    """Divide phrases into those to fit to and those to report on; no image is in both."""
+    even = [phrase for phrase in phrases if phrase.image % 2 == 0]
+    return even, [phrase for phrase in phrases if phrase.image % 2 == 1]
 
 
-def fit(cases_at: CasesAt, false_alarms: float = FALSE_ALARMS) -> Fitted:
-    """The calibration under which the outcomes are likeliest.
+def fit(examples_with: ExamplesAt, false_alarms: float = FALSE_ALARMS) -> CalibrationFit:
+    """Return the calibration with the highest likelihood of the outcomes.
 
     Args:
+        examples_with: returns the evaluated phrases with a calibration.
         false_alarms: the share of absent phrases that the presence threshold may let pass.
     """
 
     @cache
     def fitted(spread: float, temperature: float) -> tuple[float, float]:
-        """The surprise, and the slope it is least at."""
-        cases = cases_at(Calibration(temperature, spread=spread))
-        slope = fit_slope(cases)
-        return surprise(cases, slope), slope
+        """Return the lowest negative log-likelihood, and its slope."""
+        examples = examples_with(Calibration(temperature, spread=spread))
+        slope = fit_slope(examples)
+        return surprise(examples, slope), slope
 
     def temperature_of(spread: float, rounds: int) -> float:
         return lowest(lambda temperature: fitted(spread, temperature)[0], *TEMPERATURES, rounds=rounds)
@@ -121,58 +126,67 @@ def fit(cases_at: CasesAt, false_alarms: float = FALSE_ALARMS) -> Fitted:
     spread = min(SPREADS, key=lambda spread: fitted(spread, temperature_of(spread, rounds=1))[0])
     temperature = temperature_of(spread, rounds=2)
     found = Calibration(temperature, fitted(spread, temperature)[1], spread)
-    gain, error = refining_gain(cases_at(found), cases_at(replace(found, refine=True)))
-    threshold = presence_threshold(cases_at(found), false_alarms)
+    gain, error = refining_gain(examples_with(found), examples_with(replace(found, refine=True)))
+    threshold = presence_threshold(examples_with(found), false_alarms)
     found = replace(found, refine=gain > error, min_presence=threshold)
-    return Fitted(found, gain, error)
+    return CalibrationFit(found, gain, error)
 
 
-def presence_threshold(cases: Sequence[LocateExample], false_alarms: float) -> float:
-    """The lowest presence threshold that lets at most this share of the absent phrases pass.
+def presence_threshold(examples: Sequence[LocateExample], false_alarms: float) -> float:
+    """Return the lowest presence threshold that lets at most this share of the absent phrases pass.
 
     Returns:
         A value between two presences that occur; MIN_PRESENCE if no phrase is absent.
     """
-    absent = sorted((case.presence for case in cases if not case.truth), reverse=True)
+    absent = sorted((example.presence for example in examples if not example.truth), reverse=True)
     if not absent:
         return MIN_PRESENCE
     refused = absent[math.floor(false_alarms * len(absent))]  # the highest presence that must not pass
-    above = min((case.presence for case in cases if case.presence > refused), default=1.0)
+    above = min((example.presence for example in examples if example.presence > refused), default=1.0)
     return (refused + above) / 2
 
 
-def fit_slope(cases: Sequence[LocateExample]) -> float:
-    """Of cases whose scores are the model's own."""
-    right = sum(one.right for one in cases)
-    if right in (0, len(cases)):
+def fit_slope(examples: Sequence[LocateExample]) -> float:
+    """Return the slope with the highest likelihood, for examples whose scores have the slope 1.
+
+    Raises:
+        InputError: all examples are right or all are wrong, so no slope can be fitted.
+    """
+    right = sum(example.right for example in examples)
+    if right in (0, len(examples)):
         amount = "none" if right == 0 else "all"
         raise InputError(
-            f"of {len(cases)} answers {amount} are right, which says nothing about scores: take other data,"
-            " or calibrate when the model has learnt more."
+            f"of {len(examples)} answers {amount} are right, so scores cannot be fitted: take other data, or"
+            " calibrate after more training."
         )
-    return lowest(lambda slope: surprise(cases, slope), *SLOPES, rounds=6)
+    return lowest(lambda slope: surprise(examples, slope), *SLOPES, rounds=6)
 
 
-def surprise(cases: Sequence[LocateExample], slope: float) -> float:
-    """The negative log-likelihood, with scores whose log-odds are scaled so."""
+def surprise(examples: Sequence[LocateExample], slope: float) -> float:
+    """Return the mean negative log-likelihood with scores whose log-odds are multiplied by a slope."""
     score = Calibration(slope=slope).score
-    loss = negative_log_likelihood([score(one.score) for one in cases], [one.right for one in cases])
+    scores = [score(example.score) for example in examples]
+    loss = negative_log_likelihood(scores, [example.right for example in examples])
     assert loss is not None
     return loss
 
 
 def refining_gain(plain: Sequence[LocateExample], refined: Sequence[LocateExample]) -> tuple[float, float]:
-    """What refining adds to the mean IoU of what is there, and the standard error of that."""
-    both = [(one, other) for one, other in zip(plain, refined, strict=True) if one.truth]
-    gains = [other.iou - one.iou for one, other in both]
-    return mean(gains) or 0.0, standard_error(gains, [one.image for one, _ in both]) or math.inf
+    """Return what refining adds to the mean IoU of present phrases, and the standard error of that."""
+    pairs = [(before, after) for before, after in zip(plain, refined, strict=True) if before.truth]
+    gains = [after.iou - before.iou for before, after in pairs]
+    error = standard_error(gains, [before.image for before, _ in pairs])
+    return mean(gains) or 0.0, error or math.inf
 
 
 def lowest(
     loss: Callable[[float], float], low: float, high: float, points: int = 7, rounds: int = 3
 ) -> float:
-    """Where the loss is least: the best of a few points, evenly spread in the logarithm, then the same
-    between its neighbours."""
+    """Return the value between `low` and `high` with the lowest loss, by repeated grid search.
+
+    A round tries points that are evenly spaced in the logarithm, between the neighbours of the best point of
+    the round before.
+    """
     known: dict[float, float] = {}
     for _ in range(rounds):
         ratio = (high / low) ** (1 / (points - 1))

@@ -1,15 +1,18 @@
-"""A training's settings: a YAML file, every value checked and every mistake named."""
+"""The settings of a training, read from a YAML file.
+
+Every value is checked, and every mistake becomes an InputError with one sentence that names the setting.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.errors import InputError
@@ -17,178 +20,8 @@ from kosmos2_core.errors import InputError
 SCRATCH = "scratch"
 
 
-@dataclass(frozen=True)
-class Source:
-    path: str  # of the records, relative to the file
-    weight: float = 1.0  # how often it is drawn from, relative to the others
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """The paper's, for pre-training."""
-
-    name: str = "adamw"  # or muon
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    warmup: int = 375  # steps
-    decay: float = 1.0  # the part of all steps, at the end, in which the rate falls to 0
-    clip: float = 2.0  # the gradient's length at most; 0: any
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    data: str = ""  # records that are not trained on; none: no evaluation
-    every: int = 500  # steps
-    images: int = 64
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    every: int = 500  # steps
-    keep: int = 2
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Of a model that starts from scratch; what is not said is the public checkpoint's."""
-
-    vision_config: dict[str, Any] = field(default_factory=dict)
-    text_config: dict[str, Any] = field(default_factory=dict)
-    latent_query_num: int = 64
-    words: int = 1000  # in its vocabulary; others are spelt
-
-    def config(self, vocab_size: int) -> Config:
-        return Config(
-            make(VisionConfig, self.vision_config, "model.vision_config"),
-            make(TextConfig, self.text_config | {"vocab_size": vocab_size}, "model.text_config"),
-            self.latent_query_num,
-        )
-
-
-@dataclass(frozen=True)
-class Training:
-    run: str  # the folder of all that the training writes, relative to the file
-    data: tuple[Source, ...]
-    steps: int
-    start: str = SCRATCH  # or a checkpoint: a folder or a name on the hub
-    model: ModelShape = field(default_factory=ModelShape)
-    seed: int = 0
-    batch: int = 32  # images a step
-    accumulate: int = 1  # in so many parts
-    tokens: int = 320  # of an image and all that is said of it
-    augment: bool = True
-    soft_targets: float = 0.0  # the width of a location token's target, in cells; 0: one cell alone
-    auxiliary: float = 0.0  # the weight of what the true masks teach
-    dropout: float | None = None  # None: the model's own
-    freeze: tuple[str, ...] = ()  # what stays as it is, by the beginning of its name: vision, connector, ...
-    precision: str = "auto"  # float32 or bfloat16; auto: what is fast here
-    workers: int = 1  # processes that prepare batches
-    optimiser: Optimisation = field(default_factory=Optimisation)
-    evaluate: Evaluation = field(default_factory=Evaluation)
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
-
-    def __post_init__(self) -> None:
-        at_least = {"steps": 1, "batch": 1, "tokens": 16, "workers": 0, "seed": 0}
-        for name, lowest in at_least.items():
-            _demand(getattr(self, name) >= lowest, name, getattr(self, name), f"{lowest} or more")
-        _demand(bool(self.data), "data", "empty", "a list with at least one path")
-        parts = f"from 1 to the batch's {self.batch}"
-        _demand(1 <= self.accumulate <= self.batch, "accumulate", self.accumulate, parts)
-        for source in self.data:
-            _demand(source.weight > 0, "data.weight", source.weight, "above 0")
-        for name in ("soft_targets", "auxiliary"):
-            _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _demand(self.dropout is None or 0 <= self.dropout < 1, "dropout", self.dropout, "from 0 to below 1")
-        kinds = ("auto", "float32", "bfloat16")
-        _demand(self.precision in kinds, "precision", self.precision, "auto, float32 or bfloat16")
-        how = self.optimiser
-        _demand(how.name in ("adamw", "muon"), "optimiser.name", how.name, "adamw or muon")
-        _demand(how.learning_rate > 0, "optimiser.learning_rate", how.learning_rate, "above 0")
-        _demand(all(0 <= beta < 1 for beta in how.betas), "optimiser.betas", how.betas, "from 0 to below 1")
-        for name in ("warmup", "clip", "weight_decay"):
-            value = getattr(how, name)
-            _demand(value >= 0, f"optimiser.{name}", value, "0 or more")
-        _demand(0 < how.decay <= 1, "optimiser.decay", how.decay, "above 0 and at most 1")
-        for name in ("every", "images"):
-            value = getattr(self.evaluate, name)
-            _demand(value >= 1, f"evaluate.{name}", value, "1 or more")
-        for name in ("every", "keep"):
-            value = getattr(self.checkpoints, name)
-            _demand(value >= 1, f"checkpoints.{name}", value, "1 or more")
-
-
-def read_training(file: Path) -> Training:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}): name a training's YAML file.") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where else ""
-        raise InputError(f"{file} is no YAML{line}: {getattr(error, 'problem', error)}.") from None
-    try:
-        return make(Training, values, "")
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
-
-
-Settings = TypeVar("Settings")
-
-
-def make(kind: type[Settings], values: object, where: str) -> Settings:
-    """A dataclass of settings from what YAML read; `where` is their place in the file."""
-    if not isinstance(values, dict):
-        raise InputError(f"{where or 'the file'} must be a list of `name: value`, and is {values!r}.")
-    hints = get_type_hints(kind)
-    known = {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f", did you mean {near[0]}?" if near else f": known are {', '.join(known)}."
-            raise InputError(f"there is no setting {_place(where, name)}{hint}")
-    for name, one in known.items():
-        needed = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-        if needed and name not in values:
-            raise InputError(f"{_place(where, name)} is missing.")
-    return kind(**{name: _value(hints[name], value, _place(where, name)) for name, value in values.items()})
-
-
-def _value(hint: Any, value: object, where: str) -> Any:
-    """A YAML value as the field's type."""
-    options = [one for one in get_args(hint) if one is not type(None)]
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise InputError(f"{where} is {value!r}: a list is needed.")
-        kinds = [options[0]] * len(value) if options[-1] is Ellipsis else options
-        if len(kinds) != len(value):
-            raise InputError(f"{where} is {value!r}: {len(kinds)} values are needed.")
-        return tuple(_value(kind, one, where) for kind, one in zip(kinds, value, strict=True))
-    if dataclasses.is_dataclass(hint):
-        return make(hint, value, where)  # type: ignore[arg-type]
-    if type(None) in get_args(hint):
-        return None if value is None else _value(options[0], value, where)
-    if get_origin(hint) is dict:
-        good = isinstance(value, dict)
-    elif hint is float:
-        value = _number(value)
-        good = isinstance(value, float) and math.isfinite(value)
-    else:
-        good = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if not good:
-        kind = {"int": "a whole number", "str": "text", "bool": "true or false", "float": "a number"}
-        raise InputError(
-            f"{where} is {value!r}: {kind.get(getattr(hint, '__name__', ''), 'a table')} is needed."
-        )
-    return value
-
-
 def _number(value: object) -> object:
-    """YAML reads 2e-4 as text."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    """Convert a number that YAML reads as text, such as 2e-4."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -197,10 +30,207 @@ def _number(value: object) -> object:
     return value
 
 
-def _place(where: str, name: object) -> str:
-    return f"{where}.{name}" if where else str(name)
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, BeforeValidator(_number), Field(strict=True, allow_inf_nan=False)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Positive = Annotated[Integer, Field(ge=1)]
 
 
-def _demand(good: bool, name: str, value: object, wanted: str) -> None:
-    if not good:
-        raise InputError(f"{name} is {value!r}: {wanted} is needed.")
+class Settings(BaseModel):
+    """Settings that cannot be changed and that have no names beside the known ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSource(Settings):
+    """A data set to learn from."""
+
+    path: str  # of the records, relative to the folder of the command
+    weight: Annotated[Number, Field(gt=0)] = 1.0  # how often it is drawn from, relative to the others
+
+
+class OptimiserSettings(Settings):
+    """The optimiser and its schedule. The defaults are those of the paper's pre-training."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    learning_rate: Annotated[Number, Field(gt=0)] = 2e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    warmup: Annotated[Integer, Field(ge=0)] = 375  # steps
+    decay: Annotated[Number, Field(gt=0, le=1)] = 1.0  # the final part of the steps, with a falling rate
+    clip: Annotated[Number, Field(ge=0)] = 2.0  # the largest norm of the gradient; 0: no limit
+
+
+class EvaluationSettings(Settings):
+    """When and on what the model is evaluated during the training."""
+
+    data: str = ""  # records that are not trained on; empty: no evaluation
+    every: Positive = 500  # steps
+    images: Positive = 64
+
+
+class CheckpointSettings(Settings):
+    """When checkpoints are written, and how many are kept."""
+
+    every: Positive = 500  # steps
+    keep: Positive = 2
+
+
+class ModelSettings(Settings):
+    """The shape of a model that is trained from scratch. The defaults are those of the public checkpoint."""
+
+    vision_config: VisionConfig = VisionConfig()
+    text_config: TextConfig = TextConfig()
+    latent_query_num: Integer = 64
+    words: Integer = 1000  # in the vocabulary; other words are spelt letter by letter
+
+    def config(self, vocab_size: int) -> Config:
+        """Return the model's configuration for a vocabulary of this size."""
+        text = dataclasses.replace(self.text_config, vocab_size=vocab_size)
+        return Config(self.vision_config, text, self.latent_query_num)
+
+
+class TrainingSettings(Settings):
+    """All settings of a training.
+
+    Raises:
+        InputError: a setting is unknown, missing or has a wrong value.
+    """
+
+    run: str  # the folder that everything is written to, relative to the folder of the command
+    data: Annotated[tuple[DataSource, ...], Field(min_length=1)]
+    steps: Positive
+    start: str = SCRATCH  # or a checkpoint: a folder or a name on the hub
+    model: ModelSettings = ModelSettings()
+    seed: Annotated[Integer, Field(ge=0)] = 0
+    batch: Positive = 32  # images per step
+    accumulate: Positive = 1  # parts that a batch is divided into
+    tokens: Annotated[Integer, Field(ge=16)] = 320  # largest number for an image and its texts
+    augment: Annotated[bool, Field(strict=True)] = True
+    soft_targets: Annotated[Number, Field(ge=0)] = 0.0  # sigma of a location token's target, in grid cells
+    auxiliary: Annotated[Number, Field(ge=0)] = 0.0  # weight of the loss from the true masks
+    dropout: Fraction | None = None  # None: as in the model's configuration
+    freeze: tuple[str, ...] = ()  # prefixes of the names of weights that are not trained: vision, ...
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: what is fast on the device
+    workers: Annotated[Integer, Field(ge=0)] = 1  # processes that prepare batches
+    optimiser: OptimiserSettings = OptimiserSettings()
+    evaluate: EvaluationSettings = EvaluationSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+
+    @model_validator(mode="after")
+    def _check_accumulate(self) -> Self:
+        if self.accumulate > self.batch:
+            raise ValueError(
+                f"accumulate is {self.accumulate}: from 1 to the batch's {self.batch} is needed."
+            )
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, values: Any, validate: Callable[[Any], Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+
+
+def read_training(file: Path) -> TrainingSettings:
+    """Read the settings of a training from a YAML file.
+
+    Raises:
+        InputError: the file cannot be read, or a setting is wrong; the sentence begins with the file's name.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}): name a training's YAML file.") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise InputError(f"{file} is not valid YAML{line}: {getattr(error, 'problem', error)}.") from None
+    try:
+        return TrainingSettings.model_validate(values)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+# What is needed instead of a wrong value, by pydantic's type of the error.
+NEEDED = {
+    "bool_type": "true or false",
+    "dataclass_type": "a table",
+    "finite_number": "a number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return one sentence about the first mistake; unknown names come first, as they explain missing ones."""
+    details = error.errors()
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    first = next((detail for detail in details if detail["type"] in unknown), details[0])
+    kind, location, value = first["type"], first["loc"], first["input"]
+    name = ".".join(part for part in location if isinstance(part, str))
+    context: dict[str, Any] = first.get("ctx", {})
+    if kind in unknown:
+        return _unknown_name(name, location)
+    if kind == "value_error":
+        return str(context["error"])
+    if not location:
+        return f"the file must be a list of `name: value`, and is {value!r}."
+    if kind == "missing" and isinstance(location[-1], str):
+        return f"{name} is missing."
+    return f"{name} is {value!r}: {_needed(kind, context, first['msg'])} needed."
+
+
+def _needed(kind: str, context: dict[str, Any], message: str) -> str:
+    """Return what is needed instead of a wrong value, with its verb."""
+    match kind:
+        case "missing":  # an element of a tuple of fixed length; the only such setting is a pair
+            return "2 values are"
+        case "too_long":
+            return f"{context['max_length']} values are"
+        case "too_short":
+            return "a list with at least one path is"
+        case "greater_than_equal":
+            return f"{context['ge']:g} or more is"
+        case "greater_than":
+            return f"a value above {context['gt']:g} is"
+        case "less_than":
+            return f"a value below {context['lt']:g} is"
+        case "less_than_equal":
+            return f"at most {context['le']:g} is"
+        case "literal_error":
+            return f"{context['expected'].replace(chr(39), '')} is"
+    return f"{NEEDED.get(kind, message)} is"
+
+
+def _unknown_name(name: str, location: tuple[int | str, ...]) -> str:
+    """Return the sentence about a name that is not a setting, with the nearest one that is."""
+    known = _names_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f", did you mean {near[0]}?" if near else f": known are {', '.join(known)}."
+    return f"there is no setting {name}{hint}"
+
+
+def _names_at(location: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the settings in a table of the file."""
+    tables: dict[str, list[str]] = {
+        "": list(TrainingSettings.model_fields),
+        "data": list(DataSource.model_fields),
+        "model": list(ModelSettings.model_fields),
+        "model.vision_config": [field.name for field in dataclasses.fields(VisionConfig)],
+        "model.text_config": [field.name for field in dataclasses.fields(TextConfig)],
+        "optimiser": list(OptimiserSettings.model_fields),
+        "evaluate": list(EvaluationSettings.model_fields),
+        "checkpoints": list(CheckpointSettings.model_fields),
+    }
+    return tables[".".join(part for part in location if isinstance(part, str))]

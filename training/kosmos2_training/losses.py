@@ -1,5 +1,8 @@
-"""What is made small in training: the answers' cross entropy, with location tokens as soft targets; and,
-from true masks, what each patch and each image token should know."""
+"""Training losses: the cross entropy of the answers, and auxiliary losses from the true masks.
+
+Location tokens can have soft targets. The auxiliary losses teach each patch and each image token the names
+and the box of the object that it shows.
+"""
 
 from __future__ import annotations
 
@@ -9,67 +12,85 @@ from torch.nn import functional as F
 
 from kosmos2_core.config import Config
 from kosmos2_core.tokenizer import ControlIds
-from kosmos2_training.cells import UNKNOWN, CellTruth, Names
+from kosmos2_training.patch_targets import UNKNOWN, ObjectClasses, PatchTargets
 
-BINS = 32  # along a side, for a cell's guess of its object's box
+BOX_BINS = 32  # along a side, for the box that a patch or an image token predicts
 
 
-def soft_cells(values: Tensor, grid: int, spread: float) -> Tensor:
-    """Shares (..., grid) of the cells along a side for points in unit coordinates: a bell around the point,
-    `spread` cells wide, so that a near miss costs less than a far one and the point stays known more finely
-    than by its cell."""
-    centres = torch.arange(grid, device=values.device) + 0.5
-    return (-((values[..., None] * grid - centres) ** 2) / (2 * spread**2)).softmax(-1)
+def soft_bins(values: Tensor, bins: int, sigma: float) -> Tensor:
+    """Return the probabilities (..., bins) of the bins along a side for coordinates (...) from 0 to 1.
+
+    They are a Gaussian around the coordinate. A near miss costs less than a far one, and the mean tells the
+    coordinate more finely than its bin.
+
+    Args:
+        sigma: the width of the Gaussian, in bins.
+    """
+    centres = torch.arange(bins, device=values.device) + 0.5
+    return (-((values[..., None] * bins - centres) ** 2) / (2 * sigma**2)).softmax(-1)
 
 
 def answer_loss(
-    logits: Tensor, targets: Tensor, corners: Tensor, control: ControlIds, spread: float
+    logits: Tensor, targets: Tensor, corners: Tensor, control: ControlIds, sigma: float
 ) -> Tensor:
-    """The sum over M tokens. spread 0: location tokens are learnt as words are."""
-    likely = logits.float().log_softmax(-1)
-    if not spread:
-        return F.nll_loss(likely, targets, reduction="sum")
+    """Return the sum of the losses of M tokens.
+
+    Args:
+        logits: (M, V).
+        targets: (M,), the ids of the tokens.
+        corners: (M, 2), the true corner of a location token, in unit coordinates; NaN for other tokens.
+        sigma: the width of the targets of location tokens, in grid cells; 0: the target is one cell.
+    """
+    log_probabilities = logits.float().log_softmax(-1)
+    if not sigma:
+        return F.nll_loss(log_probabilities, targets, reduction="sum")
     words = corners[:, 0].isnan()
-    loss = F.nll_loss(likely[words], targets[words], reduction="sum")
-    x, y = soft_cells(corners[~words], control.grid, spread).unbind(1)
-    cells = (y[:, :, None] * x[:, None, :]).flatten(1)
-    here = likely[~words, control.location : control.location + control.grid**2]
-    return loss - (cells * here).sum()
+    loss = F.nll_loss(log_probabilities[words], targets[words], reduction="sum")
+    x, y = soft_bins(corners[~words], control.grid, sigma).unbind(1)
+    cells = (y[:, :, None] * x[:, None, :]).flatten(1)  # (locations, grid * grid)
+    of_cells = log_probabilities[~words, control.location : control.location + control.grid**2]
+    return loss - (cells * of_cells).sum()
 
 
-class CellHeads(nn.Module):
-    """What a cell's feature says of the object there: its names and its box. Used in training alone."""
+class PatchHead(nn.Module):
+    """Predicts the names and the box of the object in a cell from the cell's feature."""
 
-    def __init__(self, width: int, names: Names) -> None:
+    def __init__(self, width: int, object_classes: ObjectClasses) -> None:
         super().__init__()
-        self.sizes = [len(kind) + 1 for kind in names.kinds]
-        self.out = nn.Linear(width, sum(self.sizes) + 4 * BINS)
+        self.sizes = [len(kind) + 1 for kind in object_classes.kinds]
+        self.out = nn.Linear(width, sum(self.sizes) + 4 * BOX_BINS)
 
-    def forward(self, features: Tensor, truth: CellTruth) -> Tensor:
-        """The mean loss of cells: (B, cells, width) and what is true there."""
-        *kinds, boxes = self.out(features.float()).split([*self.sizes, 4 * BINS], dim=-1)
+    def forward(self, features: Tensor, targets: PatchTargets) -> Tensor:
+        """Return the mean loss of the cells, from features (B, cells, width)."""
+        *kinds, boxes = self.out(features.float()).split([*self.sizes, 4 * BOX_BINS], dim=-1)
         loss = torch.zeros((), device=features.device)
-        for kind, numbers in zip(kinds, truth.names.unbind(-1), strict=True):
-            loss = loss + F.cross_entropy(kind.flatten(0, 1), numbers.flatten(), ignore_index=UNKNOWN)
-        boxed = ~truth.boxes[..., 0].isnan()
-        if boxed.any():
-            guess = boxes[boxed].view(-1, 4, BINS).log_softmax(-1)
-            loss = loss - (soft_cells(truth.boxes[boxed], BINS, 1.0) * guess).sum(-1).mean()
+        for kind, classes in zip(kinds, targets.classes.unbind(-1), strict=True):
+            loss = loss + F.cross_entropy(kind.flatten(0, 1), classes.flatten(), ignore_index=UNKNOWN)
+        has_box = ~targets.boxes[..., 0].isnan()
+        if has_box.any():
+            predicted = boxes[has_box].view(-1, 4, BOX_BINS).log_softmax(-1)
+            loss = loss - (soft_bins(targets.boxes[has_box], BOX_BINS, 1.0) * predicted).sum(-1).mean()
         return loss
 
 
-class Auxiliary(nn.Module):
-    """Heads on the vision tower's patches and on the image's tokens."""
+class AuxiliaryHeads(nn.Module):
+    """One head for the patches of the vision tower, and one for the image tokens."""
 
-    def __init__(self, config: Config, names: Names) -> None:
+    def __init__(self, config: Config, object_classes: ObjectClasses) -> None:
         super().__init__()
-        self.scale = config.vision_config.hidden_size**0.5  # features have length 1
-        self.patches = CellHeads(config.vision_config.hidden_size, names)
-        self.latents = CellHeads(config.text_config.embed_dim, names)
+        self.scale = config.vision_config.hidden_size**0.5  # because features have length 1
+        self.patches = PatchHead(config.vision_config.hidden_size, object_classes)
+        self.latents = PatchHead(config.text_config.embed_dim, object_classes)
 
     def forward(
-        self, features: Tensor, tokens: Tensor, patches: CellTruth | None, latents: CellTruth | None
+        self, features: Tensor, tokens: Tensor, patches: PatchTargets | None, latents: PatchTargets | None
     ) -> Tensor:
+        """Return the sum of both losses.
+
+        Args:
+            features: (B, 1 + patches, width), of the vision tower; the first is that of the whole image.
+            tokens: (B, queries, embed_dim), the image tokens.
+        """
         loss = torch.zeros((), device=features.device)
         if patches is not None:
             loss = loss + self.patches(features[:, 1:] * self.scale, patches)

@@ -1,11 +1,10 @@
-"""What a training leaves to look at: its curve, pictures of what the model now finds, and a model card."""
+"""The report of a training: its curve, pictures of what the model locates, and a model card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +16,21 @@ from kosmos2_core.grounded_text import write_markdown
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Record
-from kosmos2_training.log import LOG, SCORES, read_lines
-from kosmos2_training.train import Trainer
+from kosmos2_training.run_folder import LOG, SCORES, Scores, read_lines
+from kosmos2_training.trainer import Trainer
 
 PICTURES = 12
 FIGURES = {
-    "accuracy": "located right (IoU >= 0.5)",
+    "accuracy": "located correctly (IoU >= 0.5)",
     "mean_iou": "mean IoU",
-    "presence_auroc": "present told from absent (AUROC)",
+    "presence_auroc": "present against absent phrases (AUROC)",
     "calibration_error": "calibration error of the scores",
 }
 CURVE, SHEET = "curve.png", "pictures.png"
 
 
 def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Record]]) -> None:
+    """Write the curve, and pictures of the first samples, into the folder of a run."""
     plot_curve(run)
     pictures = [picture(engine, *sample) for sample, _ in zip(samples, range(PICTURES), strict=False)]
     if pictures:
@@ -38,7 +38,7 @@ def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Reco
 
 
 def plot_curve(run: Path) -> Path:
-    """The losses, and above them how well the held-out data is located."""
+    """Plot the losses, and above them the accuracy on held-out data; return the file."""
     from matplotlib.figure import Figure
 
     steps, scores = read_lines(run / LOG), read_lines(run / SCORES)
@@ -48,9 +48,9 @@ def plot_curve(run: Path) -> Path:
         above.plot(*_series(scores, name), marker=".", label=label)
     above.set(ylim=(0, 1), ylabel="held-out data")
     for name in ("answers", "auxiliary"):
-        at, values = _series(steps, name)
+        numbers, values = _series(steps, name)
         if any(values):
-            below.plot(at, _smooth(values), label=f"loss of {name}")
+            below.plot(numbers, _smooth(values), label=f"loss of {name}")
     below.set(xlabel="step", ylabel="training")
     for axes in (above, below):
         axes.grid(alpha=0.3)
@@ -61,57 +61,59 @@ def plot_curve(run: Path) -> Path:
 
 
 def _series(lines: Sequence[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
+    """Return the steps and the values of a column."""
     return [int(line["step"]) for line in lines], [float(line.get(name) or "nan") for line in lines]
 
 
 def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
-    """The mean over a window of a hundredth of all."""
+    """Return the moving average over a hundredth of all values."""
     window = max(len(values) // 100, 1)
     padded = np.pad(np.asarray(values), (window - 1, 0), mode="edge")
     return np.convolve(padded, np.full(window, 1 / window), mode="valid")
 
 
 def picture(engine: Engine, image: Pixels, record: Record) -> Pixels:
-    """What the model finds of the first things that are asked for in a record: the best box of each."""
+    """Draw the best boxes of the first phrases that a record asks for."""
     large = np.asarray(Image.fromarray(image).resize((448, 448), Image.Resampling.BICUBIC))
-    asked = [item for item in record.items if item.task == "locate"][:4]
+    items = [item for item in record.items if item.task == "locate"][:4]
     view = engine.look(image)
-    answers = view.run(*(Locate(write_markdown(item.text), min_presence=0.0) for item in asked))
+    answers = view.run(*(Locate(write_markdown(item.text), min_presence=0.0) for item in items))
     return draw(large, [phrase for answer in answers for phrase in answer.phrases], missing=True)
 
 
 def sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
+    """Return one picture with pictures of the same size in rows."""
     blank = np.zeros_like(pictures[0])
     rows = [
         np.hstack([*row, *[blank] * (columns - len(row))])
-        for row in (pictures[at : at + columns] for at in range(0, len(pictures), columns))
+        for row in (pictures[first : first + columns] for first in range(0, len(pictures), columns))
     ]
     return np.vstack(rows)
 
 
-def model_card(trainer: Trainer, scores: dict[str, Any]) -> str:
-    """README.md of a checkpoint: what it is, what it was taught, how well it does."""
-    training, model = trainer.training, trainer.model
+def model_card(trainer: Trainer, scores: Scores) -> str:
+    """Return the README.md of a checkpoint: its shape, its training and its scores."""
+    settings, model = trainer.settings, trainer.model
     vision, text = model.config.vision_config, model.config.text_config
     parameters = sum(p.numel() for p in model.parameters())
-    data = "\n".join(f"- `{source.path}`, weight {source.weight:g}" for source in training.data)
-    images = trainer.step * training.batch
+    data = "\n".join(f"- `{source.path}`, weight {source.weight:g}" for source in settings.data)
+    images = trainer.step * settings.batch
     known = {label: scores[name] for name, label in FIGURES.items() if scores.get(name) is not None}
     figures = [f"| {label} | {value:.3f} |" for label, value in known.items()]
     table = ["| on held-out data | |", "|---|---|", *figures] if figures else ["Not evaluated."]
-    about = {"library_name": "transformers", "pipeline_tag": "image-text-to-text", "tags": ["kosmos-2"]}
+    metadata = {"library_name": "transformers", "pipeline_tag": "image-text-to-text", "tags": ["kosmos-2"]}
     lines = [
         "---",
-        *(f"{name}: {json.dumps(value)}" for name, value in about.items()),
+        *(f"{name}: {json.dumps(value)}" for name, value in metadata.items()),
         "---",
-        f"# {Path(training.run).name}",
+        f"# {Path(settings.run).name}",
         "",
         f"A Kosmos-2 of {parameters / 1e6:.1f} M parameters: {vision.num_hidden_layers} vision layers of"
         f" {vision.hidden_size}, {text.layers} decoder layers of {text.embed_dim}, images of"
         f" {vision.image_size} x {vision.image_size} pixels.",
         "",
-        f"Trained by `kosmos2 train` from `{training.start}` for {trainer.step} steps of {training.batch}"
-        f" images ({images:,} in all) with {training.optimiser.name}, seed {training.seed}. Data:",
+        f"Trained by `kosmos2 train` from `{settings.start}` for {trainer.step} steps of {settings.batch}"
+        f" images ({images:,} in all) with {settings.optimiser.name}, seed {settings.seed}. Data:",
         "",
         data,
         "",

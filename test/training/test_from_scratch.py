@@ -5,7 +5,7 @@ import torch
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.tokenizer import Tokenizer
-from kosmos2_training.start import grid_waves, start_model
+from kosmos2_training.from_scratch import grid_waves, start_model
 
 
 @pytest.fixture(scope="module")
