@@ -48,7 +48,13 @@ EXTRAS = {
         "ros-ament-cmake-ros",
     ],
     "kilted": ["ros-ament-cmake-ros-core"],
-    "train": ["accelerate>=1.10", "matplotlib>=3.8", "tensorboard>=2.16", "transformers>=5.0"],
+    "train": [
+        "accelerate>=1.10",
+        "matplotlib>=3.8",
+        "pydantic>=2.9",
+        "tensorboard>=2.16",
+        "transformers>=5.0",
+    ],
     "eval": [
         "accelerate>=1.10",
         "jinja2>=3.1",

@@ -25,8 +25,7 @@ ALLOWED_NAMES = {
     "kosmos2_data": 4,
     "kosmos2_eval": 313,
     "kosmos2_io": 30,
-    "kosmos2_sim": 46,
-    "kosmos2_training": 35,
+    "kosmos2_training": 2,
 }
 ALLOWED_REPEATED_CLASSES = 20
 

@@ -65,14 +65,14 @@ class EvaluationSettings(Settings):
     """When and on what the model is evaluated during the training."""
 
     data: str = ""  # records that are not trained on; empty: no evaluation
-    every: Positive = 500  # steps
+    interval: Positive = Field(default=500, alias="every")  # steps
     images: Positive = 64
 
 
 class CheckpointSettings(Settings):
     """When checkpoints are written, and how many are kept."""
 
-    every: Positive = 500  # steps
+    interval: Positive = Field(default=500, alias="every")  # steps
     keep: Positive = 2
 
 
@@ -223,14 +223,17 @@ def _unknown_name(name: str, location: tuple[int | str, ...]) -> str:
 
 def _names_at(location: tuple[int | str, ...]) -> list[str]:
     """Return the names of the settings in a table of the file."""
-    tables: dict[str, list[str]] = {
-        "": list(TrainingSettings.model_fields),
-        "data": list(DataSource.model_fields),
-        "model": list(ModelSettings.model_fields),
-        "model.vision_config": [field.name for field in dataclasses.fields(VisionConfig)],
-        "model.text_config": [field.name for field in dataclasses.fields(TextConfig)],
-        "optimiser": list(OptimiserSettings.model_fields),
-        "evaluate": list(EvaluationSettings.model_fields),
-        "checkpoints": list(CheckpointSettings.model_fields),
+    tables: dict[str, type[Any]] = {
+        "": TrainingSettings,
+        "data": DataSource,
+        "model": ModelSettings,
+        "model.vision_config": VisionConfig,
+        "model.text_config": TextConfig,
+        "optimiser": OptimiserSettings,
+        "evaluate": EvaluationSettings,
+        "checkpoints": CheckpointSettings,
     }
-    return tables[".".join(part for part in location if isinstance(part, str))]
+    table = tables[".".join(part for part in location if isinstance(part, str))]
+    if issubclass(table, Settings):
+        return [field.alias or name for name, field in table.model_fields.items()]
+    return [field.name for field in dataclasses.fields(table)]

@@ -74,9 +74,9 @@ class TrainingSession:
         self.log.add_step(trainer.step, metrics)
         self.progress.add_step(metrics, time.perf_counter() - started)
         is_last = trainer.step == self.settings.steps
-        if self.held_out and (is_last or trainer.step % self.settings.evaluate.every == 0):
+        if self.held_out and (is_last or trainer.step % self.settings.evaluate.interval == 0):
             self.evaluate()
-        if is_last or trainer.step % self.settings.checkpoints.every == 0:
+        if is_last or trainer.step % self.settings.checkpoints.interval == 0:
             trainer.save()
 
     def evaluate(self) -> None:
