@@ -1,7 +1,7 @@
-"""Where a camera's pixels look, and where points are in its image, by its CameraInfo.
+"""Camera models: from pixels to rays and from points to pixels, by a CameraInfo.
 
-Points in an image count from its corner: the first pixel covers 0 to 1. To ROS, as to OpenCV, that pixel's
-centre is at 0; only this file knows of the half pixel between the two.
+Pixel coordinates count from the corner of the image: the first pixel covers 0 to 1. ROS and OpenCV count from
+the centre of the first pixel. Only this module knows of the half pixel between the two.
 """
 
 from __future__ import annotations
@@ -18,30 +18,43 @@ from kosmos2_core.errors import InputError
 
 Array = NDArray[np.float64]
 
-# How many numbers each model may have.
-LENGTHS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-ROUNDS = 40  # of undoing distortion
-EXACT_PX = 0.1  # a point is undistorted if, distorted again, it comes back this near
-BEYOND = 1.2  # times the widest ray of the image: farther out, a distortion polynomial means nothing
+# Numbers of distortion coefficients that each model may have.
+COEFFICIENT_COUNTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+# OpenCV inverts distortion by iteration, up to this many rounds and this change in units of z = 1.
+CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+MAX_ERROR_PX = 0.1  # an undistorted point that is farther off when it is distorted again is not known
+MAX_RAY_RATIO = 1.2  # times the widest ray of the image: beyond, a distortion polynomial means nothing
 
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """A pinhole or fisheye camera, as its image is sent: K and D are used, R and P are not.
+    """A pinhole or fisheye camera, as its image is sent.
 
-    A rectified image's CameraInfo therefore has to say D = 0, as drivers that publish one do.
+    K and D of the CameraInfo are used, R and P are not. The CameraInfo of a rectified image therefore has to
+    have D = 0, as drivers that publish one do.
+
+    Args:
+        matrix: (3, 3) camera matrix for pixels that count from the corner of the image.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        distortion: Distortion coefficients; empty for none.
+        fisheye: The distortion is OpenCV's fisheye model, `equidistant` in ROS.
     """
 
-    matrix: Array  # (3, 3); the first pixel covers 0 to 1
+    matrix: Array
     width: int
     height: int
-    distortion: Array = field(default_factory=lambda: np.zeros(0))  # empty: none
-    fisheye: bool = False  # the distortion is `equidistant`
+    distortion: Array = field(default_factory=lambda: np.zeros(0))
+    fisheye: bool = False
 
     @classmethod
     def of(cls, info: Any) -> Self:
-        """From a sensor_msgs/CameraInfo, with its binning and region of interest."""
-        k = _numbers(info.k, "K").reshape(3, 3)
+        """Return the model of a sensor_msgs/CameraInfo, with its binning and region of interest.
+
+        Raises:
+            InputError: The camera is not calibrated, or a field has an impossible value.
+        """
+        k = _finite(info.k, "K").reshape(3, 3)
         if not k.any():
             raise InputError("the camera is not calibrated, K is all zero: calibrate it, or set its file.")
         if k[0, 0] <= 0 or k[1, 1] <= 0 or k[0, 1] or k[1, 0] or k[2].tolist() != [0, 0, 1]:
@@ -55,10 +68,10 @@ class CameraModel:
         matrix = k.copy()
         matrix[:2, 2] = k[:2, 2] + 0.5 - offset
         matrix[:2] /= binning[:, None]
-        return cls(matrix, int(width), int(height), *_distortion(info))
+        return cls(matrix, int(width), int(height), *_distortion_of(info))
 
     def same_as(self, other: CameraModel) -> bool:
-        """Whether the images of both show the same directions, pixel for pixel."""
+        """Return whether the images of both cameras show the same directions, pixel by pixel."""
         return (
             (self.width, self.height, self.fisheye) == (other.width, other.height, other.fisheye)
             and np.array_equal(self.distortion, other.distortion)
@@ -66,105 +79,98 @@ class CameraModel:
         )
 
     def rays(self, points_px: Array) -> Array:
-        """Of points (N, 2) in the image: where they look, (N, 3) with z = 1. NaN: nowhere in front."""
+        """Return the directions in which pixels look.
+
+        Args:
+            points_px: (N, 2) points in the image.
+
+        Returns:
+            (N, 3) rays with z = 1 in the optical frame. NaN if no direction in front of the camera is known.
+        """
         points = np.asarray(points_px, float).reshape(-1, 2)
         flat = (points - self.matrix[:2, 2]) / self.matrix.diagonal()[:2]
         if self.distortion.size:
-            flat = self._undistorted(flat)
+            flat = self._undistort(flat)
         return np.column_stack([flat, np.ones(len(flat))])
 
     def project(self, points_m: Array) -> Array:
-        """Of points (N, 3) in the optical frame: where in the image they are, (N, 2), in it or beyond it.
+        """Return where points appear in the image.
 
-        NaN: behind the camera, or so far beyond the image that its distortion is not known.
+        Args:
+            points_m: (N, 3) points in the optical frame.
+
+        Returns:
+            (N, 2) pixels, inside the image or outside of it. NaN for points behind the camera, or so far
+            outside of the image that their distortion is not known.
         """
         points = np.asarray(points_m, float).reshape(-1, 3)
         depth_m = np.where(points[:, 2:] > 0, points[:, 2:], np.nan)
         flat = points[:, :2] / depth_m
         if self.distortion.size:
-            flat[np.hypot(*flat.T) > BEYOND * self._widest] = np.nan
-            flat = self._distorted(flat)
+            flat[np.hypot(*flat.T) > MAX_RAY_RATIO * self._widest_ray] = np.nan
+            flat = self._distort(flat)
         pixels: Array = flat * self.matrix.diagonal()[:2] + self.matrix[:2, 2]
         return pixels
 
     @cached_property
-    def _widest(self) -> float:
-        """The longest ray of the image's edge, at z = 1."""
+    def _widest_ray(self) -> float:
+        """The longest ray of the edge of the image, measured at z = 1 from the optical axis."""
         x, y = np.linspace(0, self.width, 33), np.linspace(0, self.height, 33)
         edges = [np.column_stack([x, np.full(33, v)]) for v in (0, self.height)]
         edges += [np.column_stack([np.full(33, u), y]) for u in (0, self.width)]
         lengths = np.hypot(*self.rays(np.concatenate(edges))[:, :2].T)
         return float(np.nanmax(lengths, initial=0.0))
 
-    def _distorted(self, flat: Array) -> Array:
+    def _distort(self, flat: Array) -> Array:
+        """Distort (N, 2) points at z = 1."""
         if not len(flat):
             return flat
         if self.fisheye:
-            return _fisheye(flat, self.distortion)
-        ones = np.column_stack([flat, np.ones(len(flat))])
-        points, _ = cv2.projectPoints(ones, np.zeros(3), np.zeros(3), np.eye(3), self.distortion)
+            points = cv2.fisheye.distortPoints(flat[:, None], np.eye(3), self.distortion)
+        else:
+            at_z_1 = np.column_stack([flat, np.ones(len(flat))])
+            points, _ = cv2.projectPoints(at_z_1, np.zeros(3), np.zeros(3), np.eye(3), self.distortion)
         return np.asarray(points, float).reshape(-1, 2)
 
-    def _undistorted(self, flat: Array) -> Array:
-        found = _unfisheye(flat, self.distortion) if self.fisheye else self._iterated(flat)
-        with np.errstate(invalid="ignore"):
-            off_px = np.abs(self._distorted(found) - flat) * self.matrix.diagonal()[:2]
-        found[~(off_px.max(axis=1, initial=0.0) < EXACT_PX)] = np.nan
-        return found
-
-    def _iterated(self, flat: Array) -> Array:
-        """Each round mends what the last one is off by."""
-        found = flat.copy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            for _ in range(ROUNDS):
-                step = flat - self._distorted(found)
-                found += step
-                if not (np.abs(step) > 1e-7).any():
-                    break
+    def _undistort(self, flat: Array) -> Array:
+        """Undistort (N, 2) points at z = 1; NaN where that has no solution."""
+        if not len(flat):
+            return flat
+        found = _undistort_points(flat, self.distortion, self.fisheye)
+        with np.errstate(invalid="ignore", over="ignore"):
+            error_px = np.abs(self._distort(found) - flat) * self.matrix.diagonal()[:2]
+        found[~(error_px.max(axis=1, initial=0.0) < MAX_ERROR_PX)] = np.nan
         return found
 
 
-def _fisheye(flat: Array, d: Array) -> Array:
-    """Kannala and Brandt's model: a polynomial of the angle to the optical axis."""
-    radius = np.hypot(*flat.T)
-    theta = np.arctan(radius)
-    scale = _polynomial(theta, d) / np.maximum(radius, 1e-12)
-    bent: Array = flat * np.where(radius > 1e-12, scale, 1.0)[:, None]
-    return bent
+def _undistort_points(flat: Array, distortion: Array, fisheye: bool) -> Array:
+    """Call OpenCV's solver. The one for pinhole cameras has another name in OpenCV 4 than in OpenCV 5."""
+    opencv: Any = cv2  # the signatures differ between the versions
+    points, matrix = flat[:, None], np.eye(3)
+    if fisheye:
+        found = opencv.fisheye.undistortPoints(points, matrix, distortion, criteria=CRITERIA)
+    elif hasattr(opencv, "undistortPointsIter"):
+        found = opencv.undistortPointsIter(points, matrix, distortion, None, None, CRITERIA)
+    else:
+        found = opencv.undistortPoints(points, matrix, distortion, criteria=CRITERIA)
+    return np.array(found, np.float64).reshape(-1, 2)
 
 
-def _unfisheye(flat: Array, d: Array) -> Array:
-    bent = np.hypot(*flat.T)
-    theta = np.minimum(bent, np.pi / 2)
-    for _ in range(ROUNDS):  # Newton's method
-        theta2 = theta * theta
-        slope = 1 + theta2 * (3 * d[0] + theta2 * (5 * d[1] + theta2 * (7 * d[2] + theta2 * 9 * d[3])))
-        theta = np.clip(theta - (_polynomial(theta, d) - bent) / np.where(slope > 0.01, slope, 1), 0, 1.57)
-    scale = np.tan(theta) / np.maximum(bent, 1e-12)
-    found: Array = flat * np.where(bent > 1e-12, scale, 1.0)[:, None]
-    return found
-
-
-def _polynomial(theta: Array, d: Array) -> Array:
-    theta2 = theta * theta
-    bent: Array = theta * (1 + theta2 * (d[0] + theta2 * (d[1] + theta2 * (d[2] + theta2 * d[3]))))
-    return bent
-
-
-def _distortion(info: Any) -> tuple[Array, bool]:
-    """D, and whether it is a fisheye's. As to the rest of ROS, zeros are none, whatever the model."""
-    d, model = _numbers(info.d, "D"), info.distortion_model
+def _distortion_of(info: Any) -> tuple[Array, bool]:
+    """Return D, and whether it is a fisheye's. All zeros mean no distortion, as elsewhere in ROS."""
+    d, model = _finite(info.d, "D"), info.distortion_model
     if not d.any():
         return np.zeros(0), False
-    if model not in LENGTHS:
-        raise InputError(f"the camera's distortion model {model!r} is not known: {', '.join(LENGTHS)} are.")
-    if len(d) not in LENGTHS[model]:
-        wanted = " or ".join(map(str, LENGTHS[model]))
-        raise InputError(f"the camera's D has {len(d)} numbers: {model} has {wanted}.")
+    if model not in COEFFICIENT_COUNTS:
+        known = ", ".join(COEFFICIENT_COUNTS)
+        raise InputError(f"the camera's distortion model {model!r} is not known: known models are {known}.")
+    if len(d) not in COEFFICIENT_COUNTS[model]:
+        counts = " or ".join(map(str, COEFFICIENT_COUNTS[model]))
+        raise InputError(f"the camera's D has {len(d)} numbers: {model} has {counts}.")
     return d, model == "equidistant"
 
 
-def _numbers(values: Any, name: str) -> Array:
+def _finite(values: Any, name: str) -> Array:
     numbers = np.array(values, np.float64)
     if not np.isfinite(numbers).all():
         raise InputError(f"the camera's {name} has a number that is not finite: calibrate it again.")
