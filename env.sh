@@ -44,7 +44,12 @@ _kosmos2_enter() {
     . "$root/.venv/bin/activate"
     export KOSMOS2_ROOT="$root"
     case "$-" in
-        *i*) echo "kosmos2: $(sed -n 's/^title=//p' "$root/.venv/kosmos2.state")${ROS_AUTOMATIC_DISCOVERY_RANGE:+, discovery $ROS_AUTOMATIC_DISCOVERY_RANGE}. \`kosmos2 --help\` is the start, \`deactivate\` and a new shell the end." ;;
+        *i*)
+            # Tab completion. In zsh it needs compinit, which a user's .zshrc starts.
+            if [ "$shell" = bash ] || command -v compdef >/dev/null; then
+                eval "$(register-python-argcomplete kosmos2 2>/dev/null)"
+            fi
+            echo "kosmos2: $(sed -n 's/^title=//p' "$root/.venv/kosmos2.state")${ROS_AUTOMATIC_DISCOVERY_RANGE:+, discovery $ROS_AUTOMATIC_DISCOVERY_RANGE}. \`kosmos2 --help\` is the start, \`deactivate\` and a new shell the end." ;;
     esac
 }
 

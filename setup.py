@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 REQUIRES = [
+    "argcomplete>=3.1",
     "huggingface-hub>=0.34",
     "numpy>=1.26",
     "opencv-python>=4.8",

@@ -40,12 +40,12 @@ class ImageSource:
     load: Callable[[], Pixels]
 
 
-def find_images(sources: Sequence[str], every: int = 1) -> tuple[Iterator[ImageSource], int | None]:
+def find_images(sources: Sequence[str], step: int = 1) -> tuple[Iterator[ImageSource], int | None]:
     """Find the images that a command line names.
 
     Args:
         sources: files, folders, patterns, web addresses, videos and camera numbers.
-        every: use every Nth frame of a video or camera.
+        step: use every Nth frame of a video or camera.
 
     Returns:
         The images, and their number; the number is None if a video or camera is among them.
@@ -53,22 +53,22 @@ def find_images(sources: Sequence[str], every: int = 1) -> tuple[Iterator[ImageS
     Raises:
         InputError: a source does not exist. This is checked at once, before any image is read.
     """
-    if every < 1:
-        raise InputError(f"--every is {every}: it must be at least 1.")
+    if step < 1:
+        raise InputError(f"--every is {step}: it must be at least 1.")
     files = [file for source in sources for file in _expand(source)]
     still = not any(_is_video(file) for file in files)
-    images = (image for file in files for image in _images_of(file, every))
+    images = (image for file in files for image in _images_of(file, step))
     return images, len(files) if still else None
 
 
-def read_images(sources: Sequence[str], every: int = 1) -> Iterator[tuple[str, Pixels]]:
+def read_images(sources: Sequence[str], step: int = 1) -> Iterator[tuple[str, Pixels]]:
     """Yield name and pixels of each image that a command line names.
 
     The first image is read before this function returns, so that unreadable input is reported before a model
     is loaded. If one of several images cannot be read, a message names it and the others are yielded; the end
     of the iteration then raises InputError. A progress bar is shown while several images are processed.
     """
-    images, total = find_images(sources, every)
+    images, total = find_images(sources, step)
     readable = _with_first_read(_read(images, total == 1))
     return _with_progress(readable, total)
 
@@ -132,15 +132,15 @@ def _expand(source: str) -> list[Path | int | str]:
     return list(found)
 
 
-def _images_of(source: Path | int | str, every: int) -> Iterator[ImageSource]:
+def _images_of(source: Path | int | str, step: int) -> Iterator[ImageSource]:
     if isinstance(source, str):
         return iter([ImageSource(source, lambda: download_image(source))])
     if isinstance(source, Path) and not _is_video(source):
         return iter([ImageSource(str(source), lambda: load_image(source))])
-    return _video_frames(source, every)
+    return _video_frames(source, step)
 
 
-def _video_frames(source: Path | int, every: int) -> Iterator[ImageSource]:
+def _video_frames(source: Path | int, step: int) -> Iterator[ImageSource]:
     import cv2
 
     video = cv2.VideoCapture(source if isinstance(source, int) else str(source))
@@ -152,7 +152,7 @@ def _video_frames(source: Path | int, every: int) -> Iterator[ImageSource]:
             )
         number = 0
         while video.grab():
-            if number % every == 0:
+            if number % step == 0:
                 good, bgr = video.retrieve()
                 if good:
                     yield ImageSource(f"{name}#{number:06}", lambda bgr=bgr: load_image(bgr[:, :, ::-1]))  # type: ignore[misc]

@@ -236,6 +236,13 @@ def test_env_sh_enters_the_environment_from_anywhere(shell, options, tmp_path):
     assert done.stderr == ""
 
 
+def test_env_sh_lets_the_tab_key_complete_the_command(tmp_path):
+    """Only in interactive shells, in which somebody can press it."""
+    code = f"source {ROOT}/env.sh; complete -p kosmos2"
+    assert "_python_argcomplete kosmos2" in in_shell("bash", f"bash --norc -ic '{code}'", tmp_path).stdout
+    assert "_python_argcomplete" not in in_shell("bash", code, tmp_path).stdout
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize("shell", SHELLS)
 def test_env_sh_finds_the_messages_and_keeps_traffic_here(shell, tmp_path):
