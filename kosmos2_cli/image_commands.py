@@ -16,7 +16,7 @@ from kosmos2_cli.options import (
 )
 from kosmos2_core.command_parser import Splitter, spacy_splitter, split_command
 from kosmos2_core.errors import InputError
-from kosmos2_core.requests import WORDINGS, Ask, Caption, Describe, Locate
+from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Describe, Locate
 
 if TYPE_CHECKING:
     from kosmos2_cli.image_answers import RequestMaker
@@ -152,9 +152,9 @@ def _add_describe(parser: argparse.ArgumentParser) -> None:
     add_region(parser, required=True)
     parser.add_argument(
         "--wording",
-        default=WORDINGS[0],
+        default=DESCRIBE_PROMPTS[0],
         help="beginning of the sentence that the model completes, with the word for the region in brackets"
-        f" (default: {WORDINGS[0]!r}). The model was trained on: {'; '.join(WORDINGS)}",
+        f" (default: {DESCRIBE_PROMPTS[0]!r}). The model was trained on: {'; '.join(DESCRIBE_PROMPTS)}",
     )
     add_decoding(parser)
     add_model(parser)

@@ -1,4 +1,4 @@
-"""What the engine answers: text, its phrases, their boxes."""
+"""Answers of the engine: a text, its phrases, and their boxes."""
 
 from __future__ import annotations
 
@@ -11,73 +11,110 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A phrase of the answer's text and where it is in the image."""
+    """A phrase of the answer's text, and where its objects are in the image.
+
+    Args:
+        phrase: The words of the phrase.
+        start: Offset of the phrase in the answer's text, in Unicode code points.
+        end: Offset after its last character.
+        boxes: Best first; empty: looked for and not found.
+        presence: Probability that the object is in the image; None if it was not computed.
+        cells: The location tokens of each box, 0 to grid * grid - 1: those that the model gave. A box that a
+            zoomed crop gave has the cells that this box has in the whole image.
+    """
 
     phrase: str
-    start: int  # in the answer's text, code points
+    start: int
     end: int
-    boxes: tuple[Box, ...]  # best first; empty: not found
-    presence: float | None = None  # probability that it is in the image; None where nobody asked
-    cells: tuple[tuple[int, int], ...] = ()  # each box's location tokens, 0 to grid * grid - 1
+    boxes: tuple[Box, ...]
+    presence: float | None = None
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An answer that was given, and how likely it is."""
+    """A given answer, and how likely it is.
+
+    Args:
+        text: The answer.
+        log_probability: Sum over all its tokens.
+        tokens: Number of its tokens.
+    """
 
     text: str
-    log_probability: float  # of all its tokens
+    log_probability: float
     tokens: int
 
     @property
     def mean(self) -> float:
-        """Log-probability a token: longer options are not less likely for being long."""
+        """Log-probability per token, which does not favour short options."""
         return self.log_probability / max(self.tokens, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """The answer to one request.
+
+    Args:
+        text: The text without marks.
+        phrases: The phrases of the text, in its order.
+        options: For a Score request the options, in the order given.
+        dropped: Number of malformed groups that the model generated and that were left out.
+        finished: False if a limit of tokens or time cut the answer off.
+        calibrated: Whether the scores went through the checkpoint's calibration.
+    """
+
     text: str
     phrases: tuple[Entity, ...] = ()
-    options: tuple[Option, ...] = ()  # of a Score, in the order given
-    dropped: int = 0  # malformed groups the model said
-    finished: bool = True  # False: cut off by a limit of tokens or time
-    calibrated: bool = False  # whether scores went through the checkpoint's calibration
+    options: tuple[Option, ...] = ()
+    dropped: int = 0
+    finished: bool = True
+    calibrated: bool = False
 
     @property
     def markdown(self) -> str:
-        """The text with links; `()` after what was not found."""
-        phrases = tuple(Phrase(one.start, one.end, one.boxes) for one in self.phrases)
+        """The text as grounded Markdown, with `()` after phrases that were not found."""
+        phrases = tuple(Phrase(entity.start, entity.end, entity.boxes) for entity in self.phrases)
         return write_markdown(GroundedText(self.text, phrases))
 
     def to_dict(self, width: int, height: int) -> dict[str, Any]:
-        """For JSON, with boxes in pixels of an image of this size and in unit coordinates."""
-        phrases = [
-            {
-                "phrase": one.phrase,
-                "start": one.start,
-                "end": one.end,
-                "presence": one.presence,
-                "boxes": [
-                    {
-                        "box_px": list(box.pixels(width, height)),
-                        "box_unit": [box.x1, box.y1, box.x2, box.y2],
-                        "score": box.score,
-                    }
-                    for box in one.boxes
-                ],
-            }
-            for one in self.phrases
-        ]
-        options = [
-            {"text": one.text, "log_probability": one.log_probability, "mean": one.mean, "tokens": one.tokens}
-            for one in self.options
-        ]
+        """Return the answer for JSON, with boxes in pixels and in unit coordinates.
+
+        Args:
+            width: Width of the image in pixels.
+            height: Height of the image in pixels.
+        """
         return {
             "text": self.text,
             "markdown": self.markdown,
-            "phrases": phrases,
-            "options": options,
+            "phrases": [_entity_to_dict(entity, width, height) for entity in self.phrases],
+            "options": [
+                {
+                    "text": option.text,
+                    "log_probability": option.log_probability,
+                    "mean": option.mean,
+                    "tokens": option.tokens,
+                }
+                for option in self.options
+            ],
             "finished": self.finished,
             "calibrated": self.calibrated,
         }
+
+
+def _entity_to_dict(entity: Entity, width: int, height: int) -> dict[str, Any]:
+    boxes = [
+        {
+            "box_px": list(box.pixels(width, height)),
+            "box_unit": [box.x1, box.y1, box.x2, box.y2],
+            "score": box.score,
+        }
+        for box in entity.boxes
+    ]
+    return {
+        "phrase": entity.phrase,
+        "start": entity.start,
+        "end": entity.end,
+        "presence": entity.presence,
+        "boxes": boxes,
+    }

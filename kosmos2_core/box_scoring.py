@@ -1,17 +1,20 @@
-"""From what the model says of corners to boxes with honest scores.
+"""Scoring of boxes: from the model's logits of the two corners to boxes with probabilities.
 
-A box's mass is the probability of all pairs of corners that overlap it by half or more: the probability of
-one pair alone says little, since neighbouring pairs mean the same box.
+The model names a box by two location tokens, the cells of its upper-left and lower-right corners. The
+probability of a single pair says little, since neighbouring pairs mean the same box. Therefore the
+probability of a box is that of all pairs whose box has an IoU of at least 0.5 with it.
 
-A model that was trained with a bell of shares around each corner differs in two ways:
+A model that was trained with Gaussian targets around each corner differs in two ways:
 
-- It says a corner more finely than by a cell: the mean of the shares around the cell. `refine` puts a box's
-  corners there.
-- It never says a corner surely. Of a small box a large part of the bells means no box that overlaps it by
-  half, however sure the model is. `spread`, the bell's width, counts a mass against that of a model that is
-  sure, so that 1 is sure for boxes of every size.
+- It knows a corner more finely than its cell: the mean of the probabilities around the cell. With `refine`
+  the corners of a box are put there.
+- It spreads even a certain corner over several cells. For a small box, many of these cells mean a box with
+  a lower IoU than 0.5, however certain the model is. With `sigma`, the width of the Gaussian, a probability
+  is divided by the one that a certain model would give to a box of this size, so that 1 means certainty for
+  boxes of every size.
 
-These are many small steps, and so done on the CPU, wherever the model runs.
+These are many small operations, so they run on the CPU, wherever the model runs. The shapes in comments: N
+pairs of corners, `cells` is grid * grid.
 """
 
 from __future__ import annotations
@@ -27,133 +30,165 @@ from torch.nn.functional import avg_pool2d
 
 from kosmos2_core.boxes import Box, box_of_cells, iou
 
-CANDIDATES, FURTHER = 64, 16  # pairs compared for the best box and for each further one, the likeliest ones
+FIRST_CANDIDATES = 64  # the likeliest pairs that are compared for the best box
+FURTHER_CANDIDATES = 16  # and for each further box
 TRIES = 4  # candidates for each box that is wanted: some lie too close to a box that was kept
-NEGLIGIBLE = 1e-7  # probability of a pair that is not counted; all of them together come to 1e-5 or so
-REACH = 2  # cells to each side of a corner that belong to it: training spreads a corner over them
-TAIL = 3.0  # widths of a bell from its middle to where it ends
-NARROWEST, WIDEST = 0.05, 1.5  # cells: what a narrower or wider bell counts as
+NEGLIGIBLE = 1e-7  # pairs below this probability are left out; together they come to about 1e-5
+NEAR_CELLS = 2  # cells to each side of a corner that belong to it: training spreads a corner over them
+TRUNCATION = 3.0  # a Gaussian ends so many sigmas from its mean
+MIN_SIGMA, MAX_SIGMA = 0.05, 1.5  # in cells; narrower and wider Gaussians count as these
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How far to search for the boxes of one phrase.
+    """How far to search for the boxes of one phrase, and how to score them.
 
-    What is not tried counts as no box, so scores are a little too low rather than too high.
+    First corners that are not tried count as having no box, so scores are a little too low rather than too
+    high.
 
     Args:
-        count: how many boxes to find, each of another object.
-        coverage: first corners are tried until they carry so much of the probability.
-        max_corners: how many of them at most. For each of the `count` boxes that is not found so, as many
+        count: How many boxes to find, each around another object.
+        coverage: First corners are tried until they carry this much of the probability.
+        max_corners: At most so many of them. For each of the `count` boxes that is not found so, as many
             more are tried, away from the boxes that were found.
-        max_overlap: two boxes with a higher IoU are one object.
-        min_presence: a phrase whose presence is lower gets no box.
-        faint: a further box is kept only if it has so much of the probability.
-        temperature: divides the logits of location tokens.
-        spread: standard deviation, in cells, of the Gaussian targets that corners were trained with; 0: the
+        max_overlap: Two boxes with a higher IoU are of one object.
+        min_presence: A phrase with a lower presence gets no box.
+        min_probability: A further box with a lower probability is left out.
+        temperature: Divides the logits of location tokens.
+        sigma: Standard deviation, in cells, of the Gaussian targets that corners were trained with; 0 if the
             targets were single cells.
-        refine: place corners more finely than by cells.
+        refine: Place corners more finely than by cells.
     """
 
     count: int = 1
     coverage: float = 0.95
     max_corners: int = 16
     max_overlap: float = 0.5
-    faint: float = 3e-4
     min_presence: float = 0.0
+    min_probability: float = 3e-4
     temperature: float = 1.0
-    spread: float = 0.0
+    sigma: float = 0.0
     refine: bool = False
 
     @property
-    def bell(self) -> float:
-        """How wide it is at this temperature."""
-        return min(max(self.spread * math.sqrt(self.temperature), NARROWEST), WIDEST)
+    def scaled_sigma(self) -> float:
+        """The width of the Gaussian after the temperature, within its bounds."""
+        return min(max(self.sigma * math.sqrt(self.temperature), MIN_SIGMA), MAX_SIGMA)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBox:
+    """A box of a phrase.
+
+    Args:
+        upper_left: Cell of the upper-left corner.
+        lower_right: Cell of the lower-right corner.
+        probability: Probability that this box is right, given that the phrase gets a box.
+        box: The box in unit coordinates.
+    """
+
     upper_left: int
     lower_right: int
-    probability: float  # probability that a box said here is this one
+    probability: float
     box: Box
 
 
 @dataclass(frozen=True, slots=True)
 class PhraseBoxes:
-    presence: float  # probability that a box is said at all
-    boxes: tuple[ScoredBox, ...]  # best first
+    """The boxes of one phrase.
+
+    Args:
+        presence: Probability that the model gives the phrase a box at all.
+        boxes: Best first, or in the order of the pairs that were given.
+    """
+
+    presence: float
+    boxes: tuple[ScoredBox, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the model says about where one phrase is: logits of location tokens, not judged yet."""
+    """The model's output about the place of one phrase, before temperature and scoring.
+
+    Args:
+        presence: Probability that the model gives the phrase a box at all.
+        first: Logits (cells,) of the upper-left corner.
+        tried: Upper-left cells (corners,) after which the model was asked for the second corner, likeliest
+            first.
+        second: Logits (corners, cells) of the lower-right corner after each of them.
+    """
 
     presence: float
-    first: Tensor  # (cells,) of the upper-left corner
-    tried: Tensor  # (corners,) upper-left cells that were tried, likeliest first
-    second: Tensor  # (corners, cells) of the lower-right corner, after each of these
+    first: Tensor
+    tried: Tensor
+    second: Tensor
 
 
 def score_boxes(
     evidence: Evidence, grid: int, search: SearchOptions, given: Sequence[tuple[int, int]] | None = None
 ) -> PhraseBoxes:
-    """The best boxes, or the given ones, in their order."""
+    """Return the boxes of a phrase with their probabilities.
+
+    Args:
+        evidence: The model's output about the phrase.
+        grid: Cells along a side of the image.
+        search: How many boxes to return, and how to score them.
+        given: Pairs of cells to score, in this order; None: find the best boxes.
+    """
     first = _first_probabilities(evidence, search)[evidence.tried]
     second = evidence.second / search.temperature
     second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
-    pairs = _Pairs.of(evidence.tried, first[:, None] * second, grid)
+    pairs = _Pairs.from_probabilities(evidence.tried, first[:, None] * second, grid)
 
-    def placed(box: ScoredBox) -> ScoredBox:
+    def place(box: ScoredBox) -> ScoredBox:
         return replace(box, box=_refined(evidence, box, grid)) if search.refine else box
 
-    boxes = pairs.best(search, placed) if given is None else [placed(box) for box in pairs.score(given)]
-    if search.spread:
-        boxes = list(_against_sure(boxes, search.bell, grid))
+    boxes = pairs.best(search, place) if given is None else [place(box) for box in pairs.score(given)]
+    if search.sigma:
+        boxes = list(_relative_to_certain(boxes, search.scaled_sigma, grid))
     if given is None:
-        boxes = list(_never_surer(boxes))
+        boxes = list(_descending(boxes))
     return PhraseBoxes(evidence.presence, tuple(boxes))
 
 
 def corners_needed(probabilities: Tensor, search: SearchOptions) -> int:
-    """How many first corners to try, given the probabilities of the likeliest, in order."""
+    """Return how many first corners to try, given the probabilities of the likeliest, descending."""
     return min(int((probabilities.cumsum(0) < search.coverage).sum()) + 1, len(probabilities))
 
 
 def trim_evidence(evidence: Evidence, search: SearchOptions) -> Evidence:
-    """The evidence that this search would have gathered, out of that of a more thorough one."""
+    """Return the evidence that this search would have gathered, taken from that of a more thorough one."""
     count = corners_needed(_first_probabilities(evidence, search)[evidence.tried], search)
     return replace(evidence, tried=evidence.tried[:count], second=evidence.second[:count])
 
 
 def remaining_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
-    """First corners to try for the objects that were not found yet.
+    """Return the first corners to try for objects that were not found yet.
 
-    Returns:
-        The likeliest cells that were not tried and belong to no box that was found, where they and the cells
-        around them have enough probability for another box.
+    These are the likeliest cells that were not tried and belong to no box that was found, where they and the
+    cells around them have enough probability for another box.
     """
     probabilities = _first_probabilities(evidence, search)
     cells = torch.arange(len(probabilities))
     probabilities[evidence.tried] = 0
     for box in found.boxes:
         probabilities[_near(box.upper_left, cells, grid)] = 0
-    side = 2 * REACH + 1
-    around = avg_pool2d(probabilities.view(1, grid, grid), side, 1, REACH).flatten() * side**2
+    side = 2 * NEAR_CELLS + 1
+    around = avg_pool2d(probabilities.view(1, grid, grid), side, 1, NEAR_CELLS).flatten() * side**2
     most = search.max_corners * (search.count - len(found.boxes))
     likeliest = probabilities.topk(min(most, len(cells)))
-    return likeliest.indices[around[likeliest.indices] >= search.faint]
+    return likeliest.indices[around[likeliest.indices] >= search.min_probability]
 
 
 def _first_probabilities(evidence: Evidence, search: SearchOptions) -> Tensor:
-    """(cells,) of the upper-left corner."""
+    """Return the probabilities (cells,) of the upper-left corner."""
     return (evidence.first / search.temperature).softmax(-1)
 
 
 def _legal(upper_left: Tensor, grid: int) -> Tensor:
-    """Which cells can be the lower-right corner of boxes that start in these: (corners, cells)."""
-    along = torch.arange(grid)
-    below, right = along >= (upper_left // grid)[:, None], along >= (upper_left % grid)[:, None]
+    """Return the mask (corners, cells) of cells that are not left of or above an upper-left corner."""
+    index = torch.arange(grid)
+    below, right = index >= (upper_left // grid)[:, None], index >= (upper_left % grid)[:, None]
     return (below[:, :, None] & right[:, None, :]).flatten(1)
 
 
@@ -162,96 +197,101 @@ class _Pairs:
     """The pairs of corners that were tried for one phrase, without the negligible ones."""
 
     upper_left: Tensor  # (N,) cells
-    lower_right: Tensor  # (N,)
+    lower_right: Tensor  # (N,) cells
     probabilities: Tensor  # (N,)
     edges: Edges
     grid: int
 
     @classmethod
-    def of(cls, tried: Tensor, probabilities: Tensor, grid: int) -> _Pairs:
-        """`probabilities` (corners, cells) of the lower-right cell after each first corner in `tried`."""
+    def from_probabilities(cls, tried: Tensor, probabilities: Tensor, grid: int) -> _Pairs:
+        """Make pairs from the probabilities (corners, cells) of all pairs that start in a tried corner."""
         corner, lower_right = (probabilities > NEGLIGIBLE).nonzero(as_tuple=True)
         upper_left = tried[corner]
-        edges = Edges.of(upper_left, lower_right, grid)
+        edges = Edges.from_cells(upper_left, lower_right, grid)
         return cls(upper_left, lower_right, probabilities[corner, lower_right], edges, grid)
 
-    def best(self, search: SearchOptions, placed: Callable[[ScoredBox], ScoredBox]) -> list[ScoredBox]:
-        """The boxes of different objects, the most probable first.
+    def best(self, search: SearchOptions, place: Callable[[ScoredBox], ScoredBox]) -> list[ScoredBox]:
+        """Return the boxes of different objects, the most probable first.
 
-        Each time, that is the box of most mass among the likeliest pairs. All pairs that mean its object are
-        then left out, so that no probability counts for two boxes.
+        Each is the most probable box among the likeliest pairs. All pairs that mean its object are then left
+        out, so that no probability counts for two boxes.
 
         Args:
-            placed: puts a box where it is compared with the others and returned.
+            search: How many boxes to return.
+            place: Puts a box where it is compared with the others and returned.
         """
-        left = self.probabilities.clone()
+        remaining = self.probabilities.clone()
         kept: list[ScoredBox] = []
         for _ in range(TRIES * search.count):
-            box = self._most_probable(left, FURTHER if kept else CANDIDATES)
-            if box is None or (kept and box.probability < search.faint):
+            box = self._most_probable(remaining, FURTHER_CANDIDATES if kept else FIRST_CANDIDATES)
+            if box is None or (kept and box.probability < search.min_probability):
                 break
-            candidate = placed(box)
+            candidate = place(box)
             if all(iou(candidate.box, other.box) <= search.max_overlap for other in kept):
                 kept.append(candidate)
             if len(kept) == search.count:
                 break
-            left[self._same_object(box)] = 0
+            remaining[self._same_object(box)] = 0
         return kept
 
     def score(self, pairs: Sequence[tuple[int, int]]) -> list[ScoredBox]:
-        """The pairs that are boxes."""
+        """Return the given pairs with their probabilities, without those that are no box."""
         upper_left, lower_right = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T
-        masses = self._masses(Edges.of(upper_left, lower_right, self.grid), self.probabilities)
-        found = (self._found(*pair, value) for pair, value in zip(pairs, masses.tolist(), strict=True))
-        return [box for box in found if box]
+        edges = Edges.from_cells(upper_left, lower_right, self.grid)
+        probabilities = self._box_probabilities(edges, self.probabilities).tolist()
+        boxes = (self._scored(*pair, value) for pair, value in zip(pairs, probabilities, strict=True))
+        return [box for box in boxes if box]
 
-    def _most_probable(self, left: Tensor, candidates: int) -> ScoredBox | None:
-        """The box of most mass among so many candidates; None if no probability is left."""
-        likeliest = left.topk(min(candidates, len(left)))
-        numbers = likeliest.indices[likeliest.values > 0]
-        if not len(numbers):
+    def _most_probable(self, remaining: Tensor, candidates: int) -> ScoredBox | None:
+        """Return the most probable box among so many pairs; None if no probability remains."""
+        likeliest = remaining.topk(min(candidates, len(remaining)))
+        indices = likeliest.indices[likeliest.values > 0]
+        if not len(indices):
             return None
-        masses = self._masses(self.edges.at(numbers), left)
-        best = int(masses.argsort(descending=True, stable=True)[0])
-        pair = int(self.upper_left[numbers[best]]), int(self.lower_right[numbers[best]])
-        return self._found(*pair, float(masses[best]))
+        probabilities = self._box_probabilities(self.edges.take(indices), remaining)
+        best = int(probabilities.argsort(descending=True, stable=True)[0])
+        pair = int(self.upper_left[indices[best]]), int(self.lower_right[indices[best]])
+        return self._scored(*pair, float(probabilities[best]))
 
     def _same_object(self, box: ScoredBox) -> Tensor:
-        """(N,) Which pairs mean the object of a box: they overlap it by half, or both corners are near."""
+        """Return the mask (N,) of pairs that mean a box's object: IoU at least 0.5, or both corners near."""
         upper_left, lower_right = torch.tensor([box.upper_left]), torch.tensor([box.lower_right])
-        overlaps = Edges.of(upper_left, lower_right, self.grid).overlap_by_half(self.edges)
+        overlaps = Edges.from_cells(upper_left, lower_right, self.grid).overlap_by_half(self.edges)
         begins_near = _near(box.upper_left, self.upper_left, self.grid)
         return overlaps | (begins_near & _near(box.lower_right, self.lower_right, self.grid))
 
-    def _found(self, upper_left: int, lower_right: int, probability: float) -> ScoredBox | None:
+    def _scored(self, upper_left: int, lower_right: int, probability: float) -> ScoredBox | None:
         box = box_of_cells(upper_left, lower_right, self.grid)
         return ScoredBox(upper_left, lower_right, probability, box) if box else None
 
-    def _masses(self, boxes: Edges, probabilities: Tensor) -> Tensor:
-        """For each box the probability of all pairs that overlap it by half or more."""
+    def _box_probabilities(self, boxes: Edges, probabilities: Tensor) -> Tensor:
+        """Return for each box the sum of `probabilities` (N,) of the pairs with an IoU of at least 0.5."""
         return boxes.column().overlap_by_half(self.edges).float() @ probabilities
 
 
-def _against_sure(found: Iterable[ScoredBox], bell: float, grid: int) -> Iterator[ScoredBox]:
-    """Each mass as a part of a sure model's."""
-    sure = certain_probabilities(bell, grid)
-    for one in found:
-        down = one.lower_right // grid - one.upper_left // grid
-        along = one.lower_right % grid - one.upper_left % grid
-        yield replace(one, probability=min(one.probability / float(sure[down, along]), 1.0))
+def _relative_to_certain(boxes: Iterable[ScoredBox], sigma: float, grid: int) -> Iterator[ScoredBox]:
+    """Divide each probability by the one that a certain model would give to a box of this size."""
+    certain = certain_probabilities(sigma, grid)
+    for box in boxes:
+        rows = box.lower_right // grid - box.upper_left // grid
+        columns = box.lower_right % grid - box.upper_left % grid
+        yield replace(box, probability=min(box.probability / float(certain[rows, columns]), 1.0))
 
 
-def _never_surer(found: Iterable[ScoredBox]) -> Iterator[ScoredBox]:
-    """None has more mass than those before it."""
-    most = math.inf
-    for one in found:
-        most = min(most, one.probability)
-        yield replace(one, probability=most)
+def _descending(boxes: Iterable[ScoredBox]) -> Iterator[ScoredBox]:
+    """Lower each probability to that of the box before it, so that the order is by probability."""
+    highest = math.inf
+    for box in boxes:
+        highest = min(highest, box.probability)
+        yield replace(box, probability=highest)
 
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """Of boxes between cells, in halves of a cell, so that overlaps are exact: many meet a half exactly."""
+    """The edges of boxes between cells, as integers in halves of a cell.
+
+    Integers keep the comparison with an IoU of 0.5 exact, which many pairs of boxes meet exactly.
+    """
 
     left: Tensor
     top: Tensor
@@ -259,30 +299,32 @@ class Edges:
     bottom: Tensor
 
     @classmethod
-    def of(cls, upper_left: Tensor, lower_right: Tensor, grid: int) -> Edges:
-        """`boxes.decode` of many pairs at once."""
-        return cls.between(upper_left % grid, upper_left // grid, lower_right % grid, lower_right // grid)
+    def from_cells(cls, upper_left: Tensor, lower_right: Tensor, grid: int) -> Edges:
+        """Make the edges of pairs of cells: `box_of_cells` for many pairs at once."""
+        return cls.from_columns_and_rows(
+            upper_left % grid, upper_left // grid, lower_right % grid, lower_right // grid
+        )
 
     @classmethod
-    def between(cls, left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Edges:
-        """Of columns and rows."""
+    def from_columns_and_rows(cls, left: Tensor, top: Tensor, right: Tensor, bottom: Tensor) -> Edges:
+        """Make the edges of boxes between cells that are given by column (left, right) and row."""
         full = ((left == right) | (top == bottom)).int()  # the cells' outer edges, not their centres
         begin, end = 1 - full, 1 + full
         return cls(
-            *((2 * one + begin).int() for one in (left, top)),
-            *((2 * one + end).int() for one in (right, bottom)),
+            *((2 * index + begin).int() for index in (left, top)),
+            *((2 * index + end).int() for index in (right, bottom)),
         )
 
-    def at(self, numbers: Tensor) -> Edges:
-        """Some of the boxes."""
-        return Edges(self.left[numbers], self.top[numbers], self.right[numbers], self.bottom[numbers])
+    def take(self, indices: Tensor) -> Edges:
+        """Return the boxes at these indices."""
+        return Edges(self.left[indices], self.top[indices], self.right[indices], self.bottom[indices])
 
     def column(self) -> Edges:
-        """(N, 1) of (N,), to compare each with all others."""
-        return Edges(*(one[:, None] for one in (self.left, self.top, self.right, self.bottom)))
+        """Return edges (N, 1) of N boxes, to compare each with all others by broadcasting."""
+        return Edges(*(edge[:, None] for edge in (self.left, self.top, self.right, self.bottom)))
 
     def overlap_by_half(self, other: Edges) -> Tensor:
-        """Whether intersection over union is 0.5 or more; false for what is no box."""
+        """Return whether the IoU of two boxes is at least 0.5; false for pairs of cells that are no box."""
         shared = (torch.minimum(self.right, other.right) - torch.maximum(self.left, other.left)).clamp_(min=0)
         height = torch.minimum(self.bottom, other.bottom) - torch.maximum(self.top, other.top)
         shared *= height.clamp_(min=0)
@@ -294,53 +336,69 @@ class Edges:
 
 
 @lru_cache(maxsize=64)
-def certain_probabilities(width: float, grid: int) -> Tensor:
-    """The mass of boxes said by a model that is sure, but says each corner as a bell of this width, in cells:
-    (rows, columns) from the first corner's cell to the second's."""
-    reach = math.ceil(TAIL * width)
-    off, sizes = torch.arange(-reach, reach + 1), torch.arange(grid)
-    bell = (-(off**2) / (2 * width**2)).softmax(0)
-    # Along one side: where the two corners are said, and how likely; (sizes, pairs).
-    second = (sizes[:, None, None] + off).expand(-1, len(off), -1)
-    first = off[:, None].expand_as(second)
-    after = bell * (second >= first)
-    shares = bell[:, None] * after / after.sum(2, keepdim=True).clamp(min=torch.finfo(bell.dtype).tiny)
-    first, second, shares = (one.flatten(1) for one in (first, second, shares))
+def certain_probabilities(sigma: float, grid: int) -> Tensor:
+    """Return the probability of a box as given by a model that is certain but spreads each corner.
+
+    Args:
+        sigma: Standard deviation of the Gaussian around each corner, in cells.
+        grid: Cells along a side of the image.
+
+    Returns:
+        (grid, grid): by the rows and the columns from the first corner's cell to the second's.
+    """
+    reach = math.ceil(TRUNCATION * sigma)
+    offsets, sizes = torch.arange(-reach, reach + 1), torch.arange(grid)
+    gaussian = (-(offsets**2) / (2 * sigma**2)).softmax(0)
+    # Along one side: the cells of the two corners and the probability of the two; (sizes, pairs).
+    second = (sizes[:, None, None] + offsets).expand(-1, len(offsets), -1)
+    first = offsets[:, None].expand_as(second)
+    after = gaussian * (second >= first)
+    smallest = torch.finfo(gaussian.dtype).tiny
+    likely = gaussian[:, None] * after / after.sum(2, keepdim=True).clamp(min=smallest)
+    first, second, likely = (values.flatten(1) for values in (first, second, likely))
     start = torch.zeros(grid, 1, 1, dtype=torch.long)
     rows = []
-    for row in range(grid):  # one after the other, for the memory
-        meant = Edges.between(start, start, sizes[:, None, None], start + row)
-        said = Edges.between(first[:, None], first[row, :, None], second[:, None], second[row, :, None])
-        same = meant.overlap_by_half(said)  # (columns, pairs down, pairs along)
-        rows.append((same * shares[row, :, None] * shares[:, None]).sum((1, 2)))
+    for row in range(grid):  # one after the other, to save memory
+        exact = Edges.from_columns_and_rows(start, start, sizes[:, None, None], start + row)
+        spread = Edges.from_columns_and_rows(
+            first[:, None], first[row, :, None], second[:, None], second[row, :, None]
+        )
+        same = exact.overlap_by_half(spread)  # (columns, pairs of rows, pairs of columns)
+        rows.append((same * likely[row, :, None] * likely[:, None]).sum((1, 2)))
     return torch.stack(rows)
 
 
-def _refined(evidence: Evidence, found: ScoredBox, grid: int) -> Box:
-    """The box with its corners within their cells; as it was, where that is no box. The shares are the
-    model's own: a temperature below 1 would draw them to the middle of the cell."""
+def _refined(evidence: Evidence, box: ScoredBox, grid: int) -> Box:
+    """Return the box with its corners at the mean of the probabilities around their cells.
+
+    These probabilities are at temperature 1: a lower one would draw the corners to the centres of their
+    cells. The box stays as it was where the result would be no box, or its first corner was not tried.
+    """
     first = evidence.first.softmax(-1)
-    near = _near(found.upper_left, evidence.tried, grid)
-    if not near.any():  # of a box that was given
-        return found.box
+    near = _near(box.upper_left, evidence.tried, grid)
+    if not near.any():
+        return box.box
     second = (first[evidence.tried[near], None] * evidence.second[near].softmax(-1)).sum(0)
-    x1, y1 = corner_within(first, found.upper_left, grid)
-    x2, y2 = corner_within(second, found.lower_right, grid)
-    return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else found.box
+    x1, y1 = _corner_within(first, box.upper_left, grid)
+    x2, y2 = _corner_within(second, box.lower_right, grid)
+    return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else box.box
 
 
 def _near(cell: int, cells: Tensor, grid: int) -> Tensor:
-    """Which of the cells are within REACH of a cell."""
-    return ((cells // grid - cell // grid).abs() <= REACH) & ((cells % grid - cell % grid).abs() <= REACH)
+    """Return which of the cells are within NEAR_CELLS rows and columns of a cell."""
+    rows, columns = (cells // grid - cell // grid).abs(), (cells % grid - cell % grid).abs()
+    return (rows <= NEAR_CELLS) & (columns <= NEAR_CELLS)
 
 
-def corner_within(shares: Tensor, cell: int, grid: int) -> tuple[float, float]:
-    """The mean place, in unit coordinates, of the shares (cells,) around a cell. At the edge of the grid
-    fewer cells count, as many to either side, or the mean would be drawn inwards."""
+def _corner_within(probabilities: Tensor, cell: int, grid: int) -> tuple[float, float]:
+    """Return x and y of the mean of the probabilities (cells,) around a cell, in unit coordinates.
+
+    At the edge of the grid fewer cells count, as many to either side: the mean would be drawn inwards.
+    """
     row, column = divmod(cell, grid)
-    down, along = (min(REACH, at, grid - 1 - at) for at in (row, column))
-    near = shares.view(grid, grid)[row - down : row + down + 1, column - along : column + along + 1]
+    down, across = (min(NEAR_CELLS, index, grid - 1 - index) for index in (row, column))
+    near = probabilities.view(grid, grid)[row - down : row + down + 1, column - across : column + across + 1]
     near = near / near.sum().clamp(min=torch.finfo(near.dtype).tiny)
-    x = near.sum(0) @ torch.arange(-along, along + 1, dtype=near.dtype)
+    x = near.sum(0) @ torch.arange(-across, across + 1, dtype=near.dtype)
     y = near.sum(1) @ torch.arange(-down, down + 1, dtype=near.dtype)
     return (column + 0.5 + float(x)) / grid, (row + 0.5 + float(y)) / grid

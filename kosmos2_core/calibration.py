@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from kosmos2_core.box_scoring import WIDEST, SearchOptions
+from kosmos2_core.box_scoring import MAX_SIGMA, SearchOptions
 from kosmos2_core.errors import ModelError
-from kosmos2_core.files import read_json
+from kosmos2_core.files import read_json, write_atomically
 
 CALIBRATION_FILE = "calibration.json"
 MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration sets none
@@ -25,12 +24,16 @@ MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration s
 class Calibration:
     """The numbers that make a checkpoint's scores and its "not found" fit held-out data.
 
+    The field names are the keys of `calibration.json`.
+
     Args:
-        temperature: divides the logits of location tokens before they become probabilities.
-        slope: scales the log-odds of a score.
-        spread: standard deviation, in cells, of the Gaussian targets that the corners were trained with.
-        refine: place a corner at the mean of the probabilities around its cell (`kosmos2_core.box_scoring`).
-        min_presence: a phrase whose presence is lower gets no box: it was not found.
+        temperature: Divides the logits of location tokens before they become probabilities.
+        slope: Scales the log-odds of a score.
+        spread: Standard deviation, in cells, of the Gaussian targets that box corners were trained with; 0
+            if the targets were single cells.
+        refine: Place a corner at the mean of the probabilities around its cell, see
+            `kosmos2_core.box_scoring`.
+        min_presence: Presence threshold: a phrase with a lower presence was not found and gets no box.
     """
 
     temperature: float = 1.0
@@ -40,10 +43,11 @@ class Calibration:
     min_presence: float = MIN_PRESENCE
 
     def apply_to(self, search: SearchOptions) -> SearchOptions:
-        """As this checkpoint's places are to be judged."""
-        return replace(search, temperature=self.temperature, spread=self.spread, refine=self.refine)
+        """Return the search options with this checkpoint's temperature, sigma and refinement."""
+        return replace(search, temperature=self.temperature, sigma=self.spread, refine=self.refine)
 
     def score(self, probability: float) -> float:
+        """Return the calibrated score of a box that has this probability."""
         if not 0 < probability < 1:
             return min(max(probability, 0.0), 1.0)
         odds = self.slope * (math.log(probability) - math.log1p(-probability))
@@ -51,47 +55,58 @@ class Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The checkpoint's calibration; None where it has none."""
+    """Return the calibration in a checkpoint's folder, or None if it has none.
+
+    Raises:
+        ModelError: The file is damaged, or a value in it is of the wrong type or out of range.
+    """
     file = folder / CALIBRATION_FILE
     try:
-        values = read_json(file, "calibrate again, or delete it")
+        content = read_json(file, "calibrate again, or delete it")
     except FileNotFoundError:
         return None
-    fields = values if isinstance(values, dict) else {}
-    temperature, slope = (_positive(fields.get(name)) for name in ("temperature", "slope"))
-    spread, refine = fields.get("spread", 0), fields.get("refine", False)
-    min_presence = fields.get("min_presence", MIN_PRESENCE)
+    values = content if isinstance(content, dict) else {}
+    temperature, slope = (_positive(values.get(key)) for key in ("temperature", "slope"))
+    spread, refine = values.get("spread", 0), values.get("refine", False)
+    min_presence = values.get("min_presence", MIN_PRESENCE)
     if not (temperature and slope):
-        raise ModelError(f"{file} must hold temperature and slope above 0: calibrate again, or delete it.")
-    if not _is_number(spread) or not 0 <= spread <= WIDEST:
-        raise ModelError(
-            f"{file} must hold spread as a number from 0 to {WIDEST:g}: calibrate again, or delete it."
-        )
+        raise _bad_value(file, "temperature and slope", "numbers above 0")
+    if not _is_number(spread) or not 0 <= spread <= MAX_SIGMA:
+        raise _bad_value(file, "spread", f"a number from 0 to {MAX_SIGMA:g}")
     if not isinstance(refine, bool):
-        raise ModelError(f"{file} must hold refine as true or false: calibrate again, or delete it.")
+        raise _bad_value(file, "refine", "true or false")
     if not _is_number(min_presence) or not 0 <= min_presence <= 1:
-        raise ModelError(
-            f"{file} must hold min_presence as a number from 0 to 1: calibrate again, or delete it."
-        )
+        raise _bad_value(file, "min_presence", "a number from 0 to 1")
     return Calibration(temperature, slope, float(spread), refine, float(min_presence))
 
 
 def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str, Any]) -> Path:
-    """Beside the weights, whole or not at all, with what is to be known of its origin."""
+    """Write `calibration.json` beside the weights.
+
+    Args:
+        folder: The checkpoint's folder.
+        calibration: The fitted numbers.
+        about: Further keys that say where the numbers come from, such as the data and the date.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ModelError: The folder cannot be written to.
+    """
     file = folder / CALIBRATION_FILE
-    new = file.with_suffix(".new")
     try:
-        with new.open("w", encoding="utf-8") as stream:
-            json.dump({**asdict(calibration), **about}, stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
+        write_atomically(file, json.dumps({**asdict(calibration), **about}, indent=2) + "\n")
     except OSError as error:
         raise ModelError(
-            f"{file} cannot be written ({error.strerror}): copy the checkpoint to a folder of your own."
+            f"{file} cannot be written ({error.strerror}): copy the checkpoint to a folder that you may"
+            " write to."
         ) from None
     return file
+
+
+def _bad_value(file: Path, key: str, expected: str) -> ModelError:
+    return ModelError(f"{file} must hold {key} as {expected}: calibrate again, or delete the file.")
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -99,5 +114,5 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _positive(value: object) -> float:
-    """0 for what is no number above 0."""
+    """Return the value if it is a number above 0, else 0."""
     return float(value) if _is_number(value) and 0 < value < 1e6 else 0.0

@@ -1,4 +1,9 @@
-"""Checkpoints: from safetensors files to the model and back, in the peer's format."""
+"""Checkpoints: find or download one, read its weights strictly, and write one that `transformers` can load.
+
+A name is a folder, or a repository of the Hugging Face hub. What is on this machine is used as it is, without
+asking the network, so that a robot starts the same way every time; `kosmos2 download` fetches the newest
+version. Only safetensors are read: pickled weights can run code.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import torch
-from huggingface_hub import errors
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,16 +20,18 @@ from torch import Tensor, nn
 from kosmos2_core.config import config_to_json, read_config
 from kosmos2_core.errors import ModelError
 from kosmos2_core.files import read_json
-from kosmos2_core.model import Decoder, Kosmos2, sinusoids
+from kosmos2_core.model import Kosmos2
+
+# Weights.
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 EMBEDDING = "text_model.model.embed_tokens.weight"
 
-# Our parameter names and the checkpoint's, by the beginning and by the part that differs.
+# Names of our parameters, as patterns, and what the checkpoint's format has in their place.
 NAMES = (
-    (r"^vision\.whole$", "vision_model.model.embeddings.class_embedding"),
+    (r"^vision\.class_embedding$", "vision_model.model.embeddings.class_embedding"),
     (r"^vision\.patches\.", "vision_model.model.embeddings.patch_embedding."),
     (r"^vision\.positions\.", "vision_model.model.embeddings.position_embedding."),
     (r"^vision\.pre_norm\.", "vision_model.model.pre_layrnorm."),
@@ -50,41 +55,54 @@ NAMES = (
     (r"^decoder\.blocks\.(\d+)\.inner_norm\.", r"text_model.model.layers.\1.ffn.ffn_layernorm."),
     (r"^decoder\.blocks\.(\d+)\.(fc\d)\.", r"text_model.model.layers.\1.ffn.\2."),
 )
-# Older checkpoints hold these too: the tied output layer, and tables that are computed.
+# Older checkpoints hold these too: the output layer, which is shared, and tables that are computed.
 REDUNDANT_TENSORS = re.compile(r"text_model\.lm_head\.weight|.*\.position_ids|.*\.embed_positions\.weights")
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Kosmos2:
-    """The model in a checkpoint's folder, strictly: what is missing, extra, misshapen or not finite is
-    an error. dtype None keeps the checkpoint's."""
+    """Load the model in a checkpoint's folder.
+
+    Args:
+        folder: The checkpoint's folder.
+        device: Where the weights go.
+        dtype: Their precision; None: that of the checkpoint's embedding.
+
+    Raises:
+        ModelError: A tensor is missing, unknown, of another shape or not finite, or a file is damaged.
+    """
     config = read_config(folder / "config.json")
     with torch.device("meta"):
         model = Kosmos2(config)
-    expected = {checkpoint_name(name): (name, p) for name, p in model.named_parameters()}
-    where = tensor_files(folder)
-    missing, extra = expected.keys() - where.keys(), where.keys() - expected.keys()
-    extra = {name for name in extra if not REDUNDANT_TENSORS.fullmatch(name)}
-    for names, what in ((missing, "lacks"), (extra, "has, besides the model's,")):
+    parameters = {checkpoint_name(name): (name, value) for name, value in model.named_parameters()}
+    files = tensor_files(folder)
+    missing, unknown = parameters.keys() - files.keys(), files.keys() - parameters.keys()
+    unknown = {name for name in unknown if not REDUNDANT_TENSORS.fullmatch(name)}
+    for names, verb in ((missing, "lacks"), (unknown, "has, besides the model's,")):
         if names:
-            raise ModelError(f"the checkpoint in {folder} {what} {_some(names)}: it is not a Kosmos-2's.")
-    for name in sorted(expected, key=lambda name: name != EMBEDDING):
-        own, parameter = expected[name]
-        tensor = read_tensor(where[name], name, parameter.shape, torch.device(device), dtype)
-        dtype = tensor.dtype  # the embedding's, first, is everyone's
-        assign_parameter(model, own, tensor)
-    fill_position_table(model)
+            raise ModelError(
+                f"the checkpoint in {folder} {verb} {_shortened(names)}: it is not a Kosmos-2 checkpoint."
+            )
+    for name in sorted(parameters, key=lambda name: name != EMBEDDING):
+        parameter_name, parameter = parameters[name]
+        tensor = read_tensor(files[name], name, parameter.shape, torch.device(device), dtype)
+        dtype = tensor.dtype  # the embedding is read first and decides for all
+        assign_parameter(model, parameter_name, tensor)
+    model.decoder.fill_position_table()
     return model.eval()
 
 
 def save_model(model: Kosmos2, folder: Path) -> None:
-    """Write a checkpoint that this module and the peer load."""
+    """Write weights and configuration to a folder, for this module and for `transformers`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {checkpoint_name(n): p.detach().contiguous().cpu() for n, p in model.named_parameters()}
+    tensors = {
+        checkpoint_name(name): value.detach().contiguous().cpu() for name, value in model.named_parameters()
+    }
     save_file(tensors, folder / ONE_FILE, metadata={"format": "pt"})
     (folder / "config.json").write_text(config_to_json(model.config), encoding="utf-8")
 
 
 def checkpoint_name(name: str) -> str:
+    """Return the name in a checkpoint of one of the model's parameters."""
     for pattern, replacement in NAMES:
         renamed, count = re.subn(pattern, replacement, name)
         if count:
@@ -93,25 +111,31 @@ def checkpoint_name(name: str) -> str:
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """The file of each tensor: one file, or several with an index."""
+    """Return the file of each tensor in a checkpoint: one file, or several with an index.
+
+    Raises:
+        ModelError: There are no weights, only pickled ones, or a tensor is in two files.
+    """
     if (folder / INDEX).exists():
-        files = _index_files(folder)
+        files = _indexed_files(folder)
     elif (folder / ONE_FILE).exists():
         files = [folder / ONE_FILE]
     elif any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         raise ModelError(f"{folder} holds pickled weights, which can run code: only safetensors are read.")
     else:
         raise ModelError(f"{folder} holds no {ONE_FILE}: name a folder with a Kosmos-2 checkpoint.")
-    where: dict[str, Path] = {}
+    file_of: dict[str, Path] = {}
     for file in files:
-        for name in _names_in(file):
-            if name in where:
-                raise ModelError(f"{name} is in {where[name].name} and in {file.name}: download it again.")
-            where[name] = file
-    return where
+        for name in _tensor_names(file):
+            if name in file_of:
+                raise ModelError(
+                    f"{name} is in {file_of[name].name} and in {file.name}: download the checkpoint again."
+                )
+            file_of[name] = file
+    return file_of
 
 
-def _index_files(folder: Path) -> list[Path]:
+def _indexed_files(folder: Path) -> list[Path]:
     try:
         names = set(read_json(folder / INDEX)["weight_map"].values())
     except (KeyError, AttributeError, TypeError) as error:
@@ -126,7 +150,7 @@ def _index_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _names_in(file: Path) -> Iterator[str]:
+def _tensor_names(file: Path) -> Iterator[str]:
     try:
         with safe_open(file, framework="pt") as opened:
             yield from opened.keys()
@@ -137,8 +161,14 @@ def _names_in(file: Path) -> Iterator[str]:
 def read_tensor(
     file: Path, name: str, shape: torch.Size, device: torch.device, dtype: torch.dtype | None
 ) -> Tensor:
-    """One tensor, checked. The file is opened for it alone, so that what was mapped for one tensor is
-    given back before the next: a float32 file becomes a bfloat16 model without both in memory."""
+    """Read and check one tensor.
+
+    The file is opened for this tensor alone, so that the pages mapped for it are released before the next:
+    a float32 file becomes a bfloat16 model without both in memory.
+
+    Raises:
+        ModelError: The tensor has another shape, is no floating-point one, or is not finite.
+    """
     try:
         with safe_open(file, framework="pt") as opened:
             found = tuple(opened.get_slice(name).get_shape())
@@ -155,101 +185,131 @@ def read_tensor(
 
 
 def assign_parameter(model: nn.Module, name: str, tensor: Tensor) -> None:
-    """Put a tensor in a parameter's place, without a copy."""
+    """Replace a parameter by a tensor, without a copy."""
     path, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(path), leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-def fill_position_table(model: Kosmos2) -> None:
-    """The computed tables, which no checkpoint holds, on the weights' device and in their precision."""
-    decoder: Decoder = model.decoder
-    weight = decoder.embedding.weight
-    decoder.position_table = sinusoids(*decoder.position_table.shape).to(weight.device, weight.dtype)
-
-
-def _some(names: set[str]) -> str:
+def _shortened(names: set[str]) -> str:
     first = ", ".join(sorted(names)[:3])
     return first if len(names) <= 3 else f"{first} and {len(names) - 3} more"
 
+
+# The Hugging Face hub. Its library is imported only when a name is no folder: that takes half a second.
 
 FILES = ("*.json", "*.safetensors")  # no pickles
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def checkpoint_folder(name: str | Path, revision: str | None = None, offline: bool = False) -> Path:
-    """The folder of a checkpoint; one of the hub is downloaded where it is not here yet."""
+    """Return the folder of a checkpoint, after downloading it if it is not on this machine.
+
+    Args:
+        name: A folder, or a name on the hub.
+        revision: A revision on the hub; None: the main branch.
+        offline: Never use the network.
+
+    Raises:
+        ModelError: It is neither a folder nor a name on the hub, or it cannot be downloaded.
+    """
     if str(name) and Path(name).is_dir():
         return Path(name)
-    _check_name(str(name))
+    _check_hub_name(str(name))
+    from huggingface_hub import errors
+
     try:
-        folder = Path(_snapshot(str(name), revision, offline=True))
-        if offline or _mark(folder).exists():
+        folder = _snapshot(str(name), revision, offline=True)
+        if offline or _checked_mark(folder).exists():
             return folder
     except errors.LocalEntryNotFoundError:
         if offline:
-            raise ModelError(f"{name} is not on this machine: `kosmos2 download {name}` first.") from None
+            raise ModelError(f"{name} is not on this machine: run `kosmos2 download {name}` first.") from None
     return download(str(name), revision)
 
 
 def download(name: str, revision: str | None = None) -> Path:
-    """The newest of this revision, whatever is here already; every file's hash is checked."""
-    _check_name(name)
+    """Download the newest files of a checkpoint, check their hashes, and return the folder.
+
+    Args:
+        name: A name on the hub.
+        revision: A revision; None: the main branch.
+
+    Raises:
+        ModelError: There is no such checkpoint or revision, the hub cannot be reached, or a file is damaged.
+    """
+    _check_hub_name(name)
+    from huggingface_hub import errors
+
     try:
-        folder = Path(_snapshot(name, revision, offline=False))
+        folder = _snapshot(name, revision, offline=False)
     except errors.RevisionNotFoundError:
         raise ModelError(f"{name} has no revision {revision}: see its page on the hub.") from None
     except errors.RepositoryNotFoundError:
         raise ModelError(
-            f"there is no folder {name} here, and none to see of that name on the hub: check the name; a"
-            " private or gated one needs `hf auth login`."
+            f"there is no folder {name}, and no such checkpoint on the hub: check the name; a private or"
+            " gated one needs `hf auth login`."
         ) from None
     except errors.LocalEntryNotFoundError:
         raise ModelError(
-            f"there is no folder {name} here, and the hub cannot be reached: connect and try again, or name"
+            f"there is no folder {name}, and the hub cannot be reached: connect and try again, or name"
             " a folder."
         ) from None
-    except Exception as error:  # its HTTP client's too, another one in each major version, and the disk's
+    except Exception as error:  # also from its HTTP client, which changes with the version, and from the disk
         reason = str(error).split("\n")[0]
-        raise ModelError(f"{name} could not be downloaded ({reason}): try again; it goes on.") from None
+        raise ModelError(
+            f"{name} could not be downloaded ({reason}): run the same command again to resume."
+        ) from None
     for file in sorted(folder.iterdir()):
         check_hash(file)
-    _mark(folder).parent.mkdir(exist_ok=True)
-    _mark(folder).touch()
+    _checked_mark(folder).parent.mkdir(exist_ok=True)
+    _checked_mark(folder).touch()
     return folder
 
 
 def check_hash(file: Path) -> None:
-    """A file of the cache is a link to content named by its hash: SHA-256, or git's of a small file. One
-    that is not what its name says is deleted, so that the next download brings it again."""
+    """Check a file of the hub's cache, which is a link to content named by its hash.
+
+    The hash is SHA-256, or git's for a small file. A damaged file is deleted, so that the next download
+    fetches it again.
+
+    Raises:
+        ModelError: The content has another hash.
+    """
     content = file.resolve()
     if len(content.name) == 64:
         digest = hashlib.sha256()
     elif len(content.name) == 40:
         digest = hashlib.sha1(b"blob %d\0" % content.stat().st_size, usedforsecurity=False)
     else:
-        return  # a mirror that names content otherwise
+        return  # a mirror that names content in another way
     with content.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     if digest.hexdigest() != content.name:
         content.unlink()
-        raise ModelError(f"{file.name} is not what the hub says it is: it was deleted, download it again.")
+        raise ModelError(
+            f"{file.name} is not what the hub says it is: it was deleted, download the checkpoint again."
+        )
 
 
-def _check_name(name: str) -> None:
+def _check_hub_name(name: str) -> None:
     if not HUB_NAME.fullmatch(name):
         raise ModelError(
-            f"there is no folder {name}: name a folder with a checkpoint, or one of the hub, as in"
+            f"there is no folder {name}: name a folder with a checkpoint, or one on the hub, as in"
             " microsoft/kosmos-2-patch14-224."
         )
 
 
-def _snapshot(name: str, revision: str | None, offline: bool) -> str:
-    return huggingface_hub.snapshot_download(
-        name, revision=revision, allow_patterns=list(FILES), local_files_only=offline
+def _snapshot(name: str, revision: str | None, offline: bool) -> Path:
+    import huggingface_hub
+
+    return Path(
+        huggingface_hub.snapshot_download(
+            name, revision=revision, allow_patterns=list(FILES), local_files_only=offline
+        )
     )
 
 
-def _mark(folder: Path) -> Path:
-    """The file that says that this snapshot's hashes were checked."""
+def _checked_mark(folder: Path) -> Path:
+    """Return the file whose existence says that the hashes of this snapshot were checked."""
     return folder.parents[1] / ".kosmos2-checked" / folder.name

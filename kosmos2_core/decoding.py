@@ -1,4 +1,7 @@
-"""From prompts to ids: prefill, one step, and the loop of steps with its rules."""
+"""From a prompt to ids: prefill, one step, the loop of steps, and the rules for what may come next.
+
+The shapes in comments: B sequences, T tokens, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -16,80 +19,46 @@ from kosmos2_core.model import Kosmos2, StaticCache, TokenSelection
 from kosmos2_core.tokenizer import ControlIds
 
 
-def make_cache(model: Kosmos2, rows: int, length: int) -> StaticCache:
-    weight = model.decoder.embedding.weight
-    check_length(model, length)
-    return StaticCache(model.config.text_config, rows, length, weight.device, weight.dtype)
-
-
-def check_length(model: Kosmos2, length: int) -> None:
-    longest = model.config.text_config.max_position_embeddings
-    if length > longest:
-        raise TooLongError(
-            f"{length} tokens are more than the model's {longest}: shorten the text or the answer."
-        )
-
-
-def extend(
-    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
-) -> Tensor:
-    """Take embeddings x (B, T, D), padded on the left where real (B, T) is false; hidden states
-    (B, last, D) of the last ones."""
-    if real is None:
-        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    positions, mask, causal = cache.place(real)
-    rows, new = x.shape[:2]
-    places = TokenSelection.last(last, rows, new, x.device) if last < new else None
-    hidden: Tensor = model.decoder(x, positions, mask, causal, cache, places)
-    cache.advance(new)
-    return hidden.view(rows, last, -1)
-
-
-def prefill(
-    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
-) -> Tensor:
-    """Take embeddings, as `extend`; logits (B, last, V) after each of the last ones."""
-    return model.decoder.logits(extend(model, cache, x, real, last))
-
-
-def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:
-    """Take one id a row (B,), give the logits (B, V) after it."""
-    return prefill(model, cache, model.embed(ids[:, None]))[:, 0]
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) of rows of different length, and where they are real."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=device)
-    real = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows], device=device)
-    return ids, real
-
-
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are chosen. `released` decodes exactly as the release does: no grammar, and no three
-    tokens twice, location tokens and the prompt among them, which forbids saying the same box again."""
+    """How an answer is generated.
+
+    Args:
+        max_new_tokens: The answer ends after this many tokens at the latest.
+        beams: Number of answers that beam search follows at once; 1: no beam search.
+        temperature: Divides the logits for sampling; 0: always take the likeliest token.
+        top_p: Sample from the likeliest tokens that carry this much of the probability.
+        seed: Seed of the sampling; None: another answer each time.
+        no_repeat: No sequence of so many words occurs twice in an answer; 0: no such rule.
+        released: Decode exactly as the released code does: without the grammar, and with `no_repeat` for
+            location tokens and the prompt as well, so that no box can occur twice.
+        scores: Compute scores of the boxes in the answer, at the cost of one more pass over its text.
+        deadline_s: The answer ends at this time of `time.monotonic`; None: no limit.
+
+    Raises:
+        InputError: A value is out of range, or beam search is combined with sampling.
+    """
 
     max_new_tokens: int = 256
-    beams: int = 1  # answers followed at once
-    temperature: float = 0.0  # 0: always the likeliest
+    beams: int = 1
+    temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
-    no_repeat: int = 3  # no n words twice; 0: no such rule
+    no_repeat: int = 3
     released: bool = False
-    scores: bool = True  # whether boxes that are said get scores, at the cost of one more pass over the text
-    deadline_s: float | None = None  # on time.monotonic
+    scores: bool = True
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value, good, what in (
+        for name, value, valid, expected in (
             ("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "at least 1"),
             ("temperature", self.temperature, 0 <= self.temperature <= 100, "from 0 to 100"),
             ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("beams", self.beams, 1 <= self.beams <= 32, "from 1 to 32"),
             ("no_repeat", self.no_repeat, self.no_repeat == 0 or self.no_repeat >= 2, "0, or at least 2"),
         ):
-            if not good:
-                raise InputError(f"{name} is {value}: it must be {what}.")
+            if not valid:
+                raise InputError(f"{name} is {value}: it must be {expected}.")
         if self.beams > 1 and self.temperature > 0:
             raise InputError("beams and a temperature exclude each other: beam search does not sample.")
 
@@ -102,28 +71,101 @@ def generate(
     decoding: Decoding,
     prompts: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[list[int | None]]:
-    """One id a row and step, None for rows that have ended, from the logits (B, V) after the prompt.
+    """Yield one id per sequence and step, None for sequences that have ended.
 
-    prompts: the ids before, which the rules look at. Ends when all rows have, at the limit of tokens or
-    of time, where the cache is full, or when the caller stops asking.
+    It ends when all sequences have ended, at the limit of tokens or time, or when the cache is full.
+
+    Args:
+        model: The model.
+        cache: Keys and values of the prompts, with room for the answers.
+        logits: (B, V) after the prompts.
+        control: Ids of the control tokens.
+        decoding: How to choose.
+        prompts: The ids before, for the rules.
     """
-    rows = [TokenRules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.rows)]
+    rules = [TokenRules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.batch)]
     choose = _chooser(decoding, logits.device)
     for step in range(decoding.max_new_tokens):
         scores = logits.float()
-        for row, state in enumerate(rows):
-            state.restrict(scores[row])
+        for row, row_rules in enumerate(rules):
+            row_rules.restrict(scores[row])
         ids = choose(scores)
-        chosen = ids.tolist()
-        yield [state.take(number) for state, number in zip(rows, chosen, strict=True)]
+        yield [row_rules.append(token) for row_rules, token in zip(rules, ids.tolist(), strict=True)]
         late = decoding.deadline_s is not None and time.monotonic() >= decoding.deadline_s
         last = step + 1 == decoding.max_new_tokens or cache.filled == cache.length
-        if last or late or all(state.ended for state in rows):
+        if last or late or all(row_rules.ended for row_rules in rules):
             return
         logits = decode_one(model, cache, ids)
 
 
+def make_cache(model: Kosmos2, batch: int, length: int) -> StaticCache:
+    """Make a cache for sequences of this length, on the model's device and in its precision.
+
+    Raises:
+        TooLongError: The model has fewer positions.
+    """
+    weight = model.decoder.embedding.weight
+    check_length(model, length)
+    return StaticCache(model.config.text_config, batch, length, weight.device, weight.dtype)
+
+
+def check_length(model: Kosmos2, length: int) -> None:
+    """Check that the model has so many positions, else raise a TooLongError."""
+    longest = model.config.text_config.max_position_embeddings
+    if length > longest:
+        raise TooLongError(
+            f"{length} tokens are more than the model's {longest}: shorten the text or the answer."
+        )
+
+
+def extend(
+    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
+) -> Tensor:
+    """Run the decoder over new tokens and add them to the cache.
+
+    Args:
+        model: The model.
+        cache: Keys and values of the tokens before.
+        x: Embeddings (B, T, D), padded on the left.
+        real: (B, T), false at padding; None: there is none.
+        last: For how many of the last tokens hidden states are computed.
+
+    Returns:
+        Hidden states (B, last, D).
+    """
+    if real is None:
+        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    positions, mask, causal = cache.reserve(real)
+    batch, new = x.shape[:2]
+    selection = TokenSelection.last(last, batch, new, x.device) if last < new else None
+    hidden: Tensor = model.decoder(x, positions, mask, causal, cache, selection)
+    cache.advance(new)
+    return hidden.view(batch, last, -1)
+
+
+def prefill(
+    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
+) -> Tensor:
+    """Run the decoder over new tokens, as `extend` does; return the logits (B, last, V)."""
+    return model.decoder.logits(extend(model, cache, x, real, last))
+
+
+def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:
+    """Run the decoder over one token per sequence (B,); return the logits (B, V) after it."""
+    return prefill(model, cache, model.embed(ids[:, None]))[:, 0]
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the ids (B, T) of prompts of different length, and a mask that is false at padding."""
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = [[pad] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
+    real = [[False] * count + [True] * (longest - count) for count in padding]
+    return torch.tensor(ids, device=device), torch.tensor(real, device=device)
+
+
 def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return the function that chooses ids (B,) from logits (B, V)."""
     if decoding.temperature == 0:
         return lambda scores: scores.argmax(-1)
     generator = torch.Generator(device)
@@ -131,104 +173,123 @@ def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Ten
         generator.manual_seed(decoding.seed)
 
     def sample(scores: Tensor) -> Tensor:
-        shares, order = (scores / decoding.temperature).softmax(-1).sort(-1, descending=True)
-        shares[shares.cumsum(-1) - shares >= decoding.top_p] = 0  # the first always stays
-        return order.gather(-1, torch.multinomial(shares, 1, generator=generator))[:, 0]
+        probabilities, order = (scores / decoding.temperature).softmax(-1).sort(-1, descending=True)
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities[before >= decoding.top_p] = 0  # the first always stays
+        return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator))[:, 0]
 
     return sample
 
 
+# Rules.
+
+
 class TokenRules:
-    """What one row has said, and what it may say next."""
+    """The rules for the next token of one sequence: the grammar, no repetition, the end.
+
+    Args:
+        control: Ids of the control tokens.
+        decoding: Which rules apply.
+        prompt: The ids before the answer.
+    """
 
     def __init__(self, control: ControlIds, decoding: Decoding, prompt: Sequence[int]) -> None:
         self.control, self.decoding = control, decoding
         self.ended = False
         self.grammar = None if decoding.released else Grammar(control, prompt)
-        self.said: list[int] = []
-        self.after: dict[tuple[int, ...], set[int]] = defaultdict(set)  # n - 1 ids: what followed them
-        for number in prompt if decoding.released else ():
-            self.remember(number)
+        self.recent: list[int] = []  # ids since the last control token
+        self.followers: dict[tuple[int, ...], set[int]] = defaultdict(set)  # no_repeat - 1 ids: what followed
+        for token in prompt if decoding.released else ():
+            self._remember(token)
 
     def restrict(self, scores: Tensor) -> None:
-        """Make what may not come next impossible, in place."""
+        """Set the scores (V,) of tokens that may not come next to minus infinity, in place."""
         if self.ended:
             return
         if self.grammar is not None:
             self.grammar.restrict(scores)
         reach = self.decoding.no_repeat - 1
-        if reach > 0 and len(self.said) >= reach:
-            banned = self.after.get(tuple(self.said[-reach:]), ())
+        if reach > 0 and len(self.recent) >= reach:
+            banned = self.followers.get(tuple(self.recent[-reach:]), ())
             scores[list(banned)] = -torch.inf
 
-    def take(self, number: int) -> int | None:
+    def append(self, token: int) -> int | None:
+        """Add the token that was chosen; return it, or None if the sequence has ended."""
         if self.ended:
             return None
-        if number == self.control.end:
+        if token == self.control.end:
             self.ended = True
             return None
-        self.remember(number)
+        self._remember(token)
         if self.grammar is not None:
-            self.grammar.take(number)
-        return number
+            self.grammar.append(token)
+        return token
 
-    def then(self, number: int) -> TokenRules:
-        """The rules of a row that says this next; these stay as they are."""
+    def continued(self, token: int) -> TokenRules:
+        """Return the rules of a sequence that goes on with this token; these stay as they are."""
         fresh = copy(self)
-        fresh.grammar, fresh.said = copy(self.grammar), list(self.said)
-        fresh.after = defaultdict(set, {ids: set(next_ids) for ids, next_ids in self.after.items()})
-        fresh.take(number)
+        fresh.grammar, fresh.recent = copy(self.grammar), list(self.recent)
+        fresh.followers = defaultdict(set, {ids: set(after) for ids, after in self.followers.items()})
+        fresh.append(token)
         return fresh
 
-    def remember(self, number: int) -> None:
-        """For the rule against repetition; outside `released` it is about words alone."""
-        if not self.decoding.released and self.grammar is not None and self.grammar.is_control(number):
-            self.said.clear()
+    def _remember(self, token: int) -> None:
+        """Note the token for the rule against repetition: words alone, or all tokens if `released`."""
+        if self.grammar is not None and self.grammar.is_markup(token):
+            self.recent.clear()
             return
         reach = self.decoding.no_repeat - 1
-        if reach > 0 and len(self.said) >= reach:
-            self.after[tuple(self.said[-reach:])].add(number)
-        self.said.append(number)
+        if reach > 0 and len(self.recent) >= reach:
+            self.followers[tuple(self.recent[-reach:])].add(token)
+        self.recent.append(token)
 
 
 class Grammar:
-    """What may follow what: phrases that close, boxes of two legal corners, nothing else of that kind.
+    """The grammar of grounded text: phrases that close, and boxes of two legal corners.
 
-    Control tokens other than those of phrases and boxes, and the end, are never said.
+    Control tokens other than those of phrases and boxes, and the end, are never generated.
+
+    Args:
+        control: Ids of the control tokens.
+        prompt: The ids before, which may end within a phrase or a box.
     """
 
     def __init__(self, control: ControlIds, prompt: Sequence[int] = ()) -> None:
         self.control = control
-        self.open_phrase = False
+        self.in_phrase = False
         self.last: tuple[int, int] = (-1, -1)
-        for number in prompt:
-            self.take(number)
+        for token in prompt:
+            self.append(token)
 
-    def take(self, number: int) -> None:
-        if number in (self.control.phrase, self.control.phrase_end):
-            self.open_phrase = number == self.control.phrase
-        self.last = (self.last[1], number)
+    def append(self, token: int) -> None:
+        """Add a token to the text so far."""
+        if token in (self.control.phrase, self.control.phrase_end):
+            self.in_phrase = token == self.control.phrase
+        self.last = (self.last[1], token)
 
-    def is_control(self, number: int) -> bool:
+    def is_markup(self, token: int) -> bool:
+        """Return whether a token marks phrases or boxes."""
         control = self.control
-        marks = (control.phrase, control.phrase_end, control.object, control.object_end, control.another)
-        return number in marks or number in control.locations
+        markup = (control.phrase, control.phrase_end, control.object, control.object_end, control.another)
+        return token in markup or token in control.locations
 
     def restrict(self, scores: Tensor) -> None:
+        """Set the scores (V,) of tokens that may not come next to minus infinity, in place."""
         control, (before, last) = self.control, self.last
         opening = (control.object, control.another)
         if last in opening:
-            _only(scores, control, None)
+            _allow_locations(scores, control, None)
         elif last in control.locations and before in opening:
-            _only(scores, control, last - control.location)
+            _allow_locations(scores, control, last - control.location)
         elif last in control.locations:
             kept = scores[[control.another, control.object_end]].clone()
             scores.fill_(-torch.inf)
             scores[[control.another, control.object_end]] = kept
         else:
-            self.restrict_words(scores)
+            self._restrict_words(scores)
 
-    def restrict_words(self, scores: Tensor) -> None:
+    def _restrict_words(self, scores: Tensor) -> None:
+        """Outside of boxes: words, and the marks of phrases where they fit."""
         control = self.control
         first = control.location
         scores[first : first + control.grid**2] = -torch.inf
@@ -236,7 +297,7 @@ class Grammar:
         banned += [control.grounding, control.another, control.object_end]
         if self.last[1] != control.phrase_end:
             banned.append(control.object)
-        if self.open_phrase:
+        if self.in_phrase:
             banned += [control.phrase, control.end]
             if self.last[1] == control.phrase:
                 banned.append(control.phrase_end)  # a phrase has words
@@ -245,18 +306,18 @@ class Grammar:
         scores[banned] = -torch.inf
 
 
-def _only(scores: Tensor, control: ControlIds, upper_left: int | None) -> None:
-    """Location tokens alone; of a lower-right corner, those not left of or above the upper-left."""
+def _allow_locations(scores: Tensor, control: ControlIds, upper_left: int | None) -> None:
+    """Allow location tokens alone; after an upper-left corner, those that make a box with it."""
     first, last = control.location, control.location + control.grid**2
     kept = scores[first:last].clone()
     if upper_left is not None:
-        kept[~legal_corners(control.grid, upper_left, scores.device)] = -torch.inf
+        kept[~_legal_cells(control.grid, upper_left, scores.device)] = -torch.inf
     scores.fill_(-torch.inf)
     scores[first:last] = kept
 
 
-def legal_corners(grid: int, upper_left: int, device: torch.device) -> Tensor:
-    """Which cells (grid * grid,) can be the lower-right corner of a box that starts in this one."""
+def _legal_cells(grid: int, upper_left: int, device: torch.device) -> Tensor:
+    """Return the mask (grid * grid,) of cells that are not left of or above an upper-left corner."""
     top, left = divmod(upper_left, grid)
-    along = torch.arange(grid, device=device)
-    return ((along >= top)[:, None] & (along >= left)[None, :]).flatten()
+    index = torch.arange(grid, device=device)
+    return ((index >= top)[:, None] & (index >= left)[None, :]).flatten()

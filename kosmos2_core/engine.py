@@ -1,18 +1,19 @@
-"""The one door: images and requests in, answers out.
+"""The engine: images and requests in, answers out.
 
     engine = Engine.load("models/tabletop-tiny")
     view = engine.look(image)                                  # the image is encoded once
-    answer, = view.run(Locate("put [the red mug] into [the bowl]"))
+    [answer] = view.run(Locate("put [the red mug] into [the bowl]"))
     answer.phrases[0].boxes[0]
 
-Everything asked in one call is one batch: images are encoded together, and each image's prefix is computed
-once; phrases to locate follow it as branches of one sequence, other prompts start from a copy.
+All requests of one call are computed together: images are encoded in one batch, and the prefix that prompts
+about an image share is computed once. Phrases to locate follow it in one packed sequence, other prompts start
+from a copy (`kosmos2_core.packing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,43 +22,59 @@ import torch
 from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
 from kosmos2_core.box_scoring import PhraseBoxes
-from kosmos2_core.boxes import box_of_cells
 from kosmos2_core.calibration import Calibration, read_calibration
 from kosmos2_core.checkpoint import checkpoint_folder, load_model
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
-from kosmos2_core.grounded_text import ParsedText, parse_ids, trailing_phrase
-from kosmos2_core.images import Source, load_image, preprocess
+from kosmos2_core.grounded_text import ParsedText, boxes_of, parse_ids, trailing_phrase
+from kosmos2_core.images import ImageSource, load_image, preprocess
 from kosmos2_core.localizer import Localizer, Parts, finish, make_entity
 from kosmos2_core.model import Kosmos2
-from kosmos2_core.packing import MAX_ROWS, EncodedImages, PrefilledBatch, Prefiller
+from kosmos2_core.packing import MAX_PROMPTS, EncodedImages, PrefilledBatch, Prefiller
 from kosmos2_core.prompts import Prompt, prompt_ids
 from kosmos2_core.requests import GenerationRequest, Locate, Request, Score
 from kosmos2_core.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEFAULT = Decoding()
+DEFAULT_DECODING = Decoding()
+MAX_SCORED_OPTIONS = 16  # in one batch: the logits of all their tokens are kept
 
 
 @dataclass(frozen=True, eq=False)
 class View(EncodedImages):
-    """Images that were looked at, and what asks about them."""
+    """Images that an engine encoded; ask as many requests about them as you like.
+
+    Args:
+        engine: The engine that encoded them, and answers.
+    """
 
     engine: Engine
 
-    def run(self, *requests: Request, decoding: Decoding = DEFAULT) -> list[Answer]:
+    def run(self, *requests: Request, decoding: Decoding = DEFAULT_DECODING) -> list[Answer]:
+        """Answer requests about these images, see `Engine.run`."""
         return self.engine.run([(self, request) for request in requests], decoding)
 
 
-Job = tuple[View | Sequence[Source], Request]
+Job = tuple[View | Sequence[ImageSource], Request]
 
 
 class Engine:
+    """A model that answers requests about images.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        calibration: The checkpoint's calibration; None: scores are the model's probabilities.
+
+    Raises:
+        ModelError: The tokenizer has more ids than the model.
+    """
+
     def __init__(self, model: Kosmos2, tokenizer: Tokenizer, calibration: Calibration | None = None) -> None:
         if tokenizer.size > model.config.text_config.vocab_size:
             raise ModelError(
                 f"the tokenizer has {tokenizer.size} ids, the model {model.config.text_config.vocab_size}:"
-                " they are not of one checkpoint."
+                " they do not belong to the same checkpoint."
             )
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
         self.calibration = calibration
@@ -73,10 +90,21 @@ class Engine:
         revision: str | None = None,
         offline: bool = False,
     ) -> Engine:
-        """An engine of a checkpoint: its folder, or its name on the hub. auto: the GPU where there is one,
-        in bfloat16; else the checkpoint's precision on the CPU."""
+        """Load the engine of a checkpoint.
+
+        Args:
+            name: A folder, or a name on the Hugging Face hub.
+            device: `cpu`, `cuda`, `cuda:1`, ...; `auto`: the GPU if there is one.
+            dtype: A key of DTYPES; `auto`: bfloat16 on a GPU, on the CPU the checkpoint's precision.
+            revision: A revision on the hub; None: the main branch.
+            offline: Never use the network.
+
+        Raises:
+            InputError: The device or the precision is not known.
+            ModelError: The checkpoint cannot be found or used.
+        """
         if dtype not in ("auto", *DTYPES):
-            raise InputError(f"dtype {dtype} is not known: say auto, {', '.join(DTYPES)}.")
+            raise InputError(f"dtype {dtype} is not known: choose auto, {', '.join(DTYPES)}.")
         chosen = choose_device(device)
         precision = torch.bfloat16 if dtype == "auto" and chosen.type == "cuda" else DTYPES.get(dtype)
         folder = checkpoint_folder(name, revision, offline)
@@ -85,20 +113,21 @@ class Engine:
 
     @property
     def device(self) -> torch.device:
+        """The device that the model runs on."""
         return self.model.decoder.embedding.weight.device
 
     @property
     def min_presence(self) -> float:
-        """The presence below which a phrase gets no box, unless a request says otherwise."""
+        """The presence below which a phrase gets no box, unless a request sets another one."""
         return self.localizer.min_presence
 
-    def look(self, *images: Source) -> View:
-        """Encode images, in one batch; several are one prompt's, in this order."""
+    def look(self, *images: ImageSource) -> View:
+        """Encode the images of one prompt, in this order. Most requests are about one image."""
         return self.look_many([images])[0]
 
     @torch.inference_mode()
-    def look_many(self, views: Sequence[Sequence[Source]]) -> list[View]:
-        """Several views, all their images in one batch."""
+    def look_many(self, views: Sequence[Sequence[ImageSource]]) -> list[View]:
+        """Encode the images of several views in one batch."""
         loaded = [tuple(load_image(image) for image in images) for images in views]
         size = self.model.config.vision_config.image_size
         pixels = [preprocess(image, size) for images in loaded for image in images]
@@ -107,28 +136,43 @@ class Engine:
         return [View(images, tuple(next(features) for _ in images), self) for images in loaded]
 
     @torch.inference_mode()
-    def run(self, jobs: Sequence[Job], decoding: Decoding = DEFAULT) -> list[Answer]:
-        """Answer many requests, each about a view or about images, in as few batches as there are kinds of
-        them. Images given twice are encoded twice: look once, ask often."""
-        fresh = iter(self.look_many([seen for seen, _ in jobs if not isinstance(seen, View)]))
-        views = [seen if isinstance(seen, View) else next(fresh) for seen, _ in jobs]
-        asked = [(at, view, ask) for at, (view, (_, ask)) in enumerate(zip(views, jobs, strict=True))]
-        locate = [(at, view, ask) for at, view, ask in asked if isinstance(ask, Locate)]
-        score = [(at, view, ask) for at, view, ask in asked if isinstance(ask, Score)]
-        others = [(at, view, ask) for at, view, ask in asked if not isinstance(ask, Locate | Score)]
-        answers = [
-            *finish(self.localizer.locate(self.tokenizer, [(view, ask) for _, view, ask in locate])),
-            *self._score([(view, ask) for _, view, ask in score]),
-            *self._say([(view, ask) for _, view, ask in others], decoding),
-        ]
-        places = [at for at, _, _ in (*locate, *score, *others)]
-        ordered = dict(zip(places, answers, strict=True))
-        return [ordered[at] for at in range(len(jobs))]
+    def run(self, jobs: Sequence[Job], decoding: Decoding = DEFAULT_DECODING) -> list[Answer]:
+        """Answer many requests.
+
+        Images that are given twice are encoded twice: use `look`, and ask about the view.
+
+        Args:
+            jobs: Pairs of a view, or images, and a request about it.
+            decoding: How texts are generated.
+
+        Returns:
+            The answers, in the order of the jobs. Each is the same as if it were asked alone.
+        """
+        new_views = iter(self.look_many([images for images, _ in jobs if not isinstance(images, View)]))
+        views = [images if isinstance(images, View) else next(new_views) for images, _ in jobs]
+        locate: dict[int, tuple[View, Locate]] = {}
+        score: dict[int, tuple[View, Score]] = {}
+        generation: dict[int, tuple[View, GenerationRequest]] = {}
+        for index, (view, (_, request)) in enumerate(zip(views, jobs, strict=True)):
+            if isinstance(request, Locate):
+                locate[index] = view, request
+            elif isinstance(request, Score):
+                score[index] = view, request
+            else:
+                generation[index] = view, request
+        located = finish(self.localizer.locate(self.tokenizer, list(locate.values())))
+        scored = self._score(list(score.values()))
+        generated = self._generate(list(generation.values()), decoding)
+        answers = dict(zip((*locate, *score, *generation), (*located, *scored, *generated), strict=True))
+        return [answers[index] for index in range(len(jobs))]
 
     @torch.inference_mode()
-    def locate_in_parts(self, jobs: Sequence[tuple[Sequence[Source], Locate]]) -> Parts[list[Answer]]:
-        """The same answers as `run` gives, in parts: yields after each pass through the model, and returns
-        the answers. Between two parts the engine can answer something else."""
+    def locate_in_parts(self, jobs: Sequence[tuple[Sequence[ImageSource], Locate]]) -> Parts[list[Answer]]:
+        """Answer Locate requests as `run` does, in parts.
+
+        The generator yields after each pass through the model and returns the answers. Between two parts
+        the engine can answer other requests.
+        """
         views = self.look_many([images for images, _ in jobs])
         yield
         requests = [request for _, request in jobs]
@@ -136,118 +180,140 @@ class Engine:
 
     @torch.inference_mode()
     def stream(
-        self, seen: View | Sequence[Source], request: GenerationRequest, decoding: Decoding = DEFAULT
+        self,
+        images: View | Sequence[ImageSource],
+        request: GenerationRequest,
+        decoding: Decoding = DEFAULT_DECODING,
     ) -> Iterator[Answer]:
-        """The answer so far, after each token, and at last all of it with scores; stop asking to cancel."""
+        """Yield the answer so far after each token, and at last the whole answer with scores.
+
+        To cancel, stop iterating.
+
+        Raises:
+            InputError: The decoding uses beam search, which knows its answer only at the end.
+        """
         if decoding.beams > 1:
             raise InputError("beam search knows its answer only at the end: stream with one beam.")
-        view = seen if isinstance(seen, View) else self.look(*seen)
-        row = Prompt(view.features, prompt_ids(self.tokenizer, request))
-        [started] = self.prefiller.prefill([row], decoding.max_new_tokens)
-        lead, finished = trailing_phrase(self.control, row.ids), False
+        view = images if isinstance(images, View) else self.look(*images)
+        prompt = Prompt(view.features, prompt_ids(self.tokenizer, request))
+        [batch] = self.prefiller.prefill([prompt], decoding.max_new_tokens)
+        lead, finished = trailing_phrase(self.control, prompt.ids), False
         ids: list[int] = []
-        for [number] in self._steps(started, decoding):
-            finished = number is None
-            if number is not None:
-                ids.append(number)
+        for [token] in self._steps(batch, decoding):
+            finished = token is None
+            if token is not None:
+                ids.append(token)
                 yield self._answer(parse_ids(self.tokenizer, lead + ids), finished=False)
-        yield self._judged([row], [(ids, finished)], decoding)[0]
+        yield self._scored_answers([prompt], [(ids, finished)], decoding)[0]
 
     @torch.inference_mode()
-    def generate_ids(self, view: View, request: GenerationRequest, decoding: Decoding = DEFAULT) -> list[int]:
-        """What is said, before it is read: for comparison with other implementations."""
-        row = Prompt(view.features, prompt_ids(self.tokenizer, request))
-        [started] = self.prefiller.prefill([row], decoding.max_new_tokens if decoding.beams == 1 else 0)
-        return self._ids_of(started, decoding)[0][0]
+    def generate_ids(
+        self, view: View, request: GenerationRequest, decoding: Decoding = DEFAULT_DECODING
+    ) -> list[int]:
+        """Return the generated ids before they are parsed, to compare with other implementations."""
+        prompt = Prompt(view.features, prompt_ids(self.tokenizer, request))
+        [batch] = self.prefiller.prefill([prompt], decoding.max_new_tokens if decoding.beams == 1 else 0)
+        return self._decode(batch, decoding)[0][0]
 
-    # Scoring given answers.
+    # Score requests.
 
     def _score(self, jobs: Sequence[tuple[View, Score]]) -> list[Answer]:
-        rows, wanted = [], []
-        for view, ask in jobs:
-            prompt = prompt_ids(self.tokenizer, ask.prompt)
-            for option in ask.options:
-                wanted.append(self.tokenizer.encode(option))
-                rows.append(Prompt(view.features, prompt + wanted[-1]))
-        likely: dict[int, float] = {}
-        last = max((len(ids) for ids in wanted), default=0) + 1
-        for at in self.prefiller.prefill(rows, more=0, last=last, most=16):
-            for row, place in enumerate(at.indices):
-                ids = torch.tensor(wanted[place], device=self.device)
-                shares = at.logits[row, -len(ids) - 1 : -1].float().log_softmax(-1)
-                likely[place] = float(shares.gather(1, ids[:, None]).sum())
-        scored = (Option("", likely[place], len(wanted[place])) for place in range(len(rows)))
-        return [self._scored([replace(next(scored), text=text) for text in ask.options]) for _, ask in jobs]
+        prompts, options = [], []
+        for view, request in jobs:
+            ids = prompt_ids(self.tokenizer, request.prompt)
+            for option in request.options:
+                options.append(self.tokenizer.encode(option))
+                prompts.append(Prompt(view.features, ids + options[-1]))
+        log_probabilities = iter(self._log_probabilities(prompts, options))
+        lengths = iter(map(len, options))
+        answers = []
+        for _, request in jobs:
+            scored = tuple(Option(text, next(log_probabilities), next(lengths)) for text in request.options)
+            answers.append(Answer(max(scored, key=lambda option: option.mean).text, options=scored))
+        return answers
 
-    @staticmethod
-    def _scored(options: list[Option]) -> Answer:
-        return Answer(max(options, key=lambda one: one.mean).text, options=tuple(options))
+    def _log_probabilities(self, prompts: Sequence[Prompt], options: Sequence[Sequence[int]]) -> list[float]:
+        """Return the log-probability of the ids of each option, which its prompt ends with."""
+        results: dict[int, float] = {}
+        last = max(map(len, options), default=0) + 1
+        for batch in self.prefiller.prefill(prompts, room=0, last=last, at_most=MAX_SCORED_OPTIONS):
+            for row, index in enumerate(batch.indices):
+                ids = torch.tensor(options[index], device=self.device)
+                log_probabilities = batch.logits[row, -len(ids) - 1 : -1].float().log_softmax(-1)
+                results[index] = float(log_probabilities.gather(1, ids[:, None]).sum())
+        return [results[index] for index in range(len(prompts))]
 
-    # Saying.
+    # Requests that generate text.
 
-    def _say(self, jobs: Sequence[tuple[View, GenerationRequest]], decoding: Decoding) -> list[Answer]:
-        rows = [Prompt(view.features, prompt_ids(self.tokenizer, ask)) for view, ask in jobs]
-        said: dict[int, tuple[list[int], bool]] = {}
+    def _generate(self, jobs: Sequence[tuple[View, GenerationRequest]], decoding: Decoding) -> list[Answer]:
+        prompts = [Prompt(view.features, prompt_ids(self.tokenizer, request)) for view, request in jobs]
+        generated: dict[int, tuple[list[int], bool]] = {}
         beams = decoding.beams
-        more = decoding.max_new_tokens if beams == 1 else 0
-        for at in self.prefiller.prefill(rows, more, most=max(MAX_ROWS // beams, 1)):
-            said |= zip(at.indices, self._ids_of(at, decoding), strict=True)
-        return self._judged(rows, [said[place] for place in range(len(rows))], decoding)
+        room = decoding.max_new_tokens if beams == 1 else 0
+        for batch in self.prefiller.prefill(prompts, room, at_most=max(MAX_PROMPTS // beams, 1)):
+            generated |= zip(batch.indices, self._decode(batch, decoding), strict=True)
+        return self._scored_answers(prompts, [generated[index] for index in range(len(prompts))], decoding)
 
-    def _ids_of(self, at: PrefilledBatch, decoding: Decoding) -> list[tuple[list[int], bool]]:
-        """Each row's ids, and whether it ended by itself."""
+    def _decode(self, batch: PrefilledBatch, decoding: Decoding) -> list[tuple[list[int], bool]]:
+        """Return the generated ids after each prompt, and whether they ended before a limit."""
         if decoding.beams > 1:
-            return beam_search(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
-        rows = list(zip(*self._steps(at, decoding), strict=True))
-        return [([number for number in row if number is not None], None in row) for row in rows]
+            logits = batch.logits[:, -1]
+            return beam_search(self.model, batch.cache, logits, self.control, decoding, batch.prompts)
+        sequences = list(zip(*self._steps(batch, decoding), strict=True))
+        return [([token for token in ids if token is not None], None in ids) for ids in sequences]
 
-    def _steps(self, at: PrefilledBatch, decoding: Decoding) -> Iterator[list[int | None]]:
-        return generate(self.model, at.cache, at.logits[:, -1], self.control, decoding, at.prompts)
+    def _steps(self, batch: PrefilledBatch, decoding: Decoding) -> Iterator[list[int | None]]:
+        logits = batch.logits[:, -1]
+        return generate(self.model, batch.cache, logits, self.control, decoding, batch.prompts)
 
-    def _judged(
-        self, rows: Sequence[Prompt], said: Sequence[tuple[list[int], bool]], decoding: Decoding
+    def _scored_answers(
+        self, prompts: Sequence[Prompt], generated: Sequence[tuple[list[int], bool]], decoding: Decoding
     ) -> list[Answer]:
-        """Answers of generated ids; their boxes get scores by asking for each phrase where it is said."""
-        leads = [trailing_phrase(self.control, row.ids) for row in rows]
-        spoken = [parse_ids(self.tokenizer, lead + ids) for lead, (ids, _) in zip(leads, said, strict=True)]
-        found: Iterator[PhraseBoxes] = iter(())
+        """Return the answers of generated ids, their boxes with scores.
+
+        The scores are those that Locate would give: each phrase is asked for where it is in the text.
+        """
+        leads = [trailing_phrase(self.control, prompt.ids) for prompt in prompts]
+        parsed = [
+            parse_ids(self.tokenizer, lead + ids) for lead, (ids, _) in zip(leads, generated, strict=True)
+        ]
+        boxes: Iterator[PhraseBoxes] | None = None
         if decoding.scores:
-            asked, given = [], []
-            for row, lead, (ids, _), words in zip(rows, leads, said, spoken, strict=True):
-                before = row.ids[: len(row.ids) - len(lead)]
-                for phrase in words.phrases:
-                    until = (lead + ids)[: phrase.closed]
-                    asked.append(Prompt(row.images, [*before, *until, self.control.object]))
-                    given.append(phrase.pairs)
-            found = iter(finish(self.localizer.score(asked, given)))
+            queries, pairs = [], []
+            for prompt, lead, (ids, _), text in zip(prompts, leads, generated, parsed, strict=True):
+                before = prompt.ids[: len(prompt.ids) - len(lead)]
+                for phrase in text.phrases:
+                    until = (lead + ids)[: phrase.ids_to_end]
+                    queries.append(Prompt(prompt.images, [*before, *until, self.control.object]))
+                    pairs.append(phrase.pairs)
+            boxes = iter(finish(self.localizer.score(queries, pairs)))
         return [
-            self._answer(words, finished, found if decoding.scores else None)
-            for words, (_, finished) in zip(spoken, said, strict=True)
+            self._answer(text, finished, boxes) for text, (_, finished) in zip(parsed, generated, strict=True)
         ]
 
-    def _answer(
-        self, spoken: ParsedText, finished: bool, found: Iterator[PhraseBoxes] | None = None
-    ) -> Answer:
+    def _answer(self, text: ParsedText, finished: bool, boxes: Iterator[PhraseBoxes] | None = None) -> Answer:
+        """Return the answer of a generated text; `boxes` gives the scored boxes of its next phrases."""
         entities = []
-        for one in spoken.phrases:
-            named = spoken.text[one.start : one.end], one.start, one.end
-            if found is None:
-                boxes = tuple(box for pair in one.pairs if (box := box_of_cells(*pair, self.control.grid)))
-                entities.append(Entity(*named, boxes, cells=one.pairs))
+        for phrase in text.phrases:
+            span = text.text[phrase.start : phrase.end], phrase.start, phrase.end
+            if boxes is None:
+                entities.append(Entity(*span, boxes_of(phrase, self.control.grid), cells=phrase.pairs))
             else:
-                entities.append(make_entity(*named, next(found), self.calibration))
-        calibrated = found is not None and self.calibration is not None
-        return Answer(
-            spoken.text, tuple(entities), dropped=spoken.dropped, finished=finished, calibrated=calibrated
-        )
+                entities.append(make_entity(*span, next(boxes), self.calibration))
+        calibrated = boxes is not None and self.calibration is not None
+        return Answer(text.text, tuple(entities), (), text.dropped, finished, calibrated)
 
 
 def choose_device(name: str) -> torch.device:
-    """auto: the GPU where there is one."""
+    """Return a device by name; `auto` is the GPU if there is one.
+
+    Raises:
+        InputError: There is no such device.
+    """
     cuda = torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
-        raise InputError(f"device {name} is not there: torch {torch.__version__} sees no GPU; say cpu.")
+        raise InputError(f"device {name} is not available: torch {torch.__version__} sees no GPU; use cpu.")
     try:
         return torch.device(("cuda" if cuda else "cpu") if name == "auto" else name)
     except RuntimeError:
-        raise InputError(f"device {name} is not known: say auto, cpu, cuda or cuda:1.") from None
+        raise InputError(f"device {name} is not known: choose auto, cpu, cuda or cuda:1.") from None

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from kosmos2_core.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
-Source = bytes | str | Path | Image.Image | npt.NDArray[Any]
+ImageSource = bytes | str | Path | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 33_000_000  # an 8K frame
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -38,7 +38,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def load_image(source: Source) -> Pixels:
+def load_image(source: ImageSource) -> Pixels:
     """An image from encoded bytes, a file, a PIL image or an array, upright and in RGB.
 
     Transparency is dropped, 16 bits are reduced to 8, and grey becomes RGB.

@@ -1,12 +1,17 @@
-"""Locate phrases: their best boxes with scores and, where it is wanted, a second and closer look.
+"""Locating: find the best boxes of phrases, with scores and, on request, a zoomed second look.
 
-The work is done in parts, so that whoever shares the model can do something else between two of them: the
-generators here yield after each part and return what they found.
+The model names a box by two location tokens, and the likeliest first token need not begin the best box. So
+the first corners that carry most of the probability are each tried, and all pairs are scored together
+(`kosmos2_core.box_scoring`). Where several boxes are wanted, corners away from the boxes that were found are
+tried too.
+
+The work is done in parts, so that a caller can use the model for something else in between: the generators
+yield after each pass through the model and return their result at the end; `finish` runs them through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -27,187 +32,19 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
-from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller, prefill_packed
+from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_core.tokenizer import ControlIds, Tokenizer
 
-
-@dataclass(frozen=True, eq=False)
-class _Phrase:
-    """A phrase of a request, and how it is asked for."""
-
-    text: str
-    start: int
-    end: int
-    view: EncodedImages
-    row: Prompt
-    search: SearchOptions
-    zoom: bool
-
-
-@dataclass(frozen=True)
-class Localizer:
-    """Finds the boxes of phrases.
-
-    Args:
-        look: encodes several views in one batch.
-    """
-
-    prefiller: Prefiller
-    calibration: Calibration | None
-    look: Callable[[Sequence[Sequence[Pixels]]], Sequence[EncodedImages]]
-
-    @property
-    def min_presence(self) -> float:
-        """The presence threshold of requests that set none."""
-        return self.calibration.min_presence if self.calibration else MIN_PRESENCE
-
-    def locate(
-        self, tokenizer: Tokenizer, jobs: Sequence[tuple[EncodedImages, Locate]]
-    ) -> Parts[list[Answer]]:
-        """Locate the phrases of all jobs together; then look closer where that is asked for."""
-        for view, request in jobs:
-            if request.zoom and len(view.images) != 1:
-                raise InputError(f"zoom is for one image: this view has {len(view.images)}.")
-        texts = [request.grounded() for _, request in jobs]
-        phrases = [
-            _Phrase(
-                text.words_of(phrase),
-                phrase.start,
-                phrase.end,
-                view,
-                row,
-                self._search(request),
-                request.zoom,
-            )
-            for (view, request), text in zip(jobs, texts, strict=True)
-            for phrase, row in zip(text.phrases, _rows(tokenizer, view, request), strict=True)
-        ]
-        located = yield from self.search([phrase.row for phrase in phrases], [one.search for one in phrases])
-        found = [
-            make_entity(phrase.text, phrase.start, phrase.end, boxes, self.calibration)
-            for phrase, boxes in zip(phrases, located, strict=True)
-        ]
-        zoomed = [number for number, phrase in enumerate(phrases) if phrase.zoom and found[number].boxes]
-        if zoomed:
-            closer = yield from self._zoom([(phrases[number], found[number]) for number in zoomed])
-            for number, better in zip(zoomed, closer, strict=True):
-                found[number] = better
-        rest = iter(found)
-        return [
-            self._answer(request, text, [next(rest) for _ in text.phrases])
-            for (_, request), text in zip(jobs, texts, strict=True)
-        ]
-
-    def _search(self, request: Locate) -> SearchOptions:
-        search = SearchOptions(
-            count=request.max_boxes,
-            max_corners=request.max_corners,
-            min_presence=self.min_presence if request.min_presence is None else request.min_presence,
-        )
-        return self._calibrated(search)
-
-    def _calibrated(self, search: SearchOptions) -> SearchOptions:
-        return self.calibration.apply_to(search) if self.calibration else search
-
-    def _zoom(self, phrases: Sequence[tuple[_Phrase, Entity]]) -> Parts[list[Entity]]:
-        """Each phrase's boxes after a closer look at the best of them."""
-        crops: list[tuple[int, Box, Pixels]] = []
-        for number, (phrase, entity) in enumerate(phrases):
-            crop = crop_around(entity.boxes[0])
-            if crop is not None:
-                pixels, crop = crop_image(phrase.view.images[0], crop)
-                crops.append((number, crop, pixels))
-        closer = self.look([[pixels] for _, _, pixels in crops])
-        yield
-        asked = [phrases[number][0] for number, _, _ in crops]
-        rows = [Prompt(view.features, phrase.row.ids) for view, phrase in zip(closer, asked, strict=True)]
-        found = yield from self.search(rows, [replace(phrase.search, count=1) for phrase in asked])
-        better = [entity for _, entity in phrases]
-        for (number, crop, _), boxes in zip(crops, found, strict=True):
-            first = better[number]
-            second = make_entity(first.phrase, first.start, first.end, boxes, self.calibration)
-            better[number] = self._surer(first, second, crop)
-        return better
-
-    def _surer(self, first: Entity, second: Entity, crop: Box) -> Entity:
-        """The first answer, its best box replaced where the closer look is surer."""
-        if not second.boxes or (second.boxes[0].score or 0) <= (first.boxes[0].score or 0):
-            return first
-        boxes = suppress((to_whole_image(second.boxes[0], crop), *first.boxes[1:]), SearchOptions.max_overlap)
-        cells = tuple(cells_of_box(box, self.prefiller.control.grid) for box in boxes)
-        return replace(first, boxes=tuple(boxes), cells=cells)
-
-    def search(self, rows: Sequence[Prompt], searches: Sequence[SearchOptions]) -> Parts[list[PhraseBoxes]]:
-        """The best boxes of each prompt."""
-        found: dict[int, PhraseBoxes] = {}
-        most = max((search.max_corners * search.count for search in searches), default=1)
-        for branches in self._prefilled(rows, most):
-            yield
-            asked = [searches[number] for number in branches.indices]
-            boxes = yield from search_boxes(branches, self.prefiller.control, asked)
-            found |= zip(branches.indices, boxes, strict=True)
-        return [found[number] for number in range(len(rows))]
-
-    def evidence(self, prompts: Sequence[Prompt], options: SearchOptions) -> Parts[list[Evidence]]:
-        """Return the model's evidence for each prompt; boxes are scored on it with any calibration."""
-        found: dict[int, Evidence] = {}
-        for packed in self._prefilled(prompts, options.max_corners):
-            yield
-            searches = [options] * len(packed.indices)
-            evidence = yield from gather_evidence(packed, self.prefiller.control, searches)
-            found |= zip(packed.indices, evidence, strict=True)
-        return [found[index] for index in range(len(prompts))]
-
-    def score(
-        self, rows: Sequence[Prompt], pairs: Sequence[Sequence[tuple[int, int]]]
-    ) -> Parts[list[PhraseBoxes]]:
-        """Scores of the given boxes of each prompt, pairs of location tokens."""
-        search = self._calibrated(SearchOptions())
-        found: dict[int, PhraseBoxes] = {}
-        for branches in self._prefilled(rows, search.max_corners):
-            yield
-            given = [pairs[number] for number in branches.indices]
-            boxes = yield from score_given_boxes(branches, self.prefiller.control, search, given)
-            found |= zip(branches.indices, boxes, strict=True)
-        return [found[number] for number in range(len(rows))]
-
-    def _prefilled(self, rows: Sequence[Prompt], max_corners: int) -> Iterator[PackedPrompts]:
-        return prefill_packed(self.prefiller, rows, max_corners, MAX_STEP)
-
-    def _answer(self, request: Locate, text: GroundedText, found: Sequence[Entity]) -> Answer:
-        """The answer to one request: of each phrase the boxes that are sure enough."""
-        entities = []
-        for entity in found:
-            count = sum((box.score or 0) >= request.min_score for box in entity.boxes)  # best first
-            entities.append(replace(entity, boxes=entity.boxes[:count], cells=entity.cells[:count]))
-        return Answer(text.text, tuple(entities), calibrated=self.calibration is not None)
-
-
-def _rows(tokenizer: Tokenizer, view: EncodedImages, request: Locate) -> list[Prompt]:
-    return [Prompt(view.features, ids) for ids in locate_prompt_ids(tokenizer, request)]
-
-
-def make_entity(
-    phrase: str, start: int, end: int, found: PhraseBoxes, calibration: Calibration | None
-) -> Entity:
-    """A phrase with what was found of it; a score is the probability that a box is said, and is this one."""
-    probabilities = [found.presence * min(box.probability, 1.0) for box in found.boxes]
-    scores = [calibration.score(one) for one in probabilities] if calibration else probabilities
-    boxes = [replace(box.box, score=score) for box, score in zip(found.boxes, scores, strict=True)]
-    cells = tuple((box.upper_left, box.lower_right) for box in found.boxes)
-    return Entity(phrase, start, end, tuple(boxes), found.presence, cells)
-
-
-MAX_STEP = 128  # first corners tried in one step of the model
+MAX_STEP = 128  # first corners that are tried in one step of the model
 
 T = TypeVar("T")
-Parts = Generator[None, None, T]  # work in parts: yields after each of them, and returns the result
+Parts = Generator[None, None, T]  # yields after each part of the work, and returns the result
 
 
 def finish(parts: Parts[T]) -> T:
-    """Do all parts of the work; return its result."""
+    """Do all parts of the work and return its result."""
     while True:
         try:
             next(parts)
@@ -215,68 +52,249 @@ def finish(parts: Parts[T]) -> T:
             return stop.value  # type: ignore[no-any-return]
 
 
-def search_boxes(
-    branches: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
+@dataclass(frozen=True, eq=False)
+class _PhraseQuery:
+    """A phrase of a request, and how it is searched for."""
+
+    phrase: str
+    start: int
+    end: int
+    view: EncodedImages
+    prompt: Prompt
+    search: SearchOptions
+    zoom: bool
+
+
+@dataclass(frozen=True)
+class Localizer:
+    """Finds and scores the boxes of phrases.
+
+    Args:
+        prefiller: Takes prompts in.
+        calibration: The checkpoint's calibration; None: scores are the model's probabilities.
+        encode: Encodes the images of several views in one batch, for zooming.
+    """
+
+    prefiller: Prefiller
+    calibration: Calibration | None
+    encode: Callable[[Sequence[Sequence[Pixels]]], Sequence[EncodedImages]]
+
+    @property
+    def min_presence(self) -> float:
+        """The presence threshold of requests that set none."""
+        return self.calibration.min_presence if self.calibration else MIN_PRESENCE
+
+    @property
+    def control(self) -> ControlIds:
+        """The control tokens of the model's tokenizer."""
+        return self.prefiller.control
+
+    def locate(
+        self, tokenizer: Tokenizer, jobs: Sequence[tuple[EncodedImages, Locate]]
+    ) -> Parts[list[Answer]]:
+        """Answer requests about views, all in one batch; then zoom where a request asks for it.
+
+        Raises:
+            InputError: A request wants zoom in a view that is not one image, or names nothing to locate.
+        """
+        for view, request in jobs:
+            if request.zoom and len(view.images) != 1:
+                raise InputError(f"zoom is for one image: this view has {len(view.images)}.")
+        texts = [request.grounded() for _, request in jobs]
+        queries = [
+            query
+            for (view, request), text in zip(jobs, texts, strict=True)
+            for query in self._queries(tokenizer, view, request, text)
+        ]
+        boxes = yield from self.search(
+            [query.prompt for query in queries], [query.search for query in queries]
+        )
+        entities = [
+            make_entity(query.phrase, query.start, query.end, phrase_boxes, self.calibration)
+            for query, phrase_boxes in zip(queries, boxes, strict=True)
+        ]
+        zoomed = [index for index, query in enumerate(queries) if query.zoom and entities[index].boxes]
+        if zoomed:
+            closer = yield from self._zoom([(queries[index], entities[index]) for index in zoomed])
+            for index, entity in zip(zoomed, closer, strict=True):
+                entities[index] = entity
+        remaining = iter(entities)
+        return [
+            self._answer(request, text, [next(remaining) for _ in text.phrases])
+            for (_, request), text in zip(jobs, texts, strict=True)
+        ]
+
+    def search(
+        self, prompts: Sequence[Prompt], searches: Sequence[SearchOptions]
+    ) -> Parts[list[PhraseBoxes]]:
+        """Return the best boxes after each prompt, which ends with `</phrase><object>`."""
+
+        def work(packed: PackedPrompts) -> Parts[list[PhraseBoxes]]:
+            return _search_boxes(packed, self.control, [searches[index] for index in packed.indices])
+
+        corners = max((search.max_corners * search.count for search in searches), default=1)
+        return (yield from self._for_each_pack(prompts, corners, work))
+
+    def score(
+        self, prompts: Sequence[Prompt], pairs: Sequence[Sequence[tuple[int, int]]]
+    ) -> Parts[list[PhraseBoxes]]:
+        """Return the given boxes after each prompt, pairs of cells, with their probabilities."""
+        search = self._calibrated(SearchOptions())
+        evidence = yield from self.evidence(prompts, search)
+        grid = self.control.grid
+        return [score_boxes(known, grid, search, given) for known, given in zip(evidence, pairs, strict=True)]
+
+    def evidence(self, prompts: Sequence[Prompt], search: SearchOptions) -> Parts[list[Evidence]]:
+        """Return the model's output about the place of the phrase that each prompt ends with.
+
+        Boxes can be scored on it with any calibration.
+        """
+
+        def work(packed: PackedPrompts) -> Parts[list[Evidence]]:
+            return _gather_evidence(packed, self.control, [search] * len(packed.indices))
+
+        return (yield from self._for_each_pack(prompts, search.max_corners, work))
+
+    def _for_each_pack(
+        self, prompts: Sequence[Prompt], corners: int, work: Callable[[PackedPrompts], Parts[list[T]]]
+    ) -> Parts[list[T]]:
+        """Take prompts in and do the work for those in each pack; return the results in the prompts' order.
+
+        Args:
+            prompts: The prompts.
+            corners: Number of first corners that are tried for one prompt in a step.
+            work: Returns one result for each prompt of a pack.
+        """
+        results: dict[int, T] = {}
+        for packed in self.prefiller.prefill_packed(prompts, corners, MAX_STEP):
+            yield
+            results |= zip(packed.indices, (yield from work(packed)), strict=True)
+        return [results[index] for index in range(len(prompts))]
+
+    def _queries(
+        self, tokenizer: Tokenizer, view: EncodedImages, request: Locate, text: GroundedText
+    ) -> list[_PhraseQuery]:
+        search = self._calibrated(
+            SearchOptions(
+                count=request.max_boxes,
+                max_corners=request.max_corners,
+                min_presence=self.min_presence if request.min_presence is None else request.min_presence,
+            )
+        )
+        prompts = [Prompt(view.features, ids) for ids in locate_prompt_ids(tokenizer, request)]
+        return [
+            _PhraseQuery(
+                *(text.words_of(phrase), phrase.start, phrase.end), view, prompt, search, request.zoom
+            )
+            for phrase, prompt in zip(text.phrases, prompts, strict=True)
+        ]
+
+    def _calibrated(self, search: SearchOptions) -> SearchOptions:
+        return self.calibration.apply_to(search) if self.calibration else search
+
+    def _answer(self, request: Locate, text: GroundedText, entities: Sequence[Entity]) -> Answer:
+        """Return the answer to a request, without boxes below its minimum score."""
+        kept = []
+        for entity in entities:
+            count = sum((box.score or 0) >= request.min_score for box in entity.boxes)  # best first
+            kept.append(replace(entity, boxes=entity.boxes[:count], cells=entity.cells[:count]))
+        return Answer(text.text, tuple(kept), calibrated=self.calibration is not None)
+
+    def _zoom(self, found: Sequence[tuple[_PhraseQuery, Entity]]) -> Parts[list[Entity]]:
+        """Search again in a crop around the best box of each phrase; return the better entities."""
+        crops: list[tuple[int, Box, Pixels]] = []  # index, part of the image, pixels
+        for index, (query, entity) in enumerate(found):
+            part = crop_around(entity.boxes[0])
+            if part is not None:
+                pixels, part = crop_image(query.view.images[0], part)
+                crops.append((index, part, pixels))
+        views = self.encode([[pixels] for _, _, pixels in crops])
+        yield
+        queries = [found[index][0] for index, _, _ in crops]
+        prompts = [
+            Prompt(view.features, query.prompt.ids) for view, query in zip(views, queries, strict=True)
+        ]
+        boxes = yield from self.search(prompts, [replace(query.search, count=1) for query in queries])
+        better = [entity for _, entity in found]
+        for (index, part, _), phrase_boxes in zip(crops, boxes, strict=True):
+            first = better[index]
+            second = make_entity(first.phrase, first.start, first.end, phrase_boxes, self.calibration)
+            better[index] = replace_best_box(first, second, part, self.control.grid)
+        return better
+
+
+def make_entity(
+    phrase: str, start: int, end: int, found: PhraseBoxes, calibration: Calibration | None
+) -> Entity:
+    """Make an entity of a phrase and its boxes.
+
+    The score of a box is the probability that the phrase gets a box, times the probability that it is this
+    one, after the calibration.
+    """
+    probabilities = [found.presence * min(box.probability, 1.0) for box in found.boxes]
+    scores = [calibration.score(value) for value in probabilities] if calibration else probabilities
+    boxes = [replace(box.box, score=score) for box, score in zip(found.boxes, scores, strict=True)]
+    cells = tuple((box.upper_left, box.lower_right) for box in found.boxes)
+    return Entity(phrase, start, end, tuple(boxes), found.presence, cells)
+
+
+# The box search.
+
+
+def _search_boxes(
+    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
 ) -> Parts[list[PhraseBoxes]]:
-    """The best boxes of each branch, whose last two tokens are `</phrase><object>`."""
-    evidence = yield from gather_evidence(branches, control, searches)
-    found = [
-        score_boxes(known, control.grid, search) for known, search in zip(evidence, searches, strict=True)
-    ]
+    """Find the best boxes after each prompt; try more first corners where boxes are missing."""
+    grid = control.grid
+    evidence = yield from _gather_evidence(packed, control, searches)
+    found = [score_boxes(known, grid, search) for known, search in zip(evidence, searches, strict=True)]
     more = [
-        _more_corners(known, boxes, control.grid, search)
+        _more_corners(known, boxes, grid, search)
         for known, boxes, search in zip(evidence, found, searches, strict=True)
     ]
-    second = yield from _after(branches, control, more)
-    for number in (number for number, corners in enumerate(more) if len(corners)):
-        extended = _extended(evidence[number], more[number], second[number])
-        found[number] = score_boxes(extended, control.grid, searches[number])
+    second = yield from _second_corners(packed, control, more)
+    for index in (index for index, corners in enumerate(more) if len(corners)):
+        extended = _extended(evidence[index], more[index], second[index])
+        found[index] = score_boxes(extended, grid, searches[index])
     return found
 
 
-def score_given_boxes(
-    branches: PackedPrompts,
-    control: ControlIds,
-    search: SearchOptions,
-    pairs: Sequence[Sequence[tuple[int, int]]],
-) -> Parts[list[PhraseBoxes]]:
-    """The given boxes of each branch, pairs of location tokens, with scores, in their order."""
-    evidence = yield from gather_evidence(branches, control, [search] * len(pairs))
-    return [
-        score_boxes(known, control.grid, search, boxes) for known, boxes in zip(evidence, pairs, strict=True)
-    ]
-
-
-def gather_evidence(
-    branches: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
+def _gather_evidence(
+    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
 ) -> Parts[list[Evidence]]:
-    """Ask the model about each branch. What is known after a branch's last two tokens tells presence and
-    first corners, so a box costs one step more; an absent phrase costs none."""
-    presence = branches.logits[:, 0].float().softmax(-1)[:, control.object].tolist()
-    first = _of_cells(branches.logits[:, 1], control)
+    """Ask the model about the phrase of each prompt.
+
+    The logits after the last two tokens, `</phrase><object>`, are known from the prefill: they give the
+    presence and the first corners. So a box costs one step more, and an absent phrase none.
+    """
+    presence = packed.logits[:, 0].float().softmax(-1)[:, control.object].tolist()
+    first = _location_logits(packed.logits[:, 1], control)
     tried = [
-        _likeliest(logits, search) if share >= search.min_presence else torch.empty(0, dtype=torch.long)
-        for logits, share, search in zip(first, presence, searches, strict=True)
+        _likeliest_corners(logits, search)
+        if value >= search.min_presence
+        else torch.empty(0, dtype=torch.long)
+        for logits, value, search in zip(first, presence, searches, strict=True)
     ]
-    second = yield from _after(branches, control, tried)
+    second = yield from _second_corners(packed, control, tried)
     return [Evidence(*known) for known in zip(presence, first, tried, second, strict=True)]
 
 
-def _likeliest(logits: Tensor, search: SearchOptions) -> Tensor:
-    """The first corners to try, the likeliest first."""
+def _likeliest_corners(logits: Tensor, search: SearchOptions) -> Tensor:
+    """Return the first corners to try, the likeliest first."""
     probabilities = (logits / search.temperature).softmax(-1)
     likeliest = probabilities.topk(min(search.max_corners, len(probabilities)))
     return likeliest.indices[: corners_needed(likeliest.values, search)]
 
 
 def _more_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
-    """First corners to try for further boxes; none if the phrase is absent or has enough boxes."""
+    """Return first corners to try for further boxes; none if the phrase is absent or has enough boxes."""
     if not len(evidence.tried) or len(found.boxes) >= search.count:
         return torch.empty(0, dtype=torch.long)
     return remaining_corners(evidence, found, grid, search)
 
 
 def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
+    """Return the evidence with further first corners that were tried."""
     return replace(
         evidence,
         tried=torch.cat([evidence.tried, corners]),
@@ -284,33 +302,41 @@ def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
     )
 
 
-def _of_cells(logits: Tensor, control: ControlIds) -> Tensor:
-    """Logits (B, cells) of location tokens, copied to where they are scored: those of all tokens take much
-    memory."""
+def _location_logits(logits: Tensor, control: ControlIds) -> Tensor:
+    """Return the logits (n, cells) of location tokens, on the CPU, where boxes are scored.
+
+    They are copied: as a view they would keep the logits (n, V) of the whole vocabulary in memory.
+    """
     cells = logits[:, control.location : control.location + control.grid**2]
     return cells.to("cpu", torch.float32, copy=True)
 
 
-def _after(branches: PackedPrompts, control: ControlIds, tried: Sequence[Tensor]) -> Parts[list[Tensor]]:
-    """For each branch, the logits (corners, cells) of the second corner after each first one."""
+def _second_corners(
+    packed: PackedPrompts, control: ControlIds, tried: Sequence[Tensor]
+) -> Parts[list[Tensor]]:
+    """Return for each prompt the logits (corners, cells) of the second corner after each first one."""
     numbers = torch.cat([torch.full_like(cells, number) for number, cells in enumerate(tried)])
-    asked = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(branches.logits.device)
+    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(packed.logits.device)
     logits = [torch.empty(0, control.grid**2)]
     for start in range(0, len(numbers), MAX_STEP):
-        logits.append(_of_cells(branches.step(*asked[:, start : start + MAX_STEP]), control))
+        prompts, ids = steps[:, start : start + MAX_STEP]
+        logits.append(_location_logits(packed.step(prompts, ids), control))
         yield
     return list(torch.split(torch.cat(logits), [len(cells) for cells in tried]))
 
 
-ROOM = 2.5  # the cut's side, in sides of the box
-SMALLEST = 0.125  # a cut of less of the image shows too little of what is around
-LARGEST = 0.75  # a cut of more gains nothing
+# Zoom: small objects are below the resolution of the grid of location tokens. A crop around a first box, in
+# the image's proportions, is searched for the same phrase. All boxes are in unit coordinates.
+
+ZOOM_FACTOR = 2.5  # side of the crop, in sides of the box
+MIN_CROP = 0.125  # a smaller part of the image shows too little of what is around
+MAX_CROP = 0.75  # a larger part of the image gains nothing
 
 
 def crop_around(box: Box) -> Box | None:
-    """The part of the image to look at again; None where the box is too large to gain by it."""
-    side = max(ROOM * max(box.x2 - box.x1, box.y2 - box.y1), SMALLEST)
-    if side > LARGEST:
+    """Return the part of the image to search again; None if the box is too large to gain by it."""
+    side = max(ZOOM_FACTOR * max(box.x2 - box.x1, box.y2 - box.y1), MIN_CROP)
+    if side > MAX_CROP:
         return None
     x1 = min(max((box.x1 + box.x2 - side) / 2, 0.0), 1 - side)
     y1 = min(max((box.y1 + box.y2 - side) / 2, 0.0), 1 - side)
@@ -318,17 +344,17 @@ def crop_around(box: Box) -> Box | None:
 
 
 def crop_image(image: Pixels, part: Box) -> tuple[Pixels, Box]:
-    """These pixels of an image, and the part that they really are."""
+    """Return the pixels of a part of the image, and the part that these whole pixels cover."""
     height, width = image.shape[:2]
     x_min, y_min, x_max, y_max = map(round, part.pixels(width, height))
     x_min, y_min = min(x_min, width - 1), min(y_min, height - 1)  # at least one pixel
     x_max, y_max = max(x_max, x_min + 1), max(y_max, y_min + 1)
-    real = Box(x_min / width, y_min / height, x_max / width, y_max / height)
-    return image[y_min:y_max, x_min:x_max], real
+    covered = Box(x_min / width, y_min / height, x_max / width, y_max / height)
+    return image[y_min:y_max, x_min:x_max], covered
 
 
 def to_whole_image(box: Box, part: Box) -> Box:
-    """A box of a part of the image, as a box of the whole."""
+    """Return a box of a part of the image as a box of the whole image."""
     width, height = part.x2 - part.x1, part.y2 - part.y1
     return Box(
         part.x1 + box.x1 * width,
@@ -337,3 +363,17 @@ def to_whole_image(box: Box, part: Box) -> Box:
         min(part.y1 + box.y2 * height, 1.0),
         box.score,
     )
+
+
+def replace_best_box(first: Entity, second: Entity, part: Box, grid: int) -> Entity:
+    """Return the first entity, its best box replaced by that of the crop if this one has a higher score.
+
+    The new box has the cells that it has in the whole image; all others keep those that the model gave.
+    """
+    if not second.boxes or (second.boxes[0].score or 0) <= (first.boxes[0].score or 0):
+        return first
+    better = to_whole_image(second.boxes[0], part)
+    kept = suppress((better, *first.boxes[1:]), SearchOptions.max_overlap)[1:]
+    given = dict(zip(first.boxes, first.cells, strict=True))
+    cells = (cells_of_box(better, grid), *(given[box] for box in kept))
+    return replace(first, boxes=(better, *kept), cells=cells)

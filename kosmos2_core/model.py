@@ -1,7 +1,8 @@
-"""The Kosmos-2 model: a vision tower, a connector, and the Magneto decoder.
+"""The Kosmos-2 model: a vision tower, a connector, the Magneto decoder, and the decoder's cache.
 
-The shapes in comments: B sequences, T new tokens, S tokens seen so far with them, D width, H heads.
-Token ids in, logits out; what the ids mean is not known here.
+The shapes in comments: B sequences, T new tokens, S tokens in the cache with them, D width, H heads, V
+vocabulary; a selection has M tokens. Token ids go in and logits come out; the meaning of ids is not known
+in this module.
 """
 
 from __future__ import annotations
@@ -25,12 +26,191 @@ def quick_gelu(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
 
 
+class Embedding(nn.Embedding):
+    """An embedding that is not initialised on the device `meta`."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:  # initialising these would import the compiler: two seconds
+            super().reset_parameters()
+
+
+def _normal_parameter(*shape: int) -> nn.Parameter:
+    """Return a parameter with values from the standard normal distribution, except on the device `meta`."""
+    parameter = nn.Parameter(torch.empty(shape))
+    return parameter if parameter.is_meta else nn.Parameter(nn.init.normal_(parameter.data))
+
+
+class PatchEmbedding(nn.Conv2d):
+    """A convolution over patches that do not overlap, computed as one product, which is faster."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        side = config.patch_size
+        super().__init__(config.num_channels, config.hidden_size, side, stride=side, bias=False)
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+    def forward(self, pixels: Tensor) -> Tensor:  # (B, channels, size, size) -> (B, patches, D)
+        side = self.kernel_size[0]
+        batch, channels, size, _ = pixels.shape
+        count = size // side
+        grid = pixels[:, :, : count * side, : count * side].reshape(batch, channels, count, side, count, side)
+        patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, count * count, -1)
+        return linear(patches.to(self.weight.dtype), self.weight.flatten(1))
+
+
 class Cache(Protocol):
     """Keys and values of the tokens seen so far."""
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the new tokens' (B, H, T, D/H), give all tokens' (B, H, S, D/H)."""
+        """Store keys and values of new tokens (B, H, T, D/H); return those of all tokens (B, H, S, D/H)."""
         ...
+
+
+class StaticCache:
+    """Keys and values of the tokens seen so far, in memory that is allocated once.
+
+    The prefix of an image is computed once and copied to as many sequences as there are questions about it.
+    Sequences of different length are padded on the left of the new tokens. Padding takes up room, but is
+    never attended to and has no position.
+
+    Args:
+        config: Shape of the decoder.
+        batch: Number of sequences.
+        length: Number of tokens in each sequence that there is room for.
+        device: Where to keep them.
+        dtype: Their precision.
+    """
+
+    def __init__(
+        self, config: TextConfig, batch: int, length: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.config = config
+        heads = config.attention_heads
+        shape = (config.layers, batch, heads, length, config.embed_dim // heads)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+        self.real = torch.zeros(batch, length, device=device, dtype=torch.bool)  # false at padding
+        self.filled = 0
+        self.padded = False
+
+    @property
+    def batch(self) -> int:
+        """Number of sequences."""
+        return self.real.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Number of tokens in each sequence that there is room for."""
+        return self.real.shape[1]
+
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values of new tokens (B, H, T, D/H); return those of all tokens (B, H, S, D/H)."""
+        end = self.filled + keys.shape[2]
+        self.keys[layer, :, :, self.filled : end] = keys
+        self.values[layer, :, :, self.filled : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def reserve(self, real: Tensor) -> tuple[Tensor, Tensor | None, bool]:
+        """Make room for new tokens.
+
+        Args:
+            real: (B, T), false at padding.
+
+        Returns:
+            Their positions (B, T), their mask (B, 1, T, S) or None, and whether the plain causal mask is
+            the same.
+        """
+        new = real.shape[1]
+        end = self.filled + new
+        before = self.real[:, : self.filled].sum(1, keepdim=True)
+        positions = (before + real.long().cumsum(1) - 1).clamp(min=0)
+        self.real[:, self.filled : end] = real
+        self.padded = self.padded or not bool(real.all())
+        if not self.padded and (new == 1 or not self.filled):
+            return positions, None, new > 1
+        causal = torch.ones(new, end, dtype=torch.bool, device=real.device).tril(self.filled)
+        diagonal = torch.zeros_like(causal)  # padding attends to itself: an empty softmax would be NaN
+        diagonal.diagonal(self.filled).fill_(True)
+        return positions, (causal & self.real[:, None, None, :end]) | diagonal, False
+
+    def advance(self, new: int) -> None:
+        """Count the new tokens as seen, after all layers stored them."""
+        self.filled += new
+
+    def select(self, sequences: Tensor, room: int) -> StaticCache:
+        """Return a copy with these sequences (n,), any of them several times, and room for more tokens."""
+        fresh = StaticCache(
+            self.config, len(sequences), self.filled + room, device=self.keys.device, dtype=self.keys.dtype
+        )
+        for source, target in ((self.keys, fresh.keys), (self.values, fresh.values)):
+            seen = source[:, :, :, : self.filled]  # of one sequence: broadcast, without an intermediate copy
+            target[:, :, :, : self.filled] = seen if self.batch == 1 else seen.index_select(1, sequences)
+        fresh.real[:, : self.filled] = self.real[sequences, : self.filled]
+        fresh.filled, fresh.padded = self.filled, self.padded
+        return fresh
+
+
+class TokenSelection:
+    """M tokens of B sequences, in any order, any number in each.
+
+    The last block of the decoder computes hidden states of these tokens alone. Where they must stand side by
+    side, as in attention, they are laid out as (B, W): W is the largest number in one sequence.
+
+    Args:
+        sequences: (M,) the sequence of each token.
+        indices: (M,) the index of each token in its sequence; None: the first ones of each, in order.
+        batch: B, the number of sequences.
+    """
+
+    def __init__(self, sequences: Tensor, indices: Tensor | None, batch: int) -> None:
+        columns = _columns(sequences, batch)
+        self.sequences, self.indices = sequences, columns if indices is None else indices
+        self.batch, self.width = batch, int(columns.max()) + 1
+        self._flat = sequences * self.width + columns
+
+    @classmethod
+    def last(cls, amount: int, batch: int, length: int, device: torch.device) -> TokenSelection:
+        """Select the last tokens of each of `batch` sequences of the same length."""
+        sequences = torch.arange(batch, device=device).repeat_interleave(amount)
+        return cls(sequences, torch.arange(length - amount, length, device=device).repeat(batch), batch)
+
+    def select(self, x: Tensor) -> Tensor:
+        """Return the values (M, ...) of the selected tokens in x (B, T, ...)."""
+        return x.flatten(0, 1).index_select(0, self.sequences * x.shape[1] + self.indices)
+
+    def lay_out(self, values: Tensor, empty: int = 0) -> Tensor:
+        """Return values (M, ...) by sequence: (B, W, ...), filled up with `empty`."""
+        out = values.new_full((self.batch * self.width, *values.shape[1:]), empty)
+        return out.index_copy(0, self._flat, values).view(self.batch, self.width, *values.shape[1:])
+
+    def collect(self, x: Tensor) -> Tensor:
+        """Return the values (M, ...) of x (B, W, ...): the inverse of `lay_out`."""
+        return x.flatten(0, 1).index_select(0, self._flat)
+
+    def mask(self, mask: Tensor | None, length: int) -> Tensor:
+        """Return the attention mask (B, 1, W, S) of the selected tokens.
+
+        Args:
+            mask: The mask (B or 1, 1, T, S) of all tokens; None: the causal one.
+            length: Length of the sequences, for the causal mask.
+        """
+        indices = self.lay_out(self.indices)
+        if mask is None:
+            return (torch.arange(length, device=indices.device) <= indices[:, :, None])[:, None]
+        mask = mask.expand(self.batch, -1, -1, -1)
+        return mask.gather(2, indices[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
+
+
+def _columns(sequences: Tensor, batch: int) -> Tensor:
+    """Number the tokens (M,) of each sequence from 0, in their order."""
+    order = sequences.argsort(stable=True)
+    counts = torch.bincount(sequences, minlength=batch)
+    columns = torch.empty_like(order)
+    begins = (counts.cumsum(0) - counts)[sequences[order]]
+    columns[order] = torch.arange(len(order), device=sequences.device) - begins
+    return columns
 
 
 class Attention(nn.Module):
@@ -53,19 +233,29 @@ class Attention(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
         layer: int = 0,
-        places: TokenSelection | None = None,
+        selection: TokenSelection | None = None,
     ) -> Tensor:
-        """places: those in source that x (M, D) is of."""
+        """Attend from x to source.
+
+        Args:
+            x: (B, T, D), or (M, D) of the selected tokens.
+            source: (B, T, D) where keys and values come from; None: x.
+            mask: True where attention is allowed.
+            causal: Use the plain causal mask instead.
+            cache: Keys and values of earlier tokens, which are attended to as well.
+            layer: Number of the layer in the cache.
+            selection: The tokens of source that x holds; None: all.
+        """
         source = x if source is None else source
-        q = self.q(x) if places is None else places.spread(self.q(x))
+        q = self.q(x) if selection is None else selection.lay_out(self.q(x))
         q, k, v = self._split(q), self._split(self.k(source)), self._split(self.v(source))
         if cache is not None:
             k, v = cache.update(layer, k, v)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         y = y.transpose(1, 2).flatten(2)  # (B, T, D)
-        if places is not None:
-            y = places.gather(y)
+        if selection is not None:
+            y = selection.collect(y)
         if self.inner_norm is not None:
             y = self.inner_norm(y)
         out: Tensor = self.out(y)
@@ -76,6 +266,8 @@ class Attention(nn.Module):
 
 
 class VisionBlock(nn.Module):
+    """A transformer block of the vision tower."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         width, eps = config.hidden_size, config.layer_norm_eps
@@ -93,44 +285,35 @@ class VisionBlock(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """CLIP's ViT: an image to one feature per patch, and one for the whole, each of length 1."""
+    """CLIP's ViT: from an image to one feature of unit length per patch, and one for the whole image."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        width, patch = config.hidden_size, config.patch_size
-        self.whole = nn.Parameter(torch.randn(width))
-        self.patches = nn.Conv2d(config.num_channels, width, patch, stride=patch, bias=False)
-        self.positions = nn.Embedding(config.num_patches + 1, width)
+        width = config.hidden_size
+        self.class_embedding = _normal_parameter(width)
+        self.patches = PatchEmbedding(config)
+        self.positions = Embedding(config.num_patches + 1, width)
         self.pre_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_hidden_layers))
         self.post_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
 
     def forward(self, pixels: Tensor) -> Tensor:  # (B, 3, size, size) -> (B, patches + 1, D)
-        x = linear(self._cut(pixels.to(self.patches.weight.dtype)), self.patches.weight.flatten(1))
-        x = torch.cat([self.whole.expand(len(x), 1, -1), x], dim=1) + self.positions.weight
+        x = self.patches(pixels)
+        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1) + self.positions.weight
         x = self.pre_norm(x)
         for block in self.blocks:
             x = block(x)
         return F.normalize(self.post_norm(x), dim=-1)
 
-    def _cut(self, pixels: Tensor) -> Tensor:
-        """Patches (B, patches, 3 * side * side): they do not overlap, so that the convolution is a product,
-        which is faster."""
-        side = self.patches.kernel_size[0]
-        batch, channels, size, _ = pixels.shape
-        count = size // side
-        grid = pixels[:, :, : count * side, : count * side].reshape(batch, channels, count, side, count, side)
-        return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, count * count, -1)
-
 
 class Connector(nn.Module):
-    """Learned queries look at an image's features and become its tokens in the decoder."""
+    """Learned queries attend to an image's features and become the image's tokens in the decoder."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         text = config.text_config
         self.dense = make_linear(config.vision_config.hidden_size, text.embed_dim)
-        self.queries = nn.Parameter(torch.randn(config.latent_query_num, text.embed_dim))
+        self.queries = _normal_parameter(config.latent_query_num, text.embed_dim)
         self.attention = Attention(text.embed_dim, text.attention_heads, text.attention_dropout)
 
     def forward(self, features: Tensor) -> Tensor:  # (B, patches + 1, D_vision) -> (B, queries, D)
@@ -140,7 +323,7 @@ class Connector(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """A transformer block with Magneto's two extra LayerNorms."""
+    """A transformer block with Magneto's two additional LayerNorms."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -163,13 +346,13 @@ class DecoderBlock(nn.Module):
         causal: bool,
         cache: Cache | None,
         layer: int,
-        places: TokenSelection | None = None,
+        selection: TokenSelection | None = None,
     ) -> Tensor:
-        """places: whose states (M, D) alone are computed; the mask is what they see (B, 1, W, S)."""
-        source = asking = self.attention_norm(x)
-        if places is not None:
-            x, asking = places.of(x), places.of(source)
-        attended = self.attention(asking, source, mask, causal, cache, layer, places)
+        """Return the next states (B, T, D); or (M, D) of a selection, whose mask is (B, 1, W, S)."""
+        source = target = self.attention_norm(x)
+        if selection is not None:
+            x, target = selection.select(x), selection.select(source)
+        attended = self.attention(target, source, mask, causal, cache, layer, selection)
         x = x + F.dropout(attended, self.dropout, self.training)
         y = self.activation(self.fc1(self.ffn_norm(x)))
         y = self.fc2(self.inner_norm(F.dropout(y, self.activation_dropout, self.training)))
@@ -177,19 +360,26 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embeddings in, hidden states out; the embedding is the output layer too."""
+    """From embeddings to hidden states; the output layer shares its weights with the embedding."""
 
-    position_table: Tensor
+    position_table: Tensor  # (positions, D)
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.pad_id, self.dropout = config.pad_token_id, config.dropout
         self.scale = math.sqrt(config.embed_dim) if config.scale_embedding else 1.0
-        self.embedding = nn.Embedding(config.vocab_size, config.embed_dim)
-        table = sinusoids(config.max_position_embeddings + self.pad_id + 1, config.embed_dim)
+        self.embedding = Embedding(config.vocab_size, config.embed_dim)
+        table = torch.empty(config.max_position_embeddings + self.pad_id + 1, config.embed_dim)
         self.register_buffer("position_table", table, persistent=False)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
+        if not table.is_meta:
+            self.fill_position_table()
+
+    def fill_position_table(self) -> None:
+        """Compute the position table, on the device and in the precision of the weights."""
+        weight = self.embedding.weight
+        self.position_table = sinusoids(*self.position_table.shape).to(weight.device, weight.dtype)
 
     def forward(
         self,
@@ -198,28 +388,43 @@ class Decoder(nn.Module):
         mask: Tensor | None,
         causal: bool,
         cache: Cache | None,
-        places: TokenSelection | None = None,
+        selection: TokenSelection | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, D) of unscaled embeddings x (B, T, D); or (M, D), at places: the last block
-        computes no others.
+        """Run all blocks.
 
-        positions (B, T) count a sequence's tokens from 0, padding not counted.
+        Args:
+            x: Unscaled embeddings (B, T, D).
+            positions: (B, T), counted from 0 in each sequence, without padding.
+            mask: (B, 1, T, S), true where attention is allowed.
+            causal: Use the plain causal mask instead.
+            cache: Keys and values of earlier tokens.
+            selection: The tokens whose states are wanted: the last block computes no others.
+
+        Returns:
+            Hidden states (B, T, D), or (M, D) of the selection.
         """
         x = x * self.scale + self.position_table[positions + self.pad_id + 1]
         x = F.dropout(x, self.dropout, self.training)
-        *blocks, ending = self.blocks
+        *blocks, last_block = self.blocks
         for layer, block in enumerate(blocks):
             x = block(x, mask, causal, cache, layer)
-        if places is not None:
-            mask, causal = places.seen(mask, x.shape[1]), False
-        out: Tensor = self.norm(ending(x, mask, causal, cache, len(blocks), places))
+        if selection is not None:
+            mask, causal = selection.mask(mask, x.shape[1]), False
+        out: Tensor = self.norm(last_block(x, mask, causal, cache, len(blocks), selection))
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., D)."""
         return linear(hidden, self.embedding.weight)
 
 
 class Kosmos2(nn.Module):
+    """The whole model. Built on the device `meta`, its weights are not initialised.
+
+    Args:
+        config: The model's shape.
+    """
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -228,13 +433,18 @@ class Kosmos2(nn.Module):
         self.decoder = Decoder(config.text_config)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """The tokens of images: (N, 3, size, size) -> (N, queries, D)."""
+        """Return the tokens (N, queries, D) of preprocessed images (N, 3, size, size)."""
         out: Tensor = self.connector(self.vision(pixels))
         return out
 
     def embed(self, ids: Tensor, images: Tensor | None = None, slots: Tensor | None = None) -> Tensor:
-        """Embeddings (B, T, D) of ids (B, T), with images (N, queries, D) written, in order, where slots
-        (B, T) is true."""
+        """Return the embeddings (B, T, D) of ids (B, T).
+
+        Args:
+            ids: Token ids.
+            images: Tokens of images (N, queries, D), written, in order, where `slots` is true.
+            slots: (B, T).
+        """
         x = self.decoder.embedding(ids)
         if images is not None and slots is not None:
             x = x.masked_scatter(slots.unsqueeze(-1), images.to(x.dtype))
@@ -248,139 +458,36 @@ class Kosmos2(nn.Module):
         slots: Tensor | None = None,
         real: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, T, V) of whole sequences, without a cache: training, scoring, comparison.
+        """Return the logits (B, T, V) of whole sequences, without a cache.
 
-        real (B, T) is false at padding, on whichever side; None: there is none.
+        Args:
+            ids: Token ids (B, T).
+            images: Tokens of images, see `embed`.
+            slots: Where they are written, see `embed`.
+            real: (B, T), false at padding, on whichever side; None: there is no padding.
         """
-        positions, mask = layout(ids, real)
+        positions, mask = positions_and_mask(ids, real)
         x = self.embed(ids, images, slots)
         hidden = self.decoder(x, positions, mask, causal=mask is None, cache=None)
         out: Tensor = self.decoder.logits(hidden)
         return out
 
 
-def layout(ids: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Positions (B, T) that do not count padding, and the mask (B, 1, T, T) that hides it."""
+def positions_and_mask(ids: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return positions (B, T) that do not count padding, and the mask (B, 1, T, T) that hides it."""
     if real is None:
         return torch.arange(ids.shape[1], device=ids.device).expand_as(ids), None
     positions = (real.long().cumsum(1) - 1).clamp(min=0)
     causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
     mask = causal & real[:, None, None, :]
-    # A padding row sees itself: a row that sees nothing is undefined, and its NaN would spread.
+    # Padding attends to itself: an empty softmax is NaN, which would spread.
     mask = mask | torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)
     return positions, mask
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """The position table (length, width): sines of all frequencies, then cosines."""
+    """Return the position table (length, width): sines of all frequencies, then cosines."""
     half = width // 2
     frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
     angles = torch.arange(length).float().unsqueeze(1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-class StaticCache:
-    """Room for `length` tokens in each of `rows` sequences."""
-
-    def __init__(self, config: TextConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype):
-        self.config = config
-        heads = config.attention_heads
-        shape = (config.layers, rows, heads, length, config.embed_dim // heads)
-        self.keys = torch.empty(shape, device=device, dtype=dtype)
-        self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.real = torch.zeros(rows, length, device=device, dtype=torch.bool)
-        self.filled = 0
-        self.padded = False
-
-    @property
-    def rows(self) -> int:
-        return self.real.shape[0]
-
-    @property
-    def length(self) -> int:
-        return self.real.shape[1]
-
-    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the new tokens' (B, H, T, D/H), give all tokens' (B, H, S, D/H)."""
-        end = self.filled + keys.shape[2]
-        self.keys[layer, :, :, self.filled : end] = keys
-        self.values[layer, :, :, self.filled : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def place(self, real: Tensor) -> tuple[Tensor, Tensor | None, bool]:
-        """Where new tokens (B, T) go: their positions, the mask (B, 1, T, S), and whether the plain causal
-        mask is the same. real is false at padding."""
-        new = real.shape[1]
-        end = self.filled + new
-        before = self.real[:, : self.filled].sum(1, keepdim=True)
-        positions = (before + real.long().cumsum(1) - 1).clamp(min=0)
-        self.real[:, self.filled : end] = real
-        self.padded = self.padded or not bool(real.all())
-        if not self.padded and (new == 1 or not self.filled):
-            return positions, None, new > 1
-        causal = torch.ones(new, end, dtype=torch.bool, device=real.device).tril(self.filled)
-        itself = torch.zeros_like(causal)  # padding sees itself: to see nothing is undefined
-        itself.diagonal(self.filled).fill_(True)
-        return positions, (causal & self.real[:, None, None, :end]) | itself, False
-
-    def advance(self, new: int) -> None:
-        self.filled += new
-
-    def copy(self, rows: Tensor, more: int) -> StaticCache:
-        """A cache of these rows, any of them several times, with room for `more` tokens."""
-        fresh = StaticCache(
-            self.config, len(rows), self.filled + more, device=self.keys.device, dtype=self.keys.dtype
-        )
-        for mine, theirs in ((self.keys, fresh.keys), (self.values, fresh.values)):
-            seen = mine[:, :, :, : self.filled]  # of one row: copied to all without another copy between
-            theirs[:, :, :, : self.filled] = seen if self.rows == 1 else seen.index_select(1, rows)
-        fresh.real[:, : self.filled] = self.real[rows, : self.filled]
-        fresh.filled, fresh.padded = self.filled, self.padded
-        return fresh
-
-
-class TokenSelection:
-    def __init__(self, rows: Tensor, tokens: Tensor | None, count: int) -> None:
-        """Of tokens (M,) in rows (M,) of `count` sequences; None: each row's first ones, in order."""
-        columns = _columns(rows, count)
-        self.rows, self.tokens, self.count = rows, columns if tokens is None else tokens, count
-        self.width = int(columns.max()) + 1
-        self._spread = rows * self.width + columns
-
-    @classmethod
-    def last(cls, amount: int, count: int, length: int, device: torch.device) -> TokenSelection:
-        """The last ones of each sequence."""
-        rows = torch.arange(count, device=device).repeat_interleave(amount)
-        return cls(rows, torch.arange(length - amount, length, device=device).repeat(count), count)
-
-    def of(self, x: Tensor) -> Tensor:
-        """(M, ...) of x (B, T, ...)."""
-        return x.flatten(0, 1).index_select(0, self.rows * x.shape[1] + self.tokens)
-
-    def spread(self, values: Tensor, empty: int = 0) -> Tensor:
-        """Values (M, ...) of the places by their sequences (B, W, ...)."""
-        out = values.new_full((self.count * self.width, *values.shape[1:]), empty)
-        return out.index_copy(0, self._spread, values).view(self.count, self.width, *values.shape[1:])
-
-    def gather(self, x: Tensor) -> Tensor:
-        """(M, ...) of what was spread (B, W, ...)."""
-        return x.flatten(0, 1).index_select(0, self._spread)
-
-    def seen(self, mask: Tensor | None, length: int) -> Tensor:
-        """What they see (B, 1, W, S): of a mask (B or 1, 1, T, S); or, without, all up to themselves of a
-        sequence of this length. Empty columns see what the first token sees."""
-        tokens = self.spread(self.tokens)
-        if mask is None:
-            return (torch.arange(length, device=tokens.device) <= tokens[:, :, None])[:, None]
-        mask = mask.expand(self.count, -1, -1, -1)
-        return mask.gather(2, tokens[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[3]))
-
-
-def _columns(rows: Tensor, count: int) -> Tensor:
-    """Each one's number among those in the same one of `count` rows, in their order."""
-    order = rows.argsort(stable=True)
-    counts = torch.bincount(rows, minlength=count)
-    columns = torch.empty_like(order)
-    begins = (counts.cumsum(0) - counts)[rows[order]]
-    columns[order] = torch.arange(len(order), device=rows.device) - begins
-    return columns

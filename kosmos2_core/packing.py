@@ -1,4 +1,19 @@
-"""Prompts to where their answers begin: each image's prefix once, copied to all prompts that share it."""
+"""Prompts as tensors: images in their slots, padding, and many prompts about one image in one sequence.
+
+Prompts about the same images are computed together in one of two ways:
+
+- Phrases to locate need one or two tokens after a short prompt. They are packed into one sequence: a shared
+  prefix, then what is particular to each prompt. Each token attends to the shared prefix and to its own
+  prompt, and positions go on from the prefix, so nothing differs from a sequence of its own.
+
+      image, <grounding>, <phrase> | the mug</phrase><object> | the red bowl</phrase><object> | ...
+
+- Prompts that are answered token by token get a sequence each; the shared prefix is computed once and its
+  keys and values are copied.
+
+Training packs what is said about an image in the same way (`pack`). The shapes in comments: B sequences, T
+tokens, N packed prompts, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -16,210 +31,302 @@ from kosmos2_core.model import Kosmos2, StaticCache, TokenSelection
 from kosmos2_core.prompts import IMAGE, Prompt
 from kosmos2_core.tokenizer import ControlIds
 
-MAX_ROWS = 64  # in one batch; bounds the memory for keys and values
+MAX_PROMPTS = 64  # in one batch; bounds the memory for keys and values
+LAST = 2  # tokens of each packed prompt whose logits are computed
+SHARED, PADDING = -1, -2  # owners of tokens that belong to no single prompt
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """Images that were looked at, and their tokens in the decoder."""
+    """Images and their tokens in the decoder.
+
+    Args:
+        images: The images, RGB.
+        features: (queries, D) for each image.
+    """
 
     images: tuple[Pixels, ...]
-    features: tuple[Tensor, ...]  # (queries, D) each
+    features: tuple[Tensor, ...]
+
+
+# Packing.
+
+
+@dataclass(frozen=True, eq=False)
+class PackedIds:
+    """N prompts in B sequences, padded on the right to T tokens.
+
+    Args:
+        ids: (B, T) token ids.
+        positions: (B, T) the position of each token in its prompt.
+        owners: (B, T) the number of each token's prompt, SHARED or PADDING.
+        sequences: (N,) the sequence of each prompt.
+        begins: (N,) the index where each prompt begins, after the shared prefix.
+        ends: (N,) the index after its last token.
+        lengths: (N,) the number of its tokens with the prefix.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    owners: Tensor
+    sequences: Tensor
+    begins: Tensor
+    ends: Tensor
+    lengths: Tensor
+
+
+def pack(sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad: int) -> PackedIds:
+    """Pack prompts that share a prefix into one sequence.
+
+    Args:
+        sequences: For each sequence the shared prefix, and the rest of each of its prompts.
+        pad: The id that padding has.
+    """
+    longest = max(len(prefix) + sum(map(len, rests)) for prefix, rests in sequences)
+    ids, positions, owners = [], [], []
+    prompts: list[tuple[int, int, int, int]] = []  # sequence, begin, end, length
+    for sequence, (prefix, rests) in enumerate(sequences):
+        shared = len(prefix)
+        row_ids, row_positions, row_owners = list(prefix), list(range(shared)), [SHARED] * shared
+        for rest in rests:
+            begin, length = len(row_ids), shared + len(rest)
+            row_ids += rest
+            row_positions += range(shared, length)
+            row_owners += [len(prompts)] * len(rest)
+            prompts.append((sequence, begin, len(row_ids), length))
+        padding = longest - len(row_ids)
+        ids.append(row_ids + [pad] * padding)
+        positions.append(row_positions + [0] * padding)
+        owners.append(row_owners + [PADDING] * padding)
+    table = torch.tensor(prompts, dtype=torch.long).view(-1, 4)
+    return PackedIds(torch.tensor(ids), torch.tensor(positions), torch.tensor(owners), *table.unbind(1))
+
+
+def packed_mask(owners: Tensor) -> Tensor:
+    """Return the attention mask (B, 1, T, T) of packed prompts, from the owners (B, T) of the tokens."""
+    return _may_attend(owners, owners).tril()[:, None]
+
+
+def _may_attend(owners: Tensor, targets: Tensor) -> Tensor:
+    """Return whether tokens with owners `targets` (B, W) may attend to those with `owners`: (B, W, T)."""
+    return (owners[:, None] == SHARED) | (owners[:, None] == targets[:, :, None])
+
+
+def image_ids(control: ControlIds, queries: int) -> list[int]:
+    """Return the ids of an image in a prompt; those between the first and the last are overwritten."""
+    first = control.unknown + 1  # the same ids as in `transformers`
+    return [control.image, *range(first, first + queries), control.image_end]
+
+
+def image_slots(ids: Tensor, control: ControlIds) -> Tensor:
+    """Return the mask (B, T) of the ids that are overwritten with tokens of images."""
+    begins, ends = ids == control.image, ids == control.image_end
+    return (begins.long().cumsum(1) > ends.long().cumsum(1)) & ~begins
+
+
+# Prefilling.
 
 
 @dataclass(frozen=True, eq=False)
 class PrefilledBatch:
-    """A batch of prompts, taken in."""
+    """Prompts in a sequence each, taken in up to where their answers begin.
 
-    indices: list[int]  # of its prompts, among all that were asked
+    Args:
+        indices: The prompts' indices among all that were given.
+        cache: Keys and values, with room for the answers.
+        logits: (B, last, V) after the last tokens.
+        prompts: The ids of each prompt.
+    """
+
+    indices: list[int]
     cache: StaticCache
-    logits: Tensor  # (B, last, V) after the last tokens
+    logits: Tensor
     prompts: list[list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPrompts:
+    """N prompts in B sequences, taken in up to where their answers begin.
+
+    Args:
+        indices: (N) the prompts' indices among all that were given.
+        model: The model.
+        cache: Keys and values, with room for the tokens of a step.
+        owners: (B, T) the number of each token's prompt, SHARED or PADDING.
+        sequences: (N,) the sequence of each prompt.
+        lengths: (N,) the number of its tokens with the prefix.
+        logits: (N, LAST, V) after its last tokens.
+    """
+
+    indices: list[int]
+    model: Kosmos2
+    cache: StaticCache
+    owners: Tensor
+    sequences: Tensor
+    lengths: Tensor
+    logits: Tensor
+
+    def step(self, prompts: Tensor, ids: Tensor) -> Tensor:
+        """Return the logits (n, V) after one more token on each of these prompts.
+
+        The tokens are not kept, and do not attend to each other.
+
+        Args:
+            prompts: (n,) numbers of prompts, any of them several times.
+            ids: (n,) the token on each.
+        """
+        sequences = self.sequences[prompts]
+        new = TokenSelection(sequences, None, len(self.owners))
+        visible = _may_attend(self.owners, new.lay_out(prompts, PADDING))
+        diagonal = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.batch, -1, -1)
+        mask = torch.cat([visible, diagonal], dim=2)[:, None]
+        x = self.model.embed(new.lay_out(ids))
+        hidden = self.model.decoder(x, new.lay_out(self.lengths[prompts]), mask, False, self.cache, new)
+        return self.model.decoder.logits(hidden)
 
 
 @dataclass(frozen=True)
 class Prefiller:
+    """Takes prompts in, in batches, up to where their answers begin.
+
+    Args:
+        model: The model.
+        control: The control tokens of its tokenizer.
+    """
+
     model: Kosmos2
     control: ControlIds
 
     def prefill(
-        self, rows: Sequence[Prompt], more: int, last: int = 1, most: int = MAX_ROWS
+        self, prompts: Sequence[Prompt], room: int, last: int = 1, at_most: int = MAX_PROMPTS
     ) -> Iterator[PrefilledBatch]:
-        """Take prompts in, at most so many at a time, with room for `more` tokens and the logits after the
-        `last` ones. A batch has one number of leading images."""
-        if any(row.leading < 0 for row in rows):
-            raise InputError("the prompt has more places for images than there are images: give one each.")
-        order = sorted(range(len(rows)), key=lambda place: rows[place].leading)
-        for leading, group in groupby(order, key=lambda place: rows[place].leading):
+        """Take prompts in, each in a sequence of its own.
+
+        Args:
+            prompts: The prompts. Those in one batch have the same number of leading images.
+            room: Number of tokens that can follow.
+            last: For how many of the last tokens logits are computed.
+            at_most: Number of prompts in one batch, at most.
+        """
+        _check_images(prompts)
+        order = sorted(range(len(prompts)), key=lambda index: prompts[index].leading)
+        for leading, group in groupby(order, key=lambda index: prompts[index].leading):
             alike = list(group)
-            for start in range(0, len(alike), most):
-                indices = alike[start : start + most]
-                yield self._batch(indices, [rows[place] for place in indices], leading, more, last)
+            for start in range(0, len(alike), at_most):
+                indices = alike[start : start + at_most]
+                yield self._prefill(indices, [prompts[index] for index in indices], leading, room, last)
 
-    def _batch(
-        self, indices: list[int], rows: Sequence[Prompt], leading: int, more: int, last: int
+    def prefill_packed(self, prompts: Sequence[Prompt], room: int, at_most: int) -> Iterator[PackedPrompts]:
+        """Take prompts in, packed into one sequence for each view.
+
+        Args:
+            prompts: The prompts.
+            room: Number of tokens that a step can have on each prompt.
+            at_most: Number of tokens that a step can have on all prompts of a sequence.
+        """
+        _check_images(prompts)
+        views = [(prompt.view, prompt.leading) for prompt in prompts]
+        first = {view: index for index, view in reversed(list(enumerate(views)))}
+        # In the order given: in that of memory, which the keys have, sums would round differently each time.
+        order = sorted(range(len(prompts)), key=lambda index: first[views[index]])
+        for start in range(0, len(prompts), MAX_PROMPTS):
+            indices = order[start : start + MAX_PROMPTS]
+            groups = groupby(indices, key=lambda index: views[index])
+            by_view = [[prompts[index] for index in group] for _, group in groups]
+            yield self._prefill_packed(indices, by_view, room, at_most)
+
+    def expand_prompt(self, prompt: Prompt) -> list[int]:
+        """Return all ids of a prompt, those of its leading images first."""
+        return self.expand([IMAGE] * prompt.leading + prompt.ids, start=True)
+
+    def expand(self, ids: Sequence[int], start: bool = False) -> list[int]:
+        """Return the ids with each IMAGE replaced by the ids of an image, after `<s>` if `start`."""
+        image = image_ids(self.control, self.model.config.latent_query_num)
+        expanded = [self.control.start] if start else []
+        for token in ids:
+            expanded += image if token == IMAGE else [token]
+        return expanded
+
+    def embed(self, prompts: Sequence[list[int]], images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed prompts, padded on the left, with images in their slots.
+
+        Returns:
+            Embeddings (B, T, D), and the mask (B, T) that is false at padding.
+        """
+        ids, real = pad_left(prompts, self.control.pad, self.model.decoder.embedding.weight.device)
+        return self._embed(ids, images), real
+
+    def _embed(self, ids: Tensor, images: Sequence[Tensor]) -> Tensor:
+        if not images:
+            return self.model.embed(ids)
+        return self.model.embed(ids, torch.stack(list(images)), image_slots(ids, self.control))
+
+    def _prefill(
+        self, indices: list[int], prompts: Sequence[Prompt], leading: int, room: int, last: int
     ) -> PrefilledBatch:
-        views = list({row.shared: row.images for row in rows}.items())
+        views = list({prompt.view: prompt.images for prompt in prompts}.items())
         begin = self.expand([IMAGE] * leading, start=True)
-        ends = [self.expand(row.ids) for row in rows]
-        if len(views) == len(rows):  # nothing to share: one pass
-            x, real = self.embed([begin + end for end in ends], [one for row in rows for one in row.images])
-            cache = make_cache(self.model, len(rows), x.shape[1] + more)
-            logits = prefill(self.model, cache, x, real, last)
-            return PrefilledBatch(indices, cache, logits, [begin + end for end in ends])
+        ends = [self.expand(prompt.ids) for prompt in prompts]
+        if len(views) == len(prompts):  # nothing to share: one pass
+            whole = [begin + end for end in ends]
+            x, real = self.embed(whole, [image for prompt in prompts for image in prompt.images])
+            cache = make_cache(self.model, len(prompts), x.shape[1] + room)
+            return PrefilledBatch(indices, cache, prefill(self.model, cache, x, real, last), whole)
 
-        rest = [image for row in rows for image in row.images[leading:]]
-        common = 0 if rest else shared_length(ends, last)
+        placed = [image for prompt in prompts for image in prompt.images[leading:]]
+        common = 0 if placed else shared_length(ends, last)
         prefix, ends = begin + ends[0][:common], [end[common:] for end in ends]
         first = [image for _, images in views for image in images[:leading]]
         shared = make_cache(self.model, len(views), len(prefix))
         extend(self.model, shared, self.embed([prefix] * len(views), first)[0])
 
-        x, real = self.embed(ends, rest)
-        check_length(self.model, len(prefix) + x.shape[1] + more)
-        number = {key: place for place, (key, _) in enumerate(views)}
-        of_view = torch.tensor([number[row.shared] for row in rows], device=x.device)
-        cache = shared.copy(of_view, x.shape[1] + more)
+        x, real = self.embed(ends, placed)
+        check_length(self.model, len(prefix) + x.shape[1] + room)
+        numbers = {view: number for number, (view, _) in enumerate(views)}
+        of_view = torch.tensor([numbers[prompt.view] for prompt in prompts], device=x.device)
+        cache = shared.select(of_view, x.shape[1] + room)
         logits = prefill(self.model, cache, x, real, last)
         return PrefilledBatch(indices, cache, logits, [prefix + end for end in ends])
 
-    def expand_prompt(self, row: Prompt) -> list[int]:
-        """All ids of a prompt, its leading images first."""
-        if row.leading < 0:
-            raise InputError("the prompt has more places for images than there are images: give one each.")
-        return self.expand([IMAGE] * row.leading + row.ids, start=True)
-
-    def expand(self, ids: Sequence[int], start: bool = False) -> list[int]:
-        """With each IMAGE spelt out. Its slots carry the ids that the peer puts there."""
-        unknown, queries = self.control.unknown, self.model.config.latent_query_num
-        slots = range(unknown + 1, unknown + 1 + queries)
-        spelt = [self.control.start] if start else []
-        for number in ids:
-            if number == IMAGE:
-                spelt += [self.control.image, *slots, self.control.image_end]
-            else:
-                spelt.append(number)
-        return spelt
-
-    def embed(self, rows: Sequence[list[int]], images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Embeddings of rows, padded on the left, with images in their slots; and where they are real."""
+    def _prefill_packed(
+        self, indices: list[int], by_view: Sequence[Sequence[Prompt]], room: int, at_most: int
+    ) -> PackedPrompts:
+        shares = [self._share(prompts) for prompts in by_view]
+        packed = pack([sequence for sequence, _ in shares], self.control.pad)
+        check_length(self.model, int(packed.lengths.max()) + 1)
         device = self.model.decoder.embedding.weight.device
-        ids, real = pad_left(rows, self.control.pad, device)
-        if not images:
-            return self.model.embed(ids), real
-        begins, ends = ids == self.control.image, ids == self.control.image_end
-        slots = (begins.long().cumsum(1) > ends.long().cumsum(1)) & ~begins
-        return self.model.embed(ids, torch.stack(list(images)), slots), real
+        ids, positions, owners = (x.to(device) for x in (packed.ids, packed.positions, packed.owners))
+        of_prompt, ends, lengths = (x.to(device) for x in (packed.sequences, packed.ends, packed.lengths))
 
+        x = self._embed(ids, [image for _, images in shares for image in images])
+        batch, longest = ids.shape
+        width = longest + min(room * max(map(len, by_view)), at_most)
+        cache = StaticCache(self.model.config.text_config, batch, width, device, x.dtype)
+        last = ends[:, None] + torch.arange(-LAST, 0, device=device)
+        selection = TokenSelection(of_prompt.repeat_interleave(LAST), last.flatten(), batch)
+        hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection)
+        cache.advance(longest)
+        logits = self.model.decoder.logits(hidden.view(*last.shape, -1))
+        return PackedPrompts(indices, self.model, cache, owners, of_prompt, lengths, logits)
 
-def shared_length(rows: Sequence[Sequence[int]], left: int) -> int:
-    """How many ids all rows begin with alike, some of each left over."""
-    longest = max(min(map(len, rows)) - left, 0)
-    return next((at for at in range(longest) if len({row[at] for row in rows}) > 1), longest)
-
-
-LAST = 2  # tokens of each branch whose logits are wanted
-SHARED, PADDING = -1, -2  # whose a token is, besides a branch's
-
-
-@dataclass(frozen=True, eq=False)
-class PackedPrompts:
-    """Prompts, taken in. B sequences, each of a view; N branches in all."""
-
-    indices: list[int]  # (N) of the prompts, among all that were asked
-    model: Kosmos2
-    cache: StaticCache
-    owners: Tensor  # (B, T) each token's branch, SHARED or PADDING
-    sequences: Tensor  # (N) the sequence that each branch is in
-    lengths: Tensor  # (N) tokens from the start to the branch's end
-    logits: Tensor  # (N, LAST, V) after each branch's last tokens
-
-    def step(self, branches: Tensor, ids: Tensor) -> Tensor:
-        """Logits (n, V) after one more token on each of these branches (n,), any of them several times. The
-        tokens are not kept, and do not see each other."""
-        sequences = self.sequences[branches]
-        new = TokenSelection(sequences, None, len(self.owners))
-        owners = new.spread(branches, PADDING)
-        seen = (self.owners[:, None] == SHARED) | (self.owners[:, None] == owners[:, :, None])
-        itself = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.count, -1, -1)
-        mask = torch.cat([seen, itself], dim=2)[:, None]
-        x = self.model.embed(new.spread(ids))
-        hidden = self.model.decoder(x, new.spread(self.lengths[branches]), mask, False, self.cache, new)
-        return self.model.decoder.logits(hidden)
-
-
-def prefill_packed(
-    starter: Prefiller, rows: Sequence[Prompt], more: int, at_once: int
-) -> Iterator[PackedPrompts]:
-    """Take prompts in, so many at a time, with room for steps of `more` tokens on each branch, but never
-    more than `at_once`."""
-    keys = [(row.shared, row.leading) for row in rows]
-    first = {key: place for place, key in reversed(list(enumerate(keys)))}
-    # As they were given: in the order of memory, as the keys are, sums would be rounded anew each time.
-    order = sorted(range(len(rows)), key=lambda place: first[keys[place]])
-    for start in range(0, len(rows), MAX_ROWS):
-        indices = order[start : start + MAX_ROWS]
-        yield _take_in(starter, indices, [rows[place] for place in indices], more, at_once)
-
-
-def _take_in(
-    starter: Prefiller, indices: list[int], rows: Sequence[Prompt], more: int, at_once: int
-) -> PackedPrompts:
-    groups: dict[tuple[object, int], list[int]] = {}
-    for branch, row in enumerate(rows):
-        groups.setdefault((row.shared, row.leading), []).append(branch)
-    trunks = [_Trunk.of(starter, [rows[branch] for branch in group]) for group in groups.values()]
-    x, _ = starter.embed([trunk.ids for trunk in trunks], [one for trunk in trunks for one in trunk.images])
-
-    longest, device = x.shape[1], x.device
-    owners = torch.full((len(trunks), longest), PADDING)
-    positions = torch.zeros(len(trunks), longest, dtype=torch.long)
-    sequences, ends, lengths = (torch.empty(len(rows), dtype=torch.long) for _ in range(3))
-    for sequence, (trunk, group) in enumerate(zip(trunks, groups.values(), strict=True)):
-        at = longest - len(trunk.ids)
-        owners[sequence, at : at + trunk.shared] = SHARED
-        positions[sequence, at : at + trunk.shared] = torch.arange(trunk.shared)
-        at += trunk.shared
-        for branch, length in zip(group, trunk.branches, strict=True):
-            owners[sequence, at : at + length] = branch
-            positions[sequence, at : at + length] = torch.arange(length) + trunk.shared
-            at += length
-            sequences[branch], ends[branch], lengths[branch] = sequence, at, trunk.shared + length
-    check_length(starter.model, int(lengths.max()) + 1)
-    owners, positions, sequences, ends, lengths = (
-        one.to(device) for one in (owners, positions, sequences, ends, lengths)
-    )
-
-    room = longest + min(more * max(map(len, groups.values())), at_once)
-    cache = StaticCache(starter.model.config.text_config, len(trunks), room, device, x.dtype)
-    seen = (owners[:, None] == SHARED) | (owners[:, None] == owners[:, :, None])
-    last = ends[:, None] + torch.arange(-LAST, 0, device=device)
-    ending = TokenSelection(sequences.repeat_interleave(LAST), last.flatten(), len(trunks))
-    hidden = starter.model.decoder(x, positions, seen.tril()[:, None], False, cache, ending)
-    cache.advance(longest)
-    logits = starter.model.decoder.logits(hidden.view(*last.shape, -1))
-    return PackedPrompts(indices, starter.model, cache, owners, sequences, lengths, logits)
-
-
-@dataclass(frozen=True, eq=False)
-class _Trunk:
-    """Prompts about one view in one sequence."""
-
-    ids: list[int]
-    images: list[Tensor]
-    shared: int  # ids that all prompts begin with
-    branches: list[int]  # how many ids each has besides
-
-    @classmethod
-    def of(cls, starter: Prefiller, rows: Sequence[Prompt]) -> _Trunk:
-        first, control = rows[0], starter.control
-        whole = [starter.expand_prompt(row) for row in rows]
+    def _share(self, prompts: Sequence[Prompt]) -> tuple[tuple[list[int], list[list[int]]], list[Tensor]]:
+        """Return the shared prefix of prompts about one view, the rest of each, and the images in order."""
+        whole = [self.expand_prompt(prompt) for prompt in prompts]
         shared = shared_length(whole, LAST)
-        while whole[0][:shared].count(control.image) > whole[0][:shared].count(control.image_end):
+        while whole[0][:shared].count(self.control.image) > whole[0][:shared].count(self.control.image_end):
             shared -= 1  # not within an image
-        in_shared = whole[0][:shared].count(control.image)
-        images = [*first.images[:in_shared], *(one for row in rows for one in row.images[in_shared:])]
-        ends = [ids[shared:] for ids in whole]
-        return cls(
-            [*whole[0][:shared], *(i for ids in ends for i in ids)], images, shared, list(map(len, ends))
-        )
+        in_prefix = whole[0][:shared].count(self.control.image)
+        images = list(prompts[0].images[:in_prefix])
+        images += [image for prompt in prompts for image in prompt.images[in_prefix:]]
+        return (whole[0][:shared], [ids[shared:] for ids in whole]), images
+
+
+def shared_length(prompts: Sequence[Sequence[int]], rest: int) -> int:
+    """Return how many ids all prompts begin with alike, leaving at least `rest` ids of each."""
+    longest = max(min(map(len, prompts)) - rest, 0)
+    return next((index for index in range(longest) if len({ids[index] for ids in prompts}) > 1), longest)
+
+
+def _check_images(prompts: Sequence[Prompt]) -> None:
+    if any(prompt.leading < 0 for prompt in prompts):
+        raise InputError("the prompt has more places for images than there are images: give one each.")

@@ -1,14 +1,13 @@
-"""What can be asked, and how each question becomes ids.
+"""Prompts: requests as token ids, in the wording that the released model was trained on.
 
-A prompt is a list of ids, built from words and control tokens, never by joining strings: so no word of a
-user becomes a control token. `IMAGE` stands for a picture; those that a prompt does not place come first.
-The wording is what the model was trained on.
+A prompt is built from the ids of words and of control tokens, never by joining strings, so that no text of a
+user becomes a control token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -19,44 +18,48 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, encode_grounded, pa
 from kosmos2_core.requests import Ask, Caption, Chat, Complete, Describe, GenerationRequest, Locate
 from kosmos2_core.tokenizer import Tokenizer
 
-IMAGE = -1
+IMAGE = -1  # stands for an image in a prompt
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt: the tokens of its images, and its ids with IMAGE where the next of them is."""
+    """A prompt and its images.
+
+    Args:
+        images: The tokens (queries, D) of each image, in order.
+        ids: Token ids, with IMAGE where the next image is. Images that have no place in the ids come first.
+    """
 
     images: tuple[Tensor, ...]
     ids: list[int]
 
     @property
     def leading(self) -> int:
-        """Images that the prompt does not place: they come first."""
+        """Number of images that come before the ids."""
         return len(self.images) - self.ids.count(IMAGE)
 
     @property
-    def shared(self) -> tuple[int, ...]:
-        """What rows about the same images have in common."""
+    def view(self) -> tuple[int, ...]:
+        """A key that prompts about the same images share."""
         return tuple(map(id, self.images))
 
 
-def locate_prompt_ids(tokenizer: Tokenizer, ask: Locate) -> list[list[int]]:
-    """For each phrase: the sentence up to it, the phrase, and `<object>`; next come a box's corners."""
-    control, grounded = tokenizer.control, ask.grounded()
+def locate_prompt_ids(tokenizer: Tokenizer, request: Locate) -> list[list[int]]:
+    """Return a prompt for each phrase: the sentence before it, the phrase, and `<object>`.
+
+    The model continues it with the corners of a box.
+    """
+    control, grounded = tokenizer.control, request.grounded()
     prompts = []
-    for phrase, before in zip(grounded.phrases, _before(grounded), strict=True):
+    for phrase, before in zip(grounded.phrases, _texts_before(grounded), strict=True):
         words = tokenizer.encode(grounded.words_of(phrase))
-        prompts.append(
-            [
-                *(control.grounding, *tokenizer.encode(before)),
-                *(control.phrase, *words, control.phrase_end, control.object),
-            ]
-        )
+        opening = [control.grounding, *tokenizer.encode(before)]
+        prompts.append([*opening, control.phrase, *words, control.phrase_end, control.object])
     return prompts
 
 
-def _before(grounded: GroundedText) -> Iterator[str]:
-    """What comes before each phrase in its sentence. A `;` ends one: expressions in a list stand alone."""
+def _texts_before(grounded: GroundedText) -> Iterator[str]:
+    """Yield the text before each phrase in its sentence; expressions after a `;` start a new one."""
     begin = end = 0
     for phrase in grounded.phrases:
         semicolon = grounded.text.rfind(";", end, phrase.start)
@@ -66,54 +69,56 @@ def _before(grounded: GroundedText) -> Iterator[str]:
 
 
 def prompt_ids(tokenizer: Tokenizer, request: GenerationRequest) -> list[int]:
-    control = tokenizer.control
+    """Return the ids of a request, with IMAGE where an image is placed within the prompt.
+
+    Raises:
+        InputError: A question is empty, or does not say what its region belongs to.
+    """
     match request:
         case Caption(detailed, ground):
             words = "Describe this image in detail:" if detailed else "An image of"
             return _start(tokenizer, ground) + tokenizer.encode(words)
         case Describe(box, wording):
-            about = parse_markdown(wording)
-            about = GroundedText(about.text, (replace(about.phrases[0], boxes=(box,)),))
-            return [control.grounding, *encode_grounded(tokenizer, about)]
+            marked = parse_markdown(wording)
+            marked = GroundedText(marked.text, (replace(marked.phrases[0], boxes=(box,)),))
+            return [tokenizer.control.grounding, *encode_grounded(tokenizer, marked)]
         case Ask(question, region, ground):
-            asked = parse_markdown(question) if region is None else _about(question, region)
-            return _start(tokenizer, ground or bool(asked.phrases)) + _turn(tokenizer, asked)
+            asked = parse_markdown(question) if region is None else _with_region(question, region)
+            return _start(tokenizer, ground or bool(asked.phrases)) + _question(tokenizer, asked)
         case Chat(question, turns, ground):
             ids = _start(tokenizer, ground)
             for earlier, answer in turns:
-                ids += _turn(tokenizer, parse_markdown(earlier)) + encode_grounded(
-                    tokenizer, parse_markdown(answer)
-                )
-            return ids + _turn(tokenizer, parse_markdown(question))
+                ids += _question(tokenizer, parse_markdown(earlier))
+                ids += encode_grounded(tokenizer, parse_markdown(answer))
+            return ids + _question(tokenizer, parse_markdown(question))
         case Complete(text, examples, ground):
-            ids = []
-            for example in examples:
-                ids += [
-                    IMAGE,
-                    *_start(tokenizer, ground),
-                    *encode_grounded(tokenizer, parse_markdown(example)),
-                ]
-            last = [IMAGE] if examples else []
-            return ids + last + _start(tokenizer, ground) + encode_grounded(tokenizer, parse_markdown(text))
+            texts = [_start(tokenizer, ground) + _encode(tokenizer, example) for example in (*examples, text)]
+            if not examples:
+                return texts[0]
+            return [token for ids in texts for token in (IMAGE, *ids)]
 
 
 def _start(tokenizer: Tokenizer, ground: bool) -> list[int]:
     return [tokenizer.control.grounding] if ground else []
 
 
-def _turn(tokenizer: Tokenizer, question: GroundedText) -> list[int]:
+def _encode(tokenizer: Tokenizer, markdown: str) -> list[int]:
+    return encode_grounded(tokenizer, parse_markdown(markdown))
+
+
+def _question(tokenizer: Tokenizer, question: GroundedText) -> list[int]:
     if not question.text.strip():
         raise InputError("the question is empty: ask something.")
-    asked = encode_grounded(tokenizer, question)
-    return tokenizer.encode("Question:") + asked + tokenizer.encode("Answer:")
+    ids = encode_grounded(tokenizer, question)
+    return tokenizer.encode("Question:") + ids + tokenizer.encode("Answer:")
 
 
-def _about(question: str, region: Box) -> GroundedText:
-    """The question with the region at the words it belongs to."""
-    asked = parse_markdown(question)
-    spans: Sequence[tuple[int, int]] = [(phrase.start, phrase.end) for phrase in asked.phrases]
-    spans = spans or [word.span() for word in re.finditer(r"\b(it|this|that)\b", asked.text, re.IGNORECASE)]
+def _with_region(question: str, region: Box) -> GroundedText:
+    """Return the question with the region at its first marked words, or its first `it`, `this` or `that`."""
+    text = parse_markdown(question)
+    spans = [(phrase.start, phrase.end) for phrase in text.phrases]
+    spans = spans or [word.span() for word in re.finditer(r"\b(it|this|that)\b", text.text, re.IGNORECASE)]
     if not spans:
         raise InputError("the question does not say what the region is: mark it, as in `what is [this]?`.")
     first = Phrase(*spans[0], (region,))
-    return GroundedText(asked.text, (first, *asked.phrases[1:]))
+    return GroundedText(text.text, (first, *text.phrases[1:]))

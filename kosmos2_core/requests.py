@@ -1,18 +1,14 @@
-"""What can be asked, and how each question becomes ids.
-
-A prompt is a list of ids, built from words and control tokens, never by joining strings: so no word of a
-user becomes a control token. `IMAGE` stands for a picture; those that a prompt does not place come first.
-The wording is what the model was trained on.
-"""
+"""Requests: what can be asked about images. `kosmos2_core.prompts` turns them into token ids."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.command_parser import Splitter, split_command
+from kosmos2_core.command_parser import split_command
 from kosmos2_core.errors import InputError
-from kosmos2_core.grounded_text import GroundedText, parse_markdown
+from kosmos2_core.grounded_text import GroundedText, has_unclosed_bracket, parse_markdown
 
 
 @dataclass(frozen=True)
@@ -20,16 +16,20 @@ class Locate:
     """Find the phrases of a text in the image.
 
     Args:
-        text: a sentence with marked spans, `put [the mug] into [the bowl]`. Without marks the splitter
+        text: A sentence with marked phrases, `put [the mug] into [the bowl]`. Without marks the splitter
             decides what to look for: one expression, several separated by `;`, or the objects that a command
             names. Expressions separated by `;` do not influence each other.
-        max_boxes: at most so many different objects of each phrase, best first.
-        min_score: leave out boxes with a lower score.
-        min_presence: a phrase whose presence is lower gets no box; None: the checkpoint's threshold. 0 gives
+        max_boxes: At most so many boxes of each phrase, of different objects, best first.
+        min_score: Leave out boxes with a lower score.
+        max_corners: How many first corners of a box are tried; 1 is fastest.
+        zoom: Ask again about a crop around the best box of each phrase, and keep the box with the higher
+            score.
+        splitter: Finds the phrases of a text without marks.
+        min_presence: A phrase with a lower presence gets no box; None: the checkpoint's threshold. 0 gives
             the best box of each phrase even if the object is most likely not in the image.
-        max_corners: how many first corners of a box are tried; 1 is fastest.
-        zoom: look again, closer, at what was found, and keep the better box.
-        splitter: finds the phrases of a text without marks.
+
+    Raises:
+        InputError: A number is out of range.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Locate:
     min_score: float = 0.0
     max_corners: int = 16
     zoom: bool = False
-    splitter: Splitter = split_command
+    splitter: Callable[[str], GroundedText] = split_command
     min_presence: float | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +50,16 @@ class Locate:
                 raise InputError(f"{name} is {value:g}: it must be from 0 to 1.")
 
     def grounded(self) -> GroundedText:
-        """The text, and what to look for in it."""
+        """Return the text with the phrases to look for.
+
+        Raises:
+            InputError: The text names nothing, or a `[` in it is not closed.
+        """
+        if has_unclosed_bracket(self.text):
+            raise InputError(
+                f"{_short(self.text)} has a `[` without its `]`: close the mark, as in `put [the mug] there`,"
+                r" or write `\[` for a plain bracket."
+            )
         grounded = parse_markdown(self.text)
         if not grounded.phrases:
             grounded = self.splitter(grounded.text)
@@ -64,13 +73,18 @@ class Locate:
 
 @dataclass(frozen=True)
 class Caption:
-    """What is in the image, in a sentence or in a paragraph."""
+    """Say what is in the image.
+
+    Args:
+        detailed: A paragraph instead of a sentence.
+        ground: Mark the objects in the answer and give their boxes.
+    """
 
     detailed: bool = False
     ground: bool = True
 
 
-WORDINGS = (
+DESCRIBE_PROMPTS = (  # those that the released model was trained on
     "[It] is",
     "What is [it]? It is",
     "What is [this]? This is",
@@ -82,20 +96,34 @@ WORDINGS = (
 
 @dataclass(frozen=True)
 class Describe:
-    """What is in this box? The wording's one mark gets the box; WORDINGS are those it was trained on."""
+    """Say what is in a box.
+
+    Args:
+        box: The region to describe.
+        wording: The prompt; its one mark gets the box.
+
+    Raises:
+        InputError: The wording does not have exactly one mark.
+    """
 
     box: Box
-    wording: str = WORDINGS[0]
+    wording: str = DESCRIBE_PROMPTS[0]
 
     def __post_init__(self) -> None:
         if len(parse_markdown(self.wording).phrases) != 1:
-            raise InputError(f"{self.wording!r} does not mark one thing to describe, as in `[It] is`.")
+            raise InputError(f"{self.wording!r} must mark exactly one thing to describe, as in `[It] is`.")
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A question about the image. A region belongs to the words marked in it, `what is [this] made of?`,
-    else to its first `it`, `this` or `that`."""
+    """Answer a question about the image.
+
+    Args:
+        question: The question, which can mark words and give them boxes.
+        region: A box that the question is about. It belongs to the first words marked in the question, as in
+            `what is [this] made of?`, else to its first `it`, `this` or `that`.
+        ground: Mark the objects in the answer and give their boxes.
+    """
 
     question: str
     region: Box | None = None
@@ -104,7 +132,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Chat:
-    """A dialogue: what was asked and answered before, and the next question."""
+    """Answer the next question of a dialogue.
+
+    Args:
+        question: The next question.
+        turns: The questions and answers before, as grounded Markdown.
+        ground: Mark the objects in the answer and give their boxes.
+    """
 
     question: str
     turns: tuple[tuple[str, str], ...] = ()
@@ -113,8 +147,14 @@ class Chat:
 
 @dataclass(frozen=True)
 class Complete:
-    """Raw: grounded Markdown that the model continues. Examples come before, each with its own image,
-    in the order of the images; the last image is the prompt's."""
+    """Continue a text, without any wording of our own.
+
+    Args:
+        text: Grounded Markdown; if it ends with `[a phrase]`, the answer begins with a box for it.
+        examples: Finished texts that come before, each about an image of its own. The images are in this
+            order, and the last one is for `text`.
+        ground: Mark the objects in the answer and give their boxes.
+    """
 
     text: str
     examples: tuple[str, ...] = ()
@@ -126,8 +166,17 @@ GenerationRequest = Caption | Describe | Ask | Chat | Complete
 
 @dataclass(frozen=True)
 class Score:
-    """How likely is each of these answers to the prompt? The answer's text is the likeliest, by a token's
-    mean."""
+    """Compute how likely each of the given answers is.
+
+    The text of the answer is the option with the highest mean log-probability per token.
+
+    Args:
+        prompt: What is asked.
+        options: The answers to compare.
+
+    Raises:
+        InputError: There is no option, or an empty one.
+    """
 
     prompt: GenerationRequest
     options: tuple[str, ...]

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "test/support"))
 from peer import make_processor  # noqa: E402
 from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration  # noqa: E402
 
-from kosmos2_core.checkpoint import assign_parameter, checkpoint_name, fill_position_table  # noqa: E402
+from kosmos2_core.checkpoint import assign_parameter, checkpoint_name  # noqa: E402
 from kosmos2_core.config import Config  # noqa: E402
 from kosmos2_core.decoding import Decoding  # noqa: E402
 from kosmos2_core.engine import Engine  # noqa: E402
@@ -79,7 +79,7 @@ def make_models(processor, device) -> tuple[Kosmos2ForConditionalGeneration, Eng
     theirs = dict(peer.named_parameters())
     for name, _ in list(model.named_parameters()):
         assign_parameter(model, name, theirs[checkpoint_name(name)].data)
-    fill_position_table(model)
+    model.decoder.fill_position_table()
     tokenizer = Tokenizer(json.loads(processor.tokenizer.backend_tokenizer.to_str()))
     return peer, Engine(model.eval(), tokenizer)
 

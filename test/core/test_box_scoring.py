@@ -25,7 +25,7 @@ CELL = st.integers(0, 1023)
 
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
 def test_many_pairs_overlap_as_one_by_one(pairs):
-    edges = Edges.of(*torch.tensor(pairs).T, 32)
+    edges = Edges.from_cells(*torch.tensor(pairs).T, 32)
     overlap = edges.column().overlap_by_half(edges)
     decoded = [box_of_cells(*pair) for pair in pairs]
     for row, a in enumerate(decoded):
@@ -130,7 +130,7 @@ def test_a_sure_model_is_sure_of_boxes_of_every_size(size, own):
     """Of a mug three cells wide, half of the bells around its corners means other boxes."""
     evidence = says(centred(8, 8, size), tried=64)
     [plain] = score_boxes(evidence, 32, SearchOptions(coverage=1.0)).boxes
-    [found] = score_boxes(evidence, 32, SearchOptions(coverage=1.0, spread=0.8)).boxes
+    [found] = score_boxes(evidence, 32, SearchOptions(coverage=1.0, sigma=0.8)).boxes
     assert found.box == plain.box
     assert plain.probability == pytest.approx(own, abs=0.01)
     assert found.probability == pytest.approx(1.0, abs=0.01)
@@ -142,7 +142,7 @@ def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
     tried = first.topk(64).indices
     ends = [bell(box.x2, box.y2) for box in (here, there)]
     second = torch.stack([ends[0] if cell < 32 * 14 else ends[1] for cell in tried.tolist()])
-    search = SearchOptions(count=2, coverage=1.0, spread=0.8, max_overlap=0.1)
+    search = SearchOptions(count=2, coverage=1.0, sigma=0.8, max_overlap=0.1)
     found = score_boxes(Evidence(1.0, first, tried, second), 32, search).boxes
     assert [one.probability for one in found] == pytest.approx([0.731, 0.269], abs=0.01)
     assert iou(found[0].box, here) > 0.99 < iou(found[1].box, there)
@@ -160,7 +160,7 @@ def says_both(a, b, odds):
 def test_no_box_is_surer_than_a_better_one():
     """The small box has less mass than the large one, but a larger part of what such a box can have."""
     large, small = centred(2, 2, 10), centred(24, 24, 3)
-    found = score_boxes(says_both(large, small, 0.8), 32, SearchOptions(count=8, spread=0.8)).boxes
+    found = score_boxes(says_both(large, small, 0.8), 32, SearchOptions(count=8, sigma=0.8)).boxes
     assert [cells_of_box(box.box) for box in found] == [cells_of_box(large), cells_of_box(small)]
     assert found[0].probability == pytest.approx(0.444, abs=0.01)
     assert found[1].probability == found[0].probability
@@ -169,7 +169,7 @@ def test_no_box_is_surer_than_a_better_one():
 @settings(max_examples=40)
 @given(boxes(), boxes(), st.floats(0.05, 20), st.booleans(), st.sampled_from([0.0, 0.8]))
 def test_several_boxes_are_several_objects(a, b, odds, refine, spread):
-    search = SearchOptions(count=5, refine=refine, spread=spread)
+    search = SearchOptions(count=5, refine=refine, sigma=spread)
     found = [box.box for box in score_boxes(says_both(a, b, odds), 32, search).boxes]
     assert all(iou(one, other) <= 0.5 for one in found for other in found if one is not other)
     if iou(a, b) < 0.1:
@@ -188,7 +188,7 @@ def test_no_probability_counts_for_two_boxes():
 def test_an_absent_phrase_has_a_presence_and_no_box():
     nothing = torch.empty(0, dtype=torch.long)
     evidence = Evidence(0.2, torch.zeros(1024), nothing, torch.empty(0, 1024))
-    assert score_boxes(evidence, 32, SearchOptions(count=3, refine=True, spread=0.8)) == PhraseBoxes(0.2, ())
+    assert score_boxes(evidence, 32, SearchOptions(count=3, refine=True, sigma=0.8)) == PhraseBoxes(0.2, ())
 
 
 @pytest.mark.parametrize(("width", "height", "bell_width"), [(0, 4, 0.8), (2, 3, 0.8), (5, 5, 1.3)])
@@ -203,23 +203,23 @@ def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, 
         return first + 8, off[torch.multinomial(likely, 1, generator=rng)[:, 0]] + size + 8
 
     (left, right), (top, bottom) = draw(width), draw(height)
-    said = Edges.between(left, top, right, bottom)
-    meant = Edges.between(*torch.tensor([[8], [8], [8 + width], [8 + height]]))
+    said = Edges.from_columns_and_rows(left, top, right, bottom)
+    meant = Edges.from_columns_and_rows(*torch.tensor([[8], [8], [8 + width], [8 + height]]))
     share = meant.overlap_by_half(said).float().mean().item()
     assert certain_probabilities(bell_width, 32)[height, width].item() == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize("spread", [0.0, 1e-300, 0.05])
-def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(spread):
+@pytest.mark.parametrize("sigma", [0.0, 1e-300, 0.05])
+def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(sigma):
     evidence = says(Box(0.3, 0.3, 0.4, 0.4))
     [plain] = score_boxes(evidence, 32, SearchOptions()).boxes
-    [found] = score_boxes(evidence, 32, SearchOptions(spread=spread)).boxes
+    [found] = score_boxes(evidence, 32, SearchOptions(sigma=sigma)).boxes
     assert found.box == plain.box
     assert found.probability == pytest.approx(plain.probability, abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1e-5, 1e5])
 def test_at_any_temperature_masses_are_probabilities(temperature):
-    how = SearchOptions(spread=1.5, temperature=temperature, count=3)
+    how = SearchOptions(sigma=1.5, temperature=temperature, count=3)
     for one in score_boxes(says(Box(0.3, 0.3, 0.4, 0.4)), 32, how).boxes:
         assert 0 <= one.probability <= 1

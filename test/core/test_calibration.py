@@ -33,7 +33,7 @@ def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
-    with pytest.raises(ModelError, match=r"cannot be written .* folder of your own"):
+    with pytest.raises(ModelError, match=r"cannot be written .* folder that you may"):
         write_calibration(tmp_path / "gone", Calibration(), {})
 
 

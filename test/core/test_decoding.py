@@ -69,7 +69,7 @@ def answers_on_one_prefix(model, control, pixels, prompts, decoding):
     prefix = make_cache(model, 1, len(image))
     prefill(model, prefix, model.embed(torch.tensor([image]), model.encode(pixels), slots_of(image)[None]))
     ids, real = pad_left(prompts, control.pad, pixels.device)
-    cache = prefix.copy(torch.zeros(len(prompts), dtype=torch.long), ids.shape[1] + decoding.max_new_tokens)
+    cache = prefix.select(torch.zeros(len(prompts), dtype=torch.long), ids.shape[1] + decoding.max_new_tokens)
     logits = prefill(model, cache, model.embed(ids), real)[:, 0]
     before = [image + prompt for prompt in prompts]
     steps = list(generate(model, cache, logits, control, decoding, before))

@@ -17,7 +17,7 @@ from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import parse_ids, parse_markdown
 from kosmos2_core.localizer import crop_around
 from kosmos2_core.prompts import IMAGE, locate_prompt_ids, prompt_ids
-from kosmos2_core.requests import WORDINGS, Ask, Caption, Chat, Complete, Describe, Locate, Score
+from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Chat, Complete, Describe, Locate, Score
 
 QUERIES, SIZE = 8, 56
 BOX = box_of_cells(44, 863)
@@ -67,7 +67,7 @@ PROMPTS = [
     (Caption(ground=False), "An image of", None),
     (Describe(BOX), "<grounding><phrase> It</phrase> is", [(44, 863)]),
     (
-        Describe(BOX, WORDINGS[3]),
+        Describe(BOX, DESCRIBE_PROMPTS[3]),
         "<grounding> Describe<phrase> this object</phrase>. This object is",
         [(44, 863)],
     ),
@@ -405,6 +405,7 @@ def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
             if after.cells != before.cells:
                 changed += 1
                 assert part.x1 - 0.02 <= after.boxes[0].x1 < after.boxes[0].x2 <= part.x2 + 0.02
+                assert set(after.cells[1:]) <= set(before.cells)
     assert changed
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from kosmos2_core import linear as ways
-from kosmos2_core.linear import WIDE_PART, linear, make_linear, widened
+from kosmos2_core.linear import WEIGHT_BLOCK, linear, linear_in_float32, make_linear
 
 SHAPES = [(1, 64), (3, 64), (40, 64), (48, 64), (2, 20, 64), (200, 64), (0, 64)]
 
@@ -26,17 +26,17 @@ def test_bfloat16_is_the_float32_product_rounded(monkeypatch, shape, native):
 
 @torch.inference_mode()
 def test_weights_of_many_parts_are_all_used():
-    x, weight = torch.randn(8, WIDE_PART // 4).bfloat16(), torch.randn(9, WIDE_PART // 4).bfloat16()
+    x, weight = torch.randn(8, WEIGHT_BLOCK // 4).bfloat16(), torch.randn(9, WEIGHT_BLOCK // 4).bfloat16()
     exact = F.linear(x.float(), weight.float())
-    torch.testing.assert_close(widened(x, weight).float(), exact, rtol=2**-7, atol=1)
+    torch.testing.assert_close(linear_in_float32(x, weight).float(), exact, rtol=2**-7, atol=1)
 
 
 def test_the_room_for_weights_serves_with_and_without_inference_mode():
     x, weight = torch.randn(8, 64).bfloat16(), torch.randn(5000, 64).bfloat16()
     with torch.inference_mode():
-        inside = widened(x, weight)
+        inside = linear_in_float32(x, weight)
     with torch.no_grad():
-        assert torch.equal(widened(x, weight), inside)
+        assert torch.equal(linear_in_float32(x, weight), inside)
 
 
 def test_training_goes_through_torch_s_own_product():

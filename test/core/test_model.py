@@ -119,52 +119,52 @@ ROWS = st.integers(0, COUNT - 1)
 ASKED = st.lists(st.tuples(ROWS, st.integers(0, LENGTH - 1)), min_size=1, max_size=12)
 
 
-def places_of(asked):
+def select(asked):
     rows, tokens = torch.tensor(asked).T
     return TokenSelection(rows, tokens, COUNT)
 
 
 @given(ASKED)
-def test_values_come_from_their_places_in_any_order(asked):
+def test_values_come_from_their_selection_in_any_order(asked):
     x = torch.arange(COUNT * LENGTH * 2).view(COUNT, LENGTH, 2)
     rows, tokens = torch.tensor(asked).T
-    assert places_of(asked).of(x).equal(x[rows, tokens])
+    assert select(asked).select(x).equal(x[rows, tokens])
 
 
 @given(ASKED)
-def test_spread_values_stand_in_their_rows_and_come_back_as_they_were(asked):
-    places, values = places_of(asked), torch.arange(len(asked)) + 100
-    spread = places.spread(values, empty=-1)
-    assert places.gather(spread).equal(values)
-    for row, columns in enumerate(spread.tolist()):
+def test_laid_out_values_stand_in_their_rows_and_come_back_as_they_were(asked):
+    selection, values = select(asked), torch.arange(len(asked)) + 100
+    laid_out = selection.lay_out(values, empty=-1)
+    assert selection.collect(laid_out).equal(values)
+    for row, columns in enumerate(laid_out.tolist()):
         own = [100 + number for number, (at, _) in enumerate(asked) if at == row]
-        assert columns == own + [-1] * (places.width - len(own))
+        assert columns == own + [-1] * (selection.width - len(own))
 
 
 @given(ASKED, st.booleans())
 def test_each_sees_what_its_token_sees(asked, shared):
-    places = places_of(asked)
+    selection = select(asked)
     masks = torch.rand(1 if shared else COUNT, 1, LENGTH, LENGTH) > 0.5
     rows, tokens = torch.tensor(asked).T
     whole = masks.expand(COUNT, -1, -1, -1)[rows, 0, tokens]
-    assert places.gather(places.seen(masks, LENGTH)[:, 0]).equal(whole)
+    assert selection.collect(selection.mask(masks, LENGTH)[:, 0]).equal(whole)
 
 
 @given(ASKED)
 def test_without_a_mask_each_sees_what_is_up_to_itself(asked):
-    places = places_of(asked)
-    seen = places.gather(places.seen(None, LENGTH)[:, 0])
+    selection = select(asked)
+    seen = selection.collect(selection.mask(None, LENGTH)[:, 0])
     assert (seen.sum(1) - 1).tolist() == [token for _, token in asked]
 
 
 @given(st.lists(ROWS, min_size=1, max_size=12))
 def test_without_tokens_they_are_the_first_ones_of_their_rows(rows):
-    places = TokenSelection(torch.tensor(rows), None, COUNT)
-    assert places.tokens.tolist() == [rows[:at].count(row) for at, row in enumerate(rows)]
+    selection = TokenSelection(torch.tensor(rows), None, COUNT)
+    assert selection.indices.tolist() == [rows[:at].count(row) for at, row in enumerate(rows)]
 
 
 def test_the_last_ones():
-    places = TokenSelection.last(2, COUNT, LENGTH, torch.device("cpu"))
-    assert places.of(torch.arange(COUNT * LENGTH).view(COUNT, LENGTH)).view(COUNT, 2).tolist() == [
+    selection = TokenSelection.last(2, COUNT, LENGTH, torch.device("cpu"))
+    assert selection.select(torch.arange(COUNT * LENGTH).view(COUNT, LENGTH)).view(COUNT, 2).tolist() == [
         [LENGTH * row + LENGTH - 2, LENGTH * row + LENGTH - 1] for row in range(COUNT)
     ]

@@ -8,23 +8,23 @@ from peer import make_peer, save_peer, shape
 
 from kosmos2_core.checkpoint import load_model
 from kosmos2_core.errors import InputError
-from kosmos2_core.packing import LAST, Prefiller, prefill_packed
+from kosmos2_core.packing import LAST, Prefiller
 from kosmos2_core.prompts import IMAGE, Prompt
 
 QUERIES = 8
 
 
 @pytest.fixture(scope="module")
-def starter(tokenizer, tmp_path_factory):
+def prefiller(tokenizer, tmp_path_factory):
     peer = make_peer(shape(f"{tokenizer.size} 64 3 128 4", "48 96 2 3 56 14", QUERIES))
     return Prefiller(load_model(save_peer(peer, tmp_path_factory.mktemp("checkpoint"))), tokenizer.control)
 
 
 @pytest.fixture(scope="module")
-def features(starter):
+def features(prefiller):
     with torch.no_grad():
         pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(0))
-        return tuple(starter.model.encode(pixels))
+        return tuple(prefiller.model.encode(pixels))
 
 
 @pytest.fixture(scope="module")
@@ -45,51 +45,51 @@ def rows(features, tokenizer):
     ]
 
 
-def alone(starter, row, *more):
+def alone(prefiller, row, *more):
     """The plain path: one sequence, no cache."""
-    ids = [*starter.expand_prompt(row), *more]
-    x, _ = starter.embed([ids], list(row.images))
-    hidden = starter.model.decoder(x, torch.arange(len(ids))[None], None, True, None)
-    return starter.model.decoder.logits(hidden)[0]
+    ids = [*prefiller.expand_prompt(row), *more]
+    x, _ = prefiller.embed([ids], list(row.images))
+    hidden = prefiller.model.decoder(x, torch.arange(len(ids))[None], None, True, None)
+    return prefiller.model.decoder.logits(hidden)[0]
 
 
 @torch.no_grad()
-def test_each_branch_has_the_logits_it_has_alone(starter, rows):
-    [packed] = prefill_packed(starter, rows, more=1, at_once=100)
+def test_each_branch_has_the_logits_it_has_alone(prefiller, rows):
+    [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
     assert sorted(packed.indices) == list(range(len(rows)))
     for place, logits in zip(packed.indices, packed.logits, strict=True):
-        torch.testing.assert_close(logits, alone(starter, rows[place])[-LAST:], atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits, alone(prefiller, rows[place])[-LAST:], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
-def test_a_step_on_any_branches_is_one_token_more(starter, rows):
-    [packed] = prefill_packed(starter, rows, more=3, at_once=100)
+def test_a_step_on_any_branches_is_one_token_more(prefiller, rows):
+    [packed] = prefiller.prefill_packed(rows, room=3, at_most=100)
     pairs = list(itertools.product(range(len(rows)), (200, 201, 202)))[::-1]
     for _ in range(2):  # nothing of a step is kept
         logits = packed.step(*torch.tensor(pairs).T)
         for (branch, number), found in zip(pairs, logits, strict=True):
-            expected = alone(starter, rows[packed.indices[branch]], number)[-1]
+            expected = alone(prefiller, rows[packed.indices[branch]], number)[-1]
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
-def test_many_prompts_come_in_several_batches(starter, features):
+def test_many_prompts_come_in_several_batches(prefiller, features):
     rows = [Prompt((features[number % 2],), [50 + number, 60]) for number in range(100)]
-    taken = list(prefill_packed(starter, rows, more=1, at_once=10))
+    taken = list(prefiller.prefill_packed(rows, room=1, at_most=10))
     assert len(taken) > 1
     assert sorted(place for packed in taken for place in packed.indices) == list(range(100))
 
 
-def test_what_is_too_long_or_has_too_few_images_is_said(starter, features):
+def test_what_is_too_long_or_has_too_few_images_is_said(prefiller, features):
     with pytest.raises(InputError, match="2048"):
-        list(prefill_packed(starter, [Prompt((), [50] * 2047)], more=1, at_once=1))
+        list(prefiller.prefill_packed([Prompt((), [50] * 2047)], room=1, at_most=1))
     with pytest.raises(InputError, match="more places for images"):
-        list(prefill_packed(starter, [Prompt((), [IMAGE, 50])], more=1, at_once=1))
+        list(prefiller.prefill_packed([Prompt((), [IMAGE, 50])], room=1, at_most=1))
 
 
 @torch.no_grad()
-def test_views_come_in_the_order_given_wherever_they_lie_in_memory(starter, features, tokenizer):
+def test_views_come_in_the_order_given_wherever_they_lie_in_memory(prefiller, features, tokenizer):
     copies = sorted((features[0].clone() for _ in range(6)), key=id, reverse=True)
     rows = [Prompt((copy,), [tokenizer.control.grounding, 50]) for copy in [*copies, *copies]]
-    [packed] = prefill_packed(starter, rows, more=1, at_once=100)
+    [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
     assert packed.indices == [place for pair in range(6) for place in (pair, pair + 6)]

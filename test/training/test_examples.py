@@ -5,7 +5,7 @@ import pytest
 
 from kosmos2_core.grounded_text import parse_ids, parse_markdown
 from kosmos2_core.prompts import locate_prompt_ids, prompt_ids
-from kosmos2_core.requests import WORDINGS, Ask, Caption, Locate
+from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Locate
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item
 from kosmos2_training.batches import answered_prompts
@@ -76,7 +76,7 @@ def test_describing_gets_the_box_in_its_prompt_and_learns_words(tokenizer):
         assert not example.corners  # the prompt's box is not learnt
         assert sum(number in tokenizer.control.locations for number in asked) == 2
         seen.add(tuple(asked))
-    assert len(seen) == len(WORDINGS)
+    assert len(seen) == len(DESCRIBE_PROMPTS)
 
 
 @pytest.mark.parametrize(("answer", "ground"), [("red", False), (f"[the bowl]{OTHER}", True)])

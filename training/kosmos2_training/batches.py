@@ -22,14 +22,14 @@ from torch import Tensor
 from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import GroundedText, encode_boxes, encode_grounded, write_markdown
 from kosmos2_core.images import preprocess
+from kosmos2_core.packing import image_ids, image_slots, pack, packed_mask
 from kosmos2_core.prompts import locate_prompt_ids, prompt_ids
-from kosmos2_core.requests import WORDINGS, Ask, Caption, Describe, Locate
+from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Describe, Locate
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.records import Item, Record
 from kosmos2_training.patch_targets import ObjectClasses, PatchTargets, patch_targets
 
 Corner = tuple[float, float]  # x, y, in unit coordinates
-SHARED, PADDING = -1, -2  # owners of tokens, besides the numbers of branches
 NO_CORNER = (math.nan, math.nan)
 
 
@@ -65,7 +65,7 @@ def answered_prompts(tokenizer: Tokenizer, item: Item, rng: np.random.Generator)
         case "describe":
             [phrase] = item.text.phrases
             [box] = phrase.boxes or ()
-            prompt = prompt_ids(tokenizer, Describe(box, str(rng.choice(WORDINGS))))
+            prompt = prompt_ids(tokenizer, Describe(box, str(rng.choice(DESCRIBE_PROMPTS))))
             return [_with_text(tokenizer, prompt, GroundedText(item.text.words_of(phrase)))]
         case "ask":
             assert item.question is not None  # the records' reader checks it
@@ -113,7 +113,7 @@ class TrainingBatch:
     pixels: Tensor  # (B, 3, size, size)
     ids: Tensor  # (B, T)
     positions: Tensor  # (B, T)
-    owners: Tensor  # (B, T), the branch of each token, SHARED or PADDING
+    owners: Tensor  # (B, T), see kosmos2_core.packing.PackedIds
     slots: Tensor  # (B, T), true where the image tokens go
     rows: Tensor  # (M,), the image of each token to learn
     indices: Tensor  # (M,), where in the sequence it is predicted
@@ -133,8 +133,7 @@ class TrainingBatch:
     @property
     def mask(self) -> Tensor:
         """(B, 1, T, T), true where a token sees another one."""
-        seen = (self.owners[:, None] == SHARED) | (self.owners[:, None] == self.owners[:, :, None])
-        return seen.tril()[:, None]
+        return packed_mask(self.owners)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,35 +191,21 @@ def choose_examples(
 def collate(samples: Sequence[TrainingSample], tokenizer: Tokenizer, shape: BatchShape) -> TrainingBatch:
     """Return the batch of some samples."""
     control = tokenizer.control
-    slot_ids = range(4, 4 + shape.queries)  # what stands in the images' places is overwritten
-    prefix = [control.start, control.image, *slot_ids, control.image_end]
-    longest = max(len(prefix) + sum(len(e.ids) for e in sample.examples) for sample in samples)
-    ids = torch.full((len(samples), longest), control.pad)
-    owners = torch.full((len(samples), longest), PADDING)
-    positions = torch.zeros(len(samples), longest, dtype=torch.long)
-    slots = torch.zeros(len(samples), longest, dtype=torch.bool)
-    slots[:, 2 : 2 + shape.queries] = True
+    prefix = [control.start, *image_ids(control, shape.queries)]
+    packed = pack([(prefix, [example.ids for example in sample.examples]) for sample in samples], control.pad)
     learnt: list[tuple[int, int, int]] = []
     corners: list[tuple[float, float]] = []
-    for row, sample in enumerate(samples):
-        at = len(prefix)
-        line, owner, position = list(prefix), [SHARED] * at, list(range(at))
-        for branch, example in enumerate(sample.examples):
-            begin = at
-            line += example.ids
-            owner += [branch] * len(example.ids)
-            position += range(len(prefix), len(prefix) + len(example.ids))
-            at += len(example.ids)
-            for place in range(len(example.ids) - example.answer_length, len(example.ids)):
-                before = begin + place - 1 if place else len(prefix) - 1
-                learnt.append((row, before, example.ids[place]))
-                corners.append(example.corners.get(place, NO_CORNER))
-        ids[row, :at] = torch.tensor(line)
-        owners[row, :at] = torch.tensor(owner)
-        positions[row, :at] = torch.tensor(position)
+    examples = (example for sample in samples for example in sample.examples)
+    spans = zip(packed.sequences.tolist(), packed.begins.tolist(), strict=True)
+    for example, (row, begin) in zip(examples, spans, strict=True):
+        for index in range(len(example.ids) - example.answer_length, len(example.ids)):
+            before = begin + index - 1 if index else len(prefix) - 1
+            learnt.append((row, before, example.ids[index]))
+            corners.append(example.corners.get(index, NO_CORNER))
     rows, indices, targets = torch.tensor(learnt).T
     return TrainingBatch(
-        *(torch.from_numpy(np.stack([sample.pixels for sample in samples])), ids, positions, owners, slots),
+        torch.from_numpy(np.stack([sample.pixels for sample in samples])),
+        *(packed.ids, packed.positions, packed.owners, image_slots(packed.ids, control)),
         *(rows, indices, targets, torch.tensor(corners)),
         PatchTargets.stack([sample.patches for sample in samples]),
         PatchTargets.stack([sample.latents for sample in samples]),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kosmos2_core.boxes import GRID
 from kosmos2_core.config import Config
 from kosmos2_core.model import Attention, Kosmos2
-from kosmos2_core.requests import WORDINGS
+from kosmos2_core.requests import DESCRIBE_PROMPTS
 from kosmos2_core.tokenizer import SPACE, ControlIds
 from kosmos2_data.records import Record
 
@@ -80,7 +80,7 @@ def _magneto(model: Kosmos2) -> None:
     nn.init.normal_(model.decoder.embedding.weight, std=text.embed_dim**-0.5)
     patches = model.vision.patches.weight
     nn.init.normal_(patches, std=patches[0].numel() ** -0.5)
-    nn.init.normal_(model.vision.whole, std=0.02)
+    nn.init.normal_(model.vision.class_embedding, std=0.02)
 
 
 def _encode_places(model: Kosmos2, control: ControlIds) -> None:
@@ -133,7 +133,7 @@ def texts_of(records: Iterable[Record]) -> Iterator[str]:
             if item.question is not None:
                 yield item.question.text
     yield from PROMPTS
-    yield from (wording.replace("[", "").replace("]", "") for wording in WORDINGS)
+    yield from (wording.replace("[", "").replace("]", "") for wording in DESCRIBE_PROMPTS)
 
 
 def make_vocabulary(texts: Iterable[str], words: int, folder: Path, image_size: int) -> None:
