@@ -18,8 +18,8 @@ from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.engine import Engine
-    from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice
-    from kosmos2_eval.benchmarks.shards import Shard
+    from kosmos2_eval.benchmarks.benchmark import Benchmark, BenchmarkPart
+    from kosmos2_eval.benchmarks.runner import Shard
 
 EXAMPLES = """
 Examples:
@@ -86,41 +86,40 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from kosmos2_eval.benchmarks.answer_files import Answers
-    from kosmos2_eval.benchmarks.asking import RELEASED, answer_all, missing_images
-    from kosmos2_eval.benchmarks.benchmark import Choice
+    from kosmos2_eval.benchmarks.answers import AnswerStore
+    from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
     from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
-    from kosmos2_eval.benchmarks.comparison import answered, check_complete, results_of
-    from kosmos2_eval.benchmarks.shards import this_shard
+    from kosmos2_eval.benchmarks.comparison import answered_questions, check_complete, results_of
+    from kosmos2_eval.benchmarks.runner import RELEASED, answer_all, missing_images, this_shard
 
     _check(arguments)
     benchmark = BENCHMARKS[arguments.benchmark]
-    choice = Choice(arguments.split, arguments.few_shot, arguments.seed)
-    questions = benchmark.read(arguments.data, choice)[: arguments.limit]
+    part = BenchmarkPart(arguments.split, arguments.few_shot, arguments.seed)
+    questions = benchmark.read(arguments.data, part)[: arguments.limit]
     if not questions:
-        raise InputError(f"{benchmark.title} {choice.split} has no questions in {arguments.data}.")
+        raise InputError(f"{benchmark.title} {part.split} has no questions in {arguments.data}.")
     missing = missing_images(questions)
     missing_set = set(missing)
     complete = [question for question in questions if missing_set.isdisjoint(question.images)]
-    inputs, shard = _inputs_of(arguments, choice), this_shard()
+    inputs, shard = _inputs_of(arguments, part), this_shard()
     with _answer_folder(arguments.out, shard) as out:
-        answers = Answers.read(out, inputs)
+        store = AnswerStore.read(out, inputs)
         load = partial(_load_on_gpu_of, shard, arguments)
-        answer_all(complete, answers, shard, load, benchmark.decoding, arguments.batch)
+        answer_all(complete, store, shard, load, benchmark.decoding, arguments.batch)
         if shard.rank == 0:
-            answers = Answers.read(out, inputs)
-            answers.merge(questions)
-            check_complete(complete, answers)
+            store = AnswerStore.read(out, inputs)
+            store.merge(questions)
+            check_complete(complete, store)
             if benchmark.submission:
                 (out / "submission.json").write_text(
-                    benchmark.submission(*answered(complete, answers, RELEASED))
+                    benchmark.submission(*answered_questions(complete, store, RELEASED))
                 )
-            _report(arguments, benchmark, results_of(benchmark, choice, questions, answers, missing))
+            _report(arguments, benchmark, results_of(benchmark, part, questions, store, missing))
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raise InputError for options that make no sense, before anything is read."""
-    from kosmos2_eval.benchmarks.shards import world_size
+    from kosmos2_eval.benchmarks.runner import world_size
 
     for name, least in (("limit", 1), ("batch", 1), ("seed", 0)):
         check_at_least(name, getattr(arguments, name), least)
@@ -135,13 +134,13 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
-def _inputs_of(arguments: argparse.Namespace, choice: Choice) -> dict[str, Any]:
+def _inputs_of(arguments: argparse.Namespace, part: BenchmarkPart) -> dict[str, Any]:
     """Return everything that the answers depend on: an evaluation is resumed only if it is unchanged."""
     return {
         "benchmark": arguments.benchmark,
-        "split": choice.split,
-        "few_shot": choice.few_shot,
-        "seed": choice.seed,
+        "split": part.split,
+        "few_shot": part.few_shot,
+        "seed": part.seed,
         "model": str(arguments.model),
         "revision": arguments.revision,
         "dtype": arguments.dtype,

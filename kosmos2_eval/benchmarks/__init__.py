@@ -1,6 +1,6 @@
-"""The paper's benchmarks: official files in, the paper's protocols, figures beside the paper's out.
+"""The benchmarks of the Kosmos-2 paper: official data, the paper's protocols, published results beside ours.
 
-    benchmark.read(data) -> questions -> asking -> answers (on disk) -> benchmark.score -> comparison
+    benchmark.read(data) -> questions -> runner -> answers (on disk) -> benchmark.score -> comparison
 
-A module for each data set says what is asked and how answers are judged; `catalogue` lists them.
+`grounding`, `captions`, `visual_questions` and `language` define the benchmarks; `catalogue` lists them.
 """

@@ -1,15 +1,10 @@
-"""All benchmarks, by the names of their commands."""
+"""All benchmarks by the names of their commands."""
 
 from kosmos2_eval.benchmarks.benchmark import Benchmark
-from kosmos2_eval.benchmarks.flickr_captions import CAPTION
-from kosmos2_eval.benchmarks.flickr_entities import FLICKR30K
+from kosmos2_eval.benchmarks.captions import CAPTION, REG
+from kosmos2_eval.benchmarks.grounding import FLICKR30K, REFCOCO, REFCOCO_PLUS, REFCOCOG
 from kosmos2_eval.benchmarks.language import LANGUAGE
-from kosmos2_eval.benchmarks.ocrbench import OCRBENCH
-from kosmos2_eval.benchmarks.refcoco import REFCOCO, REFCOCO_PLUS, REFCOCOG
-from kosmos2_eval.benchmarks.reg import REG
-from kosmos2_eval.benchmarks.scienceqa import SCIENCEQA
-from kosmos2_eval.benchmarks.seed_bench import SEED_BENCH
-from kosmos2_eval.benchmarks.vqa import VQAV2
+from kosmos2_eval.benchmarks.visual_questions import OCRBENCH, SCIENCEQA, SEED_BENCH, VQAV2
 
 BENCHMARKS: dict[str, Benchmark] = {
     "refcoco": REFCOCO,

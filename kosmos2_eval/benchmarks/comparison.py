@@ -1,4 +1,4 @@
-"""Our figures beside the paper's: as JSON, without times, and as a table."""
+"""Our results beside the published ones: as JSON, without times, and as a table."""
 
 from __future__ import annotations
 
@@ -7,89 +7,116 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.errors import InputError
-from kosmos2_eval.benchmarks.answer_files import Answers
-from kosmos2_eval.benchmarks.asking import OURS, RELEASED
-from kosmos2_eval.benchmarks.benchmark import Benchmark, Choice, Figure
-from kosmos2_eval.benchmarks.question import Question, Said
+from kosmos2_eval.benchmarks.answers import AnswerStore
+from kosmos2_eval.benchmarks.benchmark import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkPart,
+    BenchmarkScore,
+    Question,
+)
+from kosmos2_eval.benchmarks.runner import OURS, RELEASED
 
-NAME, NUMBER, COLUMN = 26, 9, 20  # letters
-FEW = 5  # of what was left out, so many are named
+NAME_WIDTH, PUBLISHED_WIDTH, COLUMN_WIDTH = 26, 9, 20  # letters
+MAX_NAMED = 5  # missing images and failed questions that are named
 
 
 def results_of(
     benchmark: Benchmark,
-    choice: Choice,
+    part: BenchmarkPart,
     questions: Sequence[Question],
-    answers: Answers,
+    store: AnswerStore,
     missing: Iterable[Path],
 ) -> dict[str, Any]:
-    """Figures of all questions that have an answer; the others are counted, and the first of them named."""
-    asked, _ = answered(questions, answers, RELEASED)
-    ways = [RELEASED, *([OURS] if any(one.ours for one in asked) else [])]
-    figures = {way: benchmark.score(*answered(questions, answers, way)) for way in ways}
-    paper = benchmark.paper(choice)
-    failed = [f"{one.id}: {answers.failed[one.id]}" for one in questions if one.id in answers.failed]
+    """Return the content of results.json.
+
+    Scores are computed from the questions that have an answer; the others are counted, and some are named.
+
+    Args:
+        benchmark: the benchmark.
+        part: the evaluated part.
+        questions: all questions of the part.
+        store: all answers.
+        missing: image files that do not exist.
+    """
+    answered, _ = answered_questions(questions, store, RELEASED)
+    ways = [RELEASED, *([OURS] if any(question.ours for question in answered) else [])]
+    scores = {way: benchmark.score(*answered_questions(questions, store, way)) for way in ways}
+    published = benchmark.published(part)
+    failed = [
+        f"{question.id}: {store.failed[question.id]}" for question in questions if question.id in store.failed
+    ]
     return {
-        **answers.about,
+        **store.about,
         "questions": len(questions),
-        "answered": len(asked),
-        "remarks": [*_left_out(list(map(str, missing)), failed), *_remarks(figures.get(RELEASED, []))],
+        "answered": len(answered),
+        "remarks": [
+            *_left_out(list(map(str, missing)), failed),
+            *(score.remark for score in scores[RELEASED] if score.remark),
+        ],
         "figures": [
-            {"name": rows[0].name, "paper": paper.get(rows[0].name)}
-            | {way: _numbers(one) for way, one in zip(ways, rows, strict=True)}
-            for rows in zip(*figures.values(), strict=True)
+            {"name": row[0].name, "paper": published.get(row[0].name)}
+            | {way: _numbers(score) for way, score in zip(ways, row, strict=True)}
+            for row in zip(*scores.values(), strict=True)
         ],
     }
 
 
-def answered(questions: Sequence[Question], answers: Answers, way: str) -> tuple[list[Question], list[Said]]:
-    """The questions that have an answer, and their answers."""
-    asked = [one for one in questions if one.id in answers.said]
-    return asked, [answers.said[one.id][way] for one in asked]
+def answered_questions(
+    questions: Sequence[Question], store: AnswerStore, way: str
+) -> tuple[list[Question], list[BenchmarkAnswer]]:
+    """Return the questions that have an answer, and these answers."""
+    answered = [question for question in questions if question.id in store.answers]
+    return answered, [store.answers[question.id][way] for question in answered]
 
 
 def _left_out(missing: Sequence[str], failed: Sequence[str]) -> Iterator[str]:
-    """The first of them are named."""
     if missing:
-        names = ", ".join(missing[:FEW])
-        yield f"{_counted(len(missing), 'image')} missing, and questions with them left out: {names}."
+        names = ", ".join(missing[:MAX_NAMED])
+        yield f"{_counted(len(missing), 'image')} missing; their questions are left out: {names}."
     if failed:
-        yield f"{_counted(len(failed), 'question')} left out, not to be asked: {' '.join(failed[:FEW])}"
+        reasons = " ".join(failed[:MAX_NAMED])
+        yield f"{_counted(len(failed), 'question')} left out because of errors: {reasons}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun} is" if number == 1 else f"{number} {noun}s are"
 
 
-def _remarks(figures: Iterable[Figure]) -> list[str]:
-    return [one.remark for one in figures if one.remark]
+def _numbers(score: BenchmarkScore) -> dict[str, Any]:
+    """Return a score with four digits: the size of a batch changes the last digits of a model's numbers."""
+    value, error = (None if number is None else round(number, 4) for number in (score.value, score.error))
+    return {"value": value, "error": error, "count": score.count}
 
 
-def _numbers(figure: Figure) -> dict[str, Any]:
-    """Rounded, since what is asked at once changes the last digits of a model's numbers."""
-    value, error = (None if one is None else round(one, 4) for one in (figure.value, figure.error))
-    return {"value": value, "error": error, "count": figure.count}
+def check_complete(questions: Iterable[Question], store: AnswerStore) -> None:
+    """Check that every question was asked by some process.
 
-
-def check_complete(questions: Iterable[Question], answers: Answers) -> None:
-    """Whether each question that could be asked was, by whatever process."""
-    silent = [one.id for one in questions if one.id not in answers.said and one.id not in answers.failed]
-    if silent:
+    Raises:
+        InputError: a question has neither an answer nor an error.
+    """
+    missing = [
+        question.id
+        for question in questions
+        if question.id not in store.answers and question.id not in store.failed
+    ]
+    if missing:
         raise InputError(
-            f"{_counted(len(silent), 'question')} not answered in {answers.folder}, {silent[0]} first: all"
-            " processes must share this folder, and have the same data."
+            f"{_counted(len(missing), 'question')} not answered in {store.folder}, {missing[0]} first: all"
+            " processes must use this folder and the same data."
         )
 
 
 def table(title: str, results: Mapping[str, Any]) -> str:
-    """Figures below each other; the paper's, then ours, each with its standard error."""
+    """Return a table with a row per score: the published value, then ours with their standard errors."""
     ways = [way for way in (RELEASED, OURS) if any(way in row for row in results["figures"])]
     heads = {RELEASED: "released decoding" if OURS in ways else "measured", OURS: "box search"}
     lines = [f"{title}, {results['answered']} of {results['questions']} questions, {results['model']}", ""]
-    lines.append(f"{'':<{NAME}}{'paper':>{NUMBER}}" + "".join(f"{heads[way]:>{COLUMN}}" for way in ways))
+    columns = "".join(f"{heads[way]:>{COLUMN_WIDTH}}" for way in ways)
+    lines.append(f"{'':<{NAME_WIDTH}}{'paper':>{PUBLISHED_WIDTH}}{columns}")
     for row in results["figures"]:
-        cells = "".join(f"{_cell(row[way]):>{COLUMN}}" for way in ways)
-        lines.append(f"{row['name']:<{NAME}}{_number(row['paper']):>{NUMBER}}{cells}")
+        cells = "".join(f"{_cell(row[way]):>{COLUMN_WIDTH}}" for way in ways)
+        lines.append(f"{row['name']:<{NAME_WIDTH}}{_number(row['paper']):>{PUBLISHED_WIDTH}}{cells}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
-"""The official files, where a user has put them.
+"""Reading of the official data files.
 
-Each has a place in one tree, `mdetr_annotations/finetune_refcoco_val.json`; it is looked for below the
-folder that was named, then with the leading folders left off: the folder of one data set may be named too.
+Every file has a fixed path in one tree, such as `mdetr_annotations/finetune_refcoco_val.json`. It is looked
+up below the folder that the user names, first with its whole path, then without its leading folders: so the
+folder of a single data set can be named too.
 """
 
 from __future__ import annotations
@@ -20,18 +21,27 @@ from kosmos2_core.files import read_json
 
 
 def find(data: Path, place: str, source: str) -> Path:
-    """A file or folder of the tree. source: where to get it, for who has it not."""
+    """Return the path of an official file or folder.
+
+    Args:
+        data: the folder that the user named.
+        place: path in the tree of all official files.
+        source: where to download it, for the error message.
+
+    Raises:
+        InputError: it is not there.
+    """
     parts = PurePosixPath(place).parts
     for left_off in range(len(parts)):
         path = data.joinpath(*parts[left_off:])
         if path.exists():
             return path
-    raise InputError(f"{data / place} is not there: get it from {source}, and put it there.")
+    raise InputError(f"{data / place} is missing: download it from {source} and put it there.")
 
 
 @contextmanager
 def as_published(file: Path) -> Iterator[None]:
-    """What is not as expected in a file is said in one sentence."""
+    """Turn any error that unexpected content of a file causes into one sentence (InputError)."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, SyntaxError, csv.Error) as error:
@@ -41,21 +51,23 @@ def as_published(file: Path) -> Iterator[None]:
 
 
 def json_of(file: Path) -> Any:
+    """Return the content of a JSON file."""
     return read_json(file, "download it again")
 
 
 def lines_of(file: Path) -> list[Any]:
-    """JSON of each line."""
+    """Return the content of a file with one JSON value per line."""
     with as_published(file):
         return [json.loads(line) for line in text_of(file).split("\n") if line.strip()]
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
-    """A table, separated by commas, with a header."""
+    """Return the rows of a CSV file with a header, by column."""
     return list(csv.DictReader(io.StringIO(text_of(file), newline="")))
 
 
 def text_of(file: Path) -> str:
+    """Return the content of a text file."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -63,7 +75,10 @@ def text_of(file: Path) -> str:
 
 
 def box_of_xywh(box: list[float], width: float, height: float) -> tuple[Box, ...]:
-    """The true box, as COCO gives it; none where nothing of it is in the image, which nobody can find."""
+    """Return a true box in COCO's form (x, y, width, height in pixels).
+
+    The result is empty if no part of the box is in the image: no model can find it.
+    """
     x, y, w, h = map(float, box)
     try:
         return (box_of_pixels(x, y, x + w, y + h, int(width), int(height)),)

@@ -68,7 +68,7 @@ def test_a_benchmark_from_its_files_to_its_table(run, data, tmp_path):
     row = next(line for line in out.splitlines() if line.startswith("accuracy"))
     assert row.split()[:4] == ["accuracy", "52.32", "25.00", "±"]
     assert "16 of 17 questions" in out
-    assert error.startswith("kosmos2: 1 image is missing, and questions with them left out:")
+    assert error.startswith("kosmos2: 1 image is missing; their questions are left out:")
     assert error.count("\n") == 1
     assert {file.name for file in tmp_path.iterdir()} == {"answers.jsonl", "results.json"}
     assert "time" not in (tmp_path / "results.json").read_text()
@@ -119,7 +119,7 @@ def test_what_is_missing_is_one_sentence(run, tmp_path, name):
     code, _, error = run(name, *(["piqa"] if name == "language" else []), "--data", tmp_path)
     assert code == 2
     assert str(tmp_path) in error
-    assert "is not there: get it from" in error
+    assert "is missing: download it from" in error
     assert error.count("\n") == 1
 
 

@@ -4,8 +4,8 @@ import pytest
 from released_peer import TINY, peer, pictures  # noqa: F401
 
 from kosmos2_core.engine import Engine
-from kosmos2_eval.benchmarks.asking import ask
-from kosmos2_eval.benchmarks.benchmark import Choice
+from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
+from kosmos2_eval.benchmarks.runner import ask
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def evaluate(tiny, tmp_path):
     """Read a benchmark's data below tmp_path, ask, and judge: questions, answers, figures of each way."""
 
     def run(benchmark, split, **choice):
-        questions = benchmark.read(tmp_path, Choice(split, **choice))
+        questions = benchmark.read(tmp_path, BenchmarkPart(split, **choice))
         said = ask(tiny, questions, benchmark.decoding)
         ways = {way: [one[way] for one in said] for way in said[0]}
         figures = {

@@ -3,7 +3,7 @@
 import pytest
 
 from kosmos2_cli.main import COMMANDS
-from kosmos2_eval.benchmarks.benchmark import Choice
+from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
 from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
 
 
@@ -19,4 +19,4 @@ def test_each_decodes_as_the_release(name):
 def test_each_has_a_command_and_a_published_figure(name):
     benchmark = BENCHMARKS[name]
     assert COMMANDS["eval"].subcommands[name].location == "kosmos2_cli.eval_benchmark:BENCHMARK"
-    assert any(benchmark.paper(Choice(split)) for split in benchmark.splits)
+    assert any(benchmark.published(BenchmarkPart(split)) for split in benchmark.splits)

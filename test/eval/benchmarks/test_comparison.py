@@ -8,11 +8,10 @@ import pytest
 from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
-from kosmos2_eval.benchmarks.answer_files import Answers
-from kosmos2_eval.benchmarks.benchmark import Choice, share
+from kosmos2_eval.benchmarks.answers import AnswerStore
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart, Question, mean_score
 from kosmos2_eval.benchmarks.comparison import check_complete, results_of, table
-from kosmos2_eval.benchmarks.question import Question, Said
-from kosmos2_eval.benchmarks.refcoco import REFCOCO
+from kosmos2_eval.benchmarks.grounding import REFCOCO
 
 HERE, THERE = Box(0, 0, 0.5, 0.5), Box(0.5, 0.5, 1, 1)
 ABOUT = {"benchmark": "refcoco", "split": "val", "model": "mine"}
@@ -26,14 +25,17 @@ def questions():
 @pytest.fixture
 def answers(questions):
     said = {
-        one.id: {"released": Said(boxes=(HERE if one.id in "01" else THERE,)), "ours": Said(boxes=(HERE,))}
+        one.id: {
+            "released": BenchmarkAnswer(boxes=(HERE if one.id in "01" else THERE,)),
+            "ours": BenchmarkAnswer(boxes=(HERE,)),
+        }
         for one in questions
     }
-    return Answers(Path("out"), ABOUT, said)
+    return AnswerStore(Path("out"), ABOUT, said)
 
 
 def test_the_table_has_the_paper_s_figures_and_both_of_ours(questions, answers):
-    results = results_of(REFCOCO, Choice("val"), questions, answers, [])
+    results = results_of(REFCOCO, BenchmarkPart("val"), questions, answers, [])
     rows = [line.split() for line in table("RefCOCO", results).splitlines()]
     assert rows[0] == ["RefCOCO,", "4", "of", "4", "questions,", "mine"]
     assert rows[2] == ["paper", "released", "decoding", "box", "search"]
@@ -44,26 +46,26 @@ def test_the_table_has_the_paper_s_figures_and_both_of_ours(questions, answers):
 
 def test_the_error_takes_questions_about_one_image_to_go_wrong_together(questions):
     """Two images, one right in both its questions: as if there were two questions, not four."""
-    assert share("it", questions, [1, 1, 0, 0]).error == pytest.approx(50)
+    assert mean_score("it", questions, [1, 1, 0, 0]).error == pytest.approx(50)
     alone = [Question(str(at), (), (), None) for at in range(4)]
-    assert share("it", alone, [1, 1, 0, 0]).error == pytest.approx(100 * (0.25 / 3) ** 0.5)
-    assert share("it", questions[:2], [1, 1]).error is None
+    assert mean_score("it", alone, [1, 1, 0, 0]).error == pytest.approx(100 * (0.25 / 3) ** 0.5)
+    assert mean_score("it", questions[:2], [1, 1]).error is None
 
 
 def test_what_is_left_out_is_counted_and_named(questions, answers):
-    del answers.said["3"], answers.said["2"]
+    del answers.answers["3"], answers.answers["2"]
     answers.failed["3"] = "a.png is damaged."
-    results = results_of(REFCOCO, Choice("val"), questions, answers, [Path("gone.jpg")])
+    results = results_of(REFCOCO, BenchmarkPart("val"), questions, answers, [Path("gone.jpg")])
     assert results["answered"] == 2
     assert results["remarks"] == [
-        "1 image is missing, and questions with them left out: gone.jpg.",
-        "1 question is left out, not to be asked: 3: a.png is damaged.",
+        "1 image is missing; their questions are left out: gone.jpg.",
+        "1 question is left out because of errors: 3: a.png is damaged.",
     ]
     assert results["figures"][0]["released"]["value"] == 100
 
 
 def test_without_any_answer_there_is_a_table_still(questions):
-    results = results_of(REFCOCO, Choice("val"), questions, Answers(Path("out"), ABOUT), [])
+    results = results_of(REFCOCO, BenchmarkPart("val"), questions, AnswerStore(Path("out"), ABOUT), [])
     assert "0 of 4 questions" in table("RefCOCO", results)
     assert results["figures"][0] == {
         "name": "accuracy",
@@ -74,7 +76,7 @@ def test_without_any_answer_there_is_a_table_still(questions):
 
 def test_an_answer_that_a_process_kept_to_itself_is_missed(questions, answers):
     check_complete(questions, answers)
-    del answers.said["2"]
+    del answers.answers["2"]
     with pytest.raises(InputError, match="1 question is not answered in out, 2 first"):
         check_complete(questions, answers)
     answers.failed["2"] = "it is too long."

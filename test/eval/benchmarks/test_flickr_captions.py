@@ -3,8 +3,8 @@
 import pytest
 from official_data import place, write
 
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.flickr_captions import CAPTION
+from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
+from kosmos2_eval.benchmarks.captions import CAPTION
 
 
 @pytest.fixture
@@ -31,4 +31,4 @@ def test_captions_are_the_best_of_the_release_s_five_beams(data, evaluate, peer,
     expected = [peer.says(pictures[at], "An image of", num_beams=5) for at in (0, 3)]
     assert [one.text for one in ways["released"]] == expected
     assert figures["released"]["CIDEr"].count == 2
-    assert CAPTION.paper(Choice("test")) == {"CIDEr": 66.7}
+    assert CAPTION.published(BenchmarkPart("test")) == {"CIDEr": 66.7}

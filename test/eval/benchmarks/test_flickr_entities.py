@@ -4,9 +4,8 @@ import pytest
 from official_data import mdetr_flickr, place, write
 
 from kosmos2_core.boxes import Box, iou
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.flickr_entities import FLICKR30K
-from kosmos2_eval.benchmarks.question import Question, Said
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart, Question
+from kosmos2_eval.benchmarks.grounding import FLICKR30K
 
 ABOVE, BELOW, SIDE, CORNER = (
     *(Box(0.0, 0.0, 0.3, 0.3), Box(0.6, 0.6, 1.0, 1.0)),
@@ -54,7 +53,7 @@ def test_each_phrase_is_asked_with_what_is_before_it(write_data, evaluate, peer,
 
 def test_a_phrase_that_is_said_twice_has_its_own_boxes(write_data, tmp_path):
     write_data([("1.jpg", "a man sees a man", [("a man", [ABOVE]), ("a man", [BELOW, SIDE])])])
-    first, second = FLICKR30K.read(tmp_path, Choice("val"))
+    first, second = FLICKR30K.read(tmp_path, BenchmarkPart("val"))
     assert (len(first.truth), len(second.truth)) == (1, 2)
     assert first.requests[0].text == "[a man]"
     assert second.requests[0].text == "a man sees [a man]"
@@ -65,15 +64,15 @@ def test_any_box_among_the_first_k_counts_in_the_order_said():
     questions = [Question(str(number), (), (), (ABOVE, BELOW)) for number in range(4)]
     miss = (SIDE, CORNER)
     said = [
-        Said(boxes=(BELOW,)),
-        Said(boxes=(*miss, ABOVE)),
-        Said(boxes=(*miss * 3, ABOVE)),
-        Said(boxes=(*miss * 5, ABOVE)),
+        BenchmarkAnswer(boxes=(BELOW,)),
+        BenchmarkAnswer(boxes=(*miss, ABOVE)),
+        BenchmarkAnswer(boxes=(*miss * 3, ABOVE)),
+        BenchmarkAnswer(boxes=(*miss * 5, ABOVE)),
     ]
     assert [one.value for one in FLICKR30K.score(questions, said)] == [25, 50, 75]
 
 
 def test_a_box_of_two_phrases_is_true_of_both(write_data, tmp_path):
     write_data([("1.jpg", "a mug, a cup", [("a mug", [ABOVE]), ("a cup", [ABOVE])])], "test")
-    first, second = FLICKR30K.read(tmp_path, Choice("test"))
+    first, second = FLICKR30K.read(tmp_path, BenchmarkPart("test"))
     assert first.truth == second.truth != ()

@@ -5,7 +5,7 @@ import pytest
 from official_data import lines, write
 
 from kosmos2_core.requests import Complete, Score
-from kosmos2_eval.benchmarks.benchmark import Choice
+from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
 from kosmos2_eval.benchmarks.language import LANGUAGE, SOURCES
 
 STORY = (
@@ -97,7 +97,7 @@ def options_of(question):
 
 @pytest.mark.parametrize("task", SOURCES)
 def test_each_task_is_worded_as_its_authors_do(data, tmp_path, task):
-    question = LANGUAGE.read(tmp_path, Choice(task))[0]
+    question = LANGUAGE.read(tmp_path, BenchmarkPart(task))[0]
     *options, truth = EXPECTED[task]
     assert options_of(question) == options
     assert question.truth == truth
@@ -106,7 +106,7 @@ def test_each_task_is_worded_as_its_authors_do(data, tmp_path, task):
 
 
 def test_a_cause_is_joined_with_because(data, tmp_path):
-    question = LANGUAGE.read(tmp_path, Choice("copa"))[1]
+    question = LANGUAGE.read(tmp_path, BenchmarkPart("copa"))[1]
     assert options_of(question)[1] == ("It fell because", "i hit it.")
 
 
@@ -121,7 +121,7 @@ def test_likelihoods_are_the_peer_s_and_the_likeliest_counts(data, evaluate, pee
 def test_labels_that_do_not_fit_are_one_sentence(data, tmp_path):
     write(tmp_path / "piqa/valid-labels.lst", "1\n0\n")
     with pytest.raises(Exception, match=r"valid\.jsonl is not as it was published"):
-        LANGUAGE.read(tmp_path, Choice("piqa"))
+        LANGUAGE.read(tmp_path, BenchmarkPart("piqa"))
     write(tmp_path / SOURCES["winograd"][0], "<collection>")
     with pytest.raises(Exception, match=r"WSCollection\.xml is not as it was published"):
-        LANGUAGE.read(tmp_path, Choice("winograd"))
+        LANGUAGE.read(tmp_path, BenchmarkPart("winograd"))

@@ -3,9 +3,8 @@
 import pytest
 from official_data import place, write
 
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.ocrbench import OCRBENCH, has_text
-from kosmos2_eval.benchmarks.question import Said
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart
+from kosmos2_eval.benchmarks.visual_questions import OCRBENCH, contains_truth
 
 ENTRIES = [
     ("IIIT5K", "what is written?", "CENTRE", "Regular Text Recognition"),
@@ -33,9 +32,14 @@ def data(tmp_path, pictures):
 
 
 def test_the_score_is_of_a_thousand(data, tmp_path):
-    questions = OCRBENCH.read(tmp_path, Choice("all"))
+    questions = OCRBENCH.read(tmp_path, BenchmarkPart("all"))
     assert len({one.id for one in questions}) == 4  # their own ids are not unique
-    said = [Said("it says Centre."), Said("FIVE\ndollars"), Said("x^2"), Said("Question: under? Answer: no")]
+    said = [
+        BenchmarkAnswer("it says Centre."),
+        BenchmarkAnswer("FIVE\ndollars"),
+        BenchmarkAnswer("x^2"),
+        BenchmarkAnswer("Question: under? Answer: no"),
+    ]
     figures = {one.name: one.value for one in OCRBENCH.score(questions, said)}
     assert figures["score"] == 750
     assert figures["accuracy"] == 75
@@ -52,7 +56,7 @@ def test_the_score_is_of_a_thousand(data, tmp_path):
     ],
 )
 def test_in_formulas_case_counts_and_spaces_do_not(said, name, right):
-    assert has_text(said, name, ["x ^ 2"]) == right
+    assert contains_truth(said, name, ["x ^ 2"]) == right
 
 
 def test_answers_are_the_peer_s(data, evaluate, peer, pictures):

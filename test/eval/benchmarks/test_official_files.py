@@ -16,7 +16,9 @@ def test_a_file_is_found_below_the_folder_that_was_named(tmp_path, where):
 
 
 def test_what_is_missing_is_named_with_its_place_in_the_tree(tmp_path):
-    with pytest.raises(Kosmos2Error, match=rf"{PLACE} is not there: get it from a server, and put it there"):
+    with pytest.raises(
+        Kosmos2Error, match=rf"{PLACE} is missing: download it from a server and put it there"
+    ):
         find(tmp_path, PLACE, "a server")
 
 

@@ -7,9 +7,8 @@ from kosmos2_core.boxes import box_of_cells
 from kosmos2_core.errors import InputError
 from kosmos2_core.prompts import IMAGE, prompt_ids
 from kosmos2_core.requests import Describe
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.question import Said
-from kosmos2_eval.benchmarks.reg import REG
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart
+from kosmos2_eval.benchmarks.captions import REG
 
 CELLS = (300, 600), (134, 201)
 BOXES = [box_of_cells(*cells) for cells in CELLS]
@@ -36,7 +35,7 @@ def data(tmp_path, pictures, monkeypatch):
 
 
 def test_a_box_is_asked_for_once_and_has_all_its_expressions(data, tmp_path):
-    one, other = REG.read(tmp_path, Choice("val"))
+    one, other = REG.read(tmp_path, BenchmarkPart("val"))
     assert one.truth == ["a ring", "the pink one"]
     assert other.truth == ["a mug"]
     assert isinstance(one.requests[0], Describe)
@@ -48,9 +47,9 @@ def test_descriptions_are_those_of_the_release(data, evaluate, peer, pictures):
 
 
 def test_true_expressions_get_the_best_score(data, tmp_path):
-    questions = REG.read(tmp_path, Choice("val"))
+    questions = REG.read(tmp_path, BenchmarkPart("val"))
     good, bad = (
-        {one.name: one.value for one in REG.score(questions, [Said(text) for text in texts])}
+        {one.name: one.value for one in REG.score(questions, [BenchmarkAnswer(text) for text in texts])}
         for texts in (("the pink one", "a mug"), ("a mug", "the pink one"))
     )
     assert good["CIDEr"] > 300
@@ -58,7 +57,7 @@ def test_true_expressions_get_the_best_score(data, tmp_path):
 
 
 def test_examples_are_other_images_of_training_and_the_same_in_every_run(data, tmp_path):
-    choice = Choice("val", few_shot=2, seed=3)
+    choice = BenchmarkPart("val", few_shot=2, seed=3)
     first, second = REG.read(tmp_path, choice)
     assert REG.read(tmp_path, choice) == [first, second]
     assert len(first.images) == len(set(first.images)) == 3
@@ -68,12 +67,12 @@ def test_examples_are_other_images_of_training_and_the_same_in_every_run(data, t
         f"the thing {file.stem}" for file in first.images[:-1]
     ]
     assert request.examples[0].startswith("[It](")
-    assert REG.read(tmp_path, Choice("val", few_shot=2, seed=4)) != [first, second]
+    assert REG.read(tmp_path, BenchmarkPart("val", few_shot=2, seed=4)) != [first, second]
 
 
 def test_examples_come_before_the_question_each_with_its_image(data, tiny, tmp_path, pictures):
     """`<s><image>..</image><grounding>.. is the thing 2<image>..`, as the release's example in the paper."""
-    question = REG.read(tmp_path, Choice("val", few_shot=4))[0]
+    question = REG.read(tmp_path, BenchmarkPart("val", few_shot=4))[0]
     control = tiny.tokenizer.control
     ids = prompt_ids(tiny.tokenizer, question.requests[0])
     assert ids.count(IMAGE) == len(question.images) == 5
@@ -85,5 +84,5 @@ def test_examples_come_before_the_question_each_with_its_image(data, tiny, tmp_p
 def test_too_few_examples_are_not_passed_over(data, tmp_path):
     for number in (1, 2, 3, 4):
         (tmp_path / f"train2014/{number}.jpg").unlink()
-    with pytest.raises(InputError, match=r"0 examples with an image.*train2014 is not whole"):
-        REG.read(tmp_path, Choice("val", few_shot=2))
+    with pytest.raises(InputError, match=r"0 examples with an image.*train2014 is not complete"):
+        REG.read(tmp_path, BenchmarkPart("val", few_shot=2))

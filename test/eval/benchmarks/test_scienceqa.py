@@ -4,9 +4,8 @@ import pytest
 from official_data import place, write
 
 from kosmos2_core.requests import Ask
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.question import Said
-from kosmos2_eval.benchmarks.scienceqa import SCIENCEQA, chosen
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart
+from kosmos2_eval.benchmarks.visual_questions import SCIENCEQA, chosen_option
 
 PROBLEM = {
     "question": "Which is it?",
@@ -34,7 +33,7 @@ def data(tmp_path, pictures):
 
 
 def test_questions_with_an_image_are_asked_with_their_options(data, tmp_path):
-    first, second = SCIENCEQA.read(tmp_path, Choice("test"))
+    first, second = SCIENCEQA.read(tmp_path, BenchmarkPart("test"))
     assert first.requests == (
         Ask(
             "Hint: Look \\[here\\].\nWhich is it?\nA. a ring\nB. a mug\n\n"
@@ -65,12 +64,12 @@ def test_questions_with_an_image_are_asked_with_their_options(data, tmp_path):
     ],
 )
 def test_which_option_an_answer_names(said, expected):
-    assert chosen(said, ["a ring", "a mug"]) == expected
+    assert chosen_option(said, ["a ring", "a mug"]) == expected
 
 
 def test_figures_of_all_and_of_each_subject(data, tmp_path):
-    questions = SCIENCEQA.read(tmp_path, Choice("test"))
-    figures = SCIENCEQA.score(questions, [Said("B"), Said("it is a mug")])
+    questions = SCIENCEQA.read(tmp_path, BenchmarkPart("test"))
+    figures = SCIENCEQA.score(questions, [BenchmarkAnswer("B"), BenchmarkAnswer("it is a mug")])
     assert {one.name: one.value for one in figures} == {
         "accuracy": 50,
         "natural science": 100,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from official_data import place, write
 
-from kosmos2_eval.benchmarks.seed_bench import SEED_BENCH
+from kosmos2_eval.benchmarks.visual_questions import SEED_BENCH
 
 CHOICES = ("two", "three things on a table", "one\nring ", "a bowl")
 QUESTIONS = (

@@ -5,9 +5,8 @@ import json
 import pytest
 from official_data import place, vqa_answers, write
 
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.question import Said
-from kosmos2_eval.benchmarks.vqa import VQAV2
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart
+from kosmos2_eval.benchmarks.visual_questions import VQAV2
 
 QUESTIONS = (
     "How many things are on the table?",
@@ -57,13 +56,13 @@ def test_answers_are_the_release_s_and_judged_by_people(said, evaluate):
 def test_answers_of_test_dev_are_written_for_the_server(tmp_path):
     write(tmp_path / "vqa/v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": questions_of(3)})
     (tmp_path / "test2015").mkdir()
-    questions = VQAV2.read(tmp_path, Choice("test-dev"))
+    questions = VQAV2.read(tmp_path, BenchmarkPart("test-dev"))
     assert questions[0].images[0] == tmp_path / "test2015/COCO_test2015_000000000003.jpg"
-    answers = [Said(" two "), Said("the ring"), Said("")]
+    answers = [BenchmarkAnswer(" two "), BenchmarkAnswer("the ring"), BenchmarkAnswer("")]
     assert [one.value for one in VQAV2.score(questions, answers)] == [None]
     assert json.loads(VQAV2.submission(questions, answers)) == [
         {"question_id": 7000, "answer": "two"},
         {"question_id": 7001, "answer": "the ring"},
         {"question_id": 7002, "answer": ""},
     ]
-    assert VQAV2.paper(Choice("test-dev")) == {"accuracy": 45.6}
+    assert VQAV2.published(BenchmarkPart("test-dev")) == {"accuracy": 45.6}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kosmos2_eval.benchmarks.vqa_accuracy import accuracy, normalised
+from kosmos2_eval.benchmarks.visual_questions import normalise_answer, vqa_accuracy
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ from kosmos2_eval.benchmarks.vqa_accuracy import accuracy, normalised
     ],
 )
 def test_what_counts_as_the_same(text, expected):
-    assert normalised(text) == expected
+    assert normalise_answer(text) == expected
 
 
 @pytest.mark.parametrize(("same", "expected"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (9, 1)])
 def test_three_people_make_an_answer_right_and_each_is_left_out_once(same, expected):
     answers = ["red"] * same + ["blue"] * (10 - same)
-    assert accuracy("Red.", answers) == pytest.approx(expected)
+    assert vqa_accuracy("Red.", answers) == pytest.approx(expected)
 
 
 def test_where_all_agree_the_answer_must_be_theirs_as_written():
-    assert accuracy("Yes.", ["yes"] * 10) == 0
-    assert accuracy("yes\n", ["yes"] * 10) == 1
-    assert accuracy("Yes.", ["yes"] * 9 + ["Yes"]) == 1
+    assert vqa_accuracy("Yes.", ["yes"] * 10) == 0
+    assert vqa_accuracy("yes\n", ["yes"] * 10) == 1
+    assert vqa_accuracy("Yes.", ["yes"] * 9 + ["Yes"]) == 1
 
 
 def test_people_s_answers_are_normalised_too():
-    assert accuracy("2 dogs", ["Two dogs", "the 2 dogs", "2 dogs.", "2 dogs"] + ["cats"] * 6) == 1
+    assert vqa_accuracy("2 dogs", ["Two dogs", "the 2 dogs", "2 dogs.", "2 dogs"] + ["cats"] * 6) == 1

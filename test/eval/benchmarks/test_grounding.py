@@ -8,9 +8,8 @@ from pycocotools import mask
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
-from kosmos2_eval.benchmarks.benchmark import Choice
-from kosmos2_eval.benchmarks.question import Question, Said
-from kosmos2_eval.benchmarks.refcoco import REFCOCO, REFCOCOG, best_iou
+from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart, Question
+from kosmos2_eval.benchmarks.grounding import REFCOCO, REFCOCOG, best_iou
 
 HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
 EXPRESSIONS = ("the largest thing", "the bottle [left] (1)", "the red mug", "the leftmost object")
@@ -43,7 +42,7 @@ def test_boxes_are_those_of_the_release_and_the_first_counts(evaluate, boxes):
     assert [one.boxes for one in ways["released"]] == [tuple(own) for own in boxes]
     assert figures["released"]["accuracy"].value == 50
     assert figures["released"]["accuracy"].count == 4
-    assert REFCOCO.paper(Choice("testA"))["accuracy"] == 57.42
+    assert REFCOCO.published(BenchmarkPart("testA"))["accuracy"] == 57.42
     assert len({one.images for one in questions}) == 1  # looked at once
 
 
@@ -57,7 +56,12 @@ def test_the_second_column_is_our_box_search(evaluate, boxes, tiny, pictures):
 
 def test_only_the_first_box_counts_and_none_is_wrong():
     questions = [question(truth) for truth in ((HERE,), (HERE,), (HERE,), ())]
-    said = [Said(boxes=(HERE, THERE)), Said(boxes=(THERE, HERE)), Said(), Said(boxes=(HERE,))]
+    said = [
+        BenchmarkAnswer(boxes=(HERE, THERE)),
+        BenchmarkAnswer(boxes=(THERE, HERE)),
+        BenchmarkAnswer(),
+        BenchmarkAnswer(boxes=(HERE,)),
+    ]
     accuracy, mean_iou = REFCOCO.score(questions, said)
     assert (accuracy.value, mean_iou.value) == (25, 25)
 
@@ -65,7 +69,9 @@ def test_only_the_first_box_counts_and_none_is_wrong():
 @pytest.mark.parametrize(("wide", "right"), [(0.2, True), (0.21, False), (0.19, True)])
 def test_half_an_overlap_is_right(wide, right):
     """Of a box of 0.1 in one `wide`, on its left edge."""
-    accuracy, _ = REFCOCO.score([question((Box(0, 0, wide, 1),))], [Said(boxes=(Box(0, 0, 0.1, 1),))])
+    accuracy, _ = REFCOCO.score(
+        [question((Box(0, 0, wide, 1),))], [BenchmarkAnswer(boxes=(Box(0, 0, 0.1, 1),))]
+    )
     assert (accuracy.value == 100) == right
 
 
@@ -87,16 +93,18 @@ def test_a_true_box_over_the_edge_is_cut_off(tmp_path, pictures):
     content["annotations"][0]["bbox"] = [112, 112, 150, 112]
     content["annotations"][1]["bbox"] = [112, 112, 0, 5]  # of no area: nothing can fit it
     write(tmp_path / "mdetr_annotations/finetune_refcoco_val.json", content)
-    questions = REFCOCO.read(tmp_path, Choice("val"))
+    questions = REFCOCO.read(tmp_path, BenchmarkPart("val"))
     assert [one.truth for one in questions] == [(Box(0.5, 0.5, 1, 1),), ()]
 
 
 def test_what_is_not_there_is_said_with_where_to_get_it(tmp_path):
-    with pytest.raises(InputError, match=r"finetune_refcocog_test\.json is not there: get it from MDETR's"):
-        REFCOCOG.read(tmp_path, Choice("test"))
+    with pytest.raises(
+        InputError, match=r"finetune_refcocog_test\.json is missing: download it from MDETR's"
+    ):
+        REFCOCOG.read(tmp_path, BenchmarkPart("test"))
     write(tmp_path / "mdetr_annotations/finetune_refcocog_test.json", mdetr_refcoco([]))
-    with pytest.raises(InputError, match=r"train2014 is not there: get it from COCO's train2014\.zip"):
-        REFCOCOG.read(tmp_path, Choice("test"))
+    with pytest.raises(InputError, match=r"train2014 is missing: download it from COCO's train2014\.zip"):
+        REFCOCOG.read(tmp_path, BenchmarkPart("test"))
 
 
 @pytest.mark.parametrize("content", ["[]", '{"images": [{}], "annotations": []}', '{"images": 3}', "{"])
@@ -104,5 +112,5 @@ def test_a_file_that_is_another_is_one_sentence(tmp_path, content):
     write(tmp_path / "mdetr_annotations/finetune_refcoco_val.json", content)
     (tmp_path / "train2014").mkdir()
     with pytest.raises(Exception, match="download it again") as caught:
-        REFCOCO.read(tmp_path, Choice("val"))
+        REFCOCO.read(tmp_path, BenchmarkPart("val"))
     assert "\n" not in str(caught.value)

@@ -7,11 +7,9 @@ from official_data import place
 
 from kosmos2_core.engine import Engine
 from kosmos2_core.requests import Ask, Caption, Complete, Locate, Score
-from kosmos2_eval.benchmarks.answer_files import Answers
-from kosmos2_eval.benchmarks.asking import answer_all, ask, batches, missing_images
-from kosmos2_eval.benchmarks.benchmark import released
-from kosmos2_eval.benchmarks.question import Question
-from kosmos2_eval.benchmarks.shards import Shard
+from kosmos2_eval.benchmarks.answers import AnswerStore
+from kosmos2_eval.benchmarks.benchmark import Question, released_decoding
+from kosmos2_eval.benchmarks.runner import Shard, answer_all, ask, missing_images, question_batches
 
 ABOUT = {"benchmark": "test"}
 
@@ -25,8 +23,8 @@ def answer(tiny, tmp_path):
     """Ask what is open, with the small model; all answers there are then."""
 
     def run(questions, shard=Shard(), size=3, load=lambda: tiny):  # noqa: B008
-        answer_all(questions, Answers.read(tmp_path, ABOUT), shard, load, released(8), size)
-        return Answers.read(tmp_path, ABOUT)
+        answer_all(questions, AnswerStore.read(tmp_path, ABOUT), shard, load, released_decoding(8), size)
+        return AnswerStore.read(tmp_path, ABOUT)
 
     return run
 
@@ -34,8 +32,11 @@ def answer(tiny, tmp_path):
 def test_batches_keep_an_image_s_questions_together():
     a, b = Path("a"), Path("b")
     questions = [question(str(number), image) for number, image in enumerate((a, a, a, b, b))]
-    assert [[one.id for one in batch] for batch in batches(questions, 2)] == [["0", "1", "2"], ["3", "4"]]
-    assert [len(batch) for batch in batches(questions, 4)] == [5]
+    assert [[one.id for one in batch] for batch in question_batches(questions, 2)] == [
+        ["0", "1", "2"],
+        ["3", "4"],
+    ]
+    assert [len(batch) for batch in question_batches(questions, 4)] == [5]
 
 
 def test_each_image_is_looked_at_once(answer, pictures, monkeypatch):
@@ -44,7 +45,7 @@ def test_each_image_is_looked_at_once(answer, pictures, monkeypatch):
     monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
     one, other = pictures[:2]
     questions = [question("1", one), question("2", other), question("3", one, ours=Locate("the mug"))]
-    said = answer(questions, size=2).said
+    said = answer(questions, size=2).answers
     assert [file for [file] in looked] == [one, other]
     assert set(said["1"]) == {"released"}
     assert set(said["3"]) == {"released", "ours"}
@@ -53,18 +54,18 @@ def test_each_image_is_looked_at_once(answer, pictures, monkeypatch):
 def test_only_what_is_open_is_asked_and_without_any_no_model_is_loaded(answer, pictures):
     questions = [question(str(number), pictures[number]) for number in range(3)]
     answer(questions[:2])
-    before = answer(questions).said
+    before = answer(questions).answers
     assert list(before) == ["0", "1", "2"]
 
     def load():
         raise AssertionError("nothing is open")
 
-    assert answer(questions, load=load).said == before
+    assert answer(questions, load=load).answers == before
 
 
 def test_several_prompts_of_one_question_are_one_answer_s_options(answer):
     scores = (Score(Ask("what?"), ("a mug",)), Score(Ask("where?"), ("there", "here")))
-    [said] = answer([Question("1", (), scores, None)]).said.values()
+    [said] = answer([Question("1", (), scores, None)]).answers.values()
     assert len(said["released"].options) == 3
 
 
@@ -73,22 +74,22 @@ def test_a_damaged_image_is_named_and_the_others_are_answered(answer, pictures, 
     answers = answer(
         [question("1", pictures[0]), question("2", tmp_path / "bad.png"), question("3", pictures[1])]
     )
-    assert list(answers.said) == ["1", "3"]
+    assert list(answers.answers) == ["1", "3"]
     assert "bad.png is no image" in answers.failed["2"]
     place(pictures[2], tmp_path / "bad.png")
-    assert "2" in answer([question("2", tmp_path / "bad.png")]).said
+    assert "2" in answer([question("2", tmp_path / "bad.png")]).answers
 
 
 def test_a_prompt_that_is_too_long_costs_only_its_own_question(answer, pictures):
     long = Ask("why? " * 3000)
     answers = answer([question("1", pictures[0], request=long), question("2", pictures[0])])
-    assert list(answers.said) == ["2"]
+    assert list(answers.answers) == ["2"]
     assert "shorten the text" in answers.failed["1"]
 
 
 def test_shards_share_all_questions_and_never_one_image(answer, pictures):
     questions = [question(str(number), pictures[number % 3]) for number in range(9)]
-    parts = [Shard(rank, 2).own(questions) for rank in (0, 1)]
+    parts = [Shard(rank, 2).select(questions) for rank in (0, 1)]
     assert sorted(one.id for part in parts for one in part) == [one.id for one in questions]
     assert not {one.images for one in parts[0]} & {one.images for one in parts[1]}
     assert [one.id for one in parts[0]] == ["0", "3", "6", "2", "5", "8"]
@@ -96,7 +97,7 @@ def test_shards_share_all_questions_and_never_one_image(answer, pictures):
 
 def test_texts_without_images_are_shared_too():
     questions = [Question(str(number), (), (), None) for number in range(5)]
-    assert [[one.id for one in Shard(rank, 2).own(questions)] for rank in (0, 1)] == [
+    assert [[one.id for one in Shard(rank, 2).select(questions)] for rank in (0, 1)] == [
         ["0", "2", "4"],
         ["1", "3"],
     ]
@@ -112,9 +113,9 @@ def test_an_image_in_several_questions_is_looked_at_once(tiny, pictures, monkeyp
     one, other = pictures[:2]
     request = Complete("[It](0.1,0.1,0.4,0.4) is", ("[It](0.5,0.5,0.9,0.9) is a mug",), ground=True)
     questions = [question("1", one, other, request=request), question("2", other, one, request=request)]
-    apart = [ask(tiny, [each], released(8))[0] for each in questions]
+    apart = [ask(tiny, [each], released_decoding(8))[0] for each in questions]
     looked = []
     look_at = Engine.look_many
     monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
-    assert ask(tiny, questions, released(8)) == apart
+    assert ask(tiny, questions, released_decoding(8)) == apart
     assert [file for [file] in looked] == [one, other]
