@@ -148,7 +148,7 @@ def _bag_options(arguments: argparse.Namespace) -> BagOptions:
         as_labelled=arguments.as_labelled,
         from_s=arguments.from_s,
         to_s=arguments.to_s,
-        every=arguments.every,
+        stride=arguments.every,
     )
 
 

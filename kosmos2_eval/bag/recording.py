@@ -47,7 +47,7 @@ class BagOptions:
         as_labelled: ask for what the labels name, instead of the recorded commands.
         from_s: start of the evaluated part, in seconds from the start of the bag.
         to_s: its end; None: the end of the bag.
-        every: use every Nth image of each camera.
+        stride: use every Nth image of each camera.
 
     Raises:
         InputError: the options contradict each other or are out of range.
@@ -60,7 +60,7 @@ class BagOptions:
     as_labelled: bool = False
     from_s: float = 0.0
     to_s: float | None = None
-    every: int = 1
+    stride: int = 1
 
     def __post_init__(self) -> None:
         self.selection  # noqa: B018  checks the numbers
@@ -72,7 +72,7 @@ class BagOptions:
     @property
     def selection(self) -> ImageSelection:
         """Which images to use."""
-        return ImageSelection(self.from_s, self.to_s, self.every)
+        return ImageSelection(self.from_s, self.to_s, self.stride)
 
 
 @dataclass(frozen=True, eq=False)

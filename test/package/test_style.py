@@ -22,11 +22,10 @@ BANNED = {"one", "own", "here", "those", "at", "each", "every", "some"}  # a nam
 ALLOWED_NAMES = {
     "kosmos2_core": 48,
     "kosmos2_data": 4,
-    "kosmos2_eval": 313,
     "kosmos2_io": 30,
     "kosmos2_training": 2,
 }
-ALLOWED_REPEATED_CLASSES = 20
+ALLOWED_REPEATED_CLASSES = 0
 
 
 def product_files(package: Path) -> list[Path]:

@@ -128,7 +128,7 @@ def test_every_image_is_counted_and_so_is_a_damaged_one(bag_of, run, tmp_path):
 def test_without_labels_there_are_rates_and_pictures(bag_of, run, best_boxes, tmp_path):
     said = [image("/image", number, shade=20 * number) for number in range(6)]
     results, _ = run(
-        bag_of(said), tmp_path / "out", models=[best_boxes], phrases=("the mug", "the bowl"), every=2
+        bag_of(said), tmp_path / "out", models=[best_boxes], phrases=("the mug", "the bowl"), stride=2
     )
     figures = results["figures"]
     assert results["images"]["chosen"] == 3
