@@ -39,12 +39,12 @@ class Rates:
 
 @dataclass(frozen=True)
 class ModelState:
-    """What is reported about the model besides what the inference thread knows.
+    """The part of the model's status that the inference thread does not know.
 
     Args:
         lifecycle: The node's state.
         values: Numbers and texts to report: checkpoint, device, threshold.
-        load_error: Why the model could not be loaded; empty if it could, or was never asked to.
+        load_error: Why the model could not be loaded; empty if there was no error.
     """
 
     lifecycle: str

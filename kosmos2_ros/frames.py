@@ -1,6 +1,6 @@
-"""What the cameras sent: the newest frame of each, its depth and calibration, and what became of every frame.
+"""Data of the cameras: the newest frame of each, its depth and calibration, and the outcome of every frame.
 
-Subscriptions store here, the inference thread takes from here. A new frame replaces the one that waits;
+Subscriptions store data here, and the inference thread takes it. A new frame replaces the one that waits;
 nothing queues up. No rclpy in this file.
 
 The counts of every camera always balance:
@@ -28,7 +28,7 @@ OTHER_REASONS = "other reasons"
 
 
 class FrameOutcome(StrEnum):
-    """What became of a frame."""
+    """The outcome of a frame."""
 
     PROCESSED = "processed"  # its answer was published
     REPLACED = "replaced"  # a newer frame arrived before the model was free

@@ -5,7 +5,7 @@ Other threads only leave work: frames in the frame store, queries in a bounded q
 frames that wait become one batch, so cameras share the model, and no camera is served twice before another is
 served once. A batch is computed in parts so that queries and dialogues do not wait for the whole of it. A
 batch belongs to the command it began with: its results are published under that command's id even if the
-command has changed meanwhile; the next batch belongs to the newest command. No rclpy in this file.
+command has changed since; the next batch belongs to the newest command. This file does not import rclpy.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class GroundingModel(Protocol):
 
 @dataclass(frozen=True)
 class CurrentCommand:
-    """What every frame is asked, and the id that results carry."""
+    """The request that every frame is answered for, and the id that its results carry."""
 
     id: str
     request: Locate
@@ -343,7 +343,7 @@ class InferenceThread:
             _check_finite(answer)
             inference_ns = time.perf_counter_ns() - began_ns
             query.future.set_result(InferenceResult(frame, pixels, answer, inference_ns))
-        except Exception as error:  # the asker is told of any error, and the loop goes on
+        except Exception as error:  # the asker gets any error as an answer, and the loop continues
             self._refuse(query, error)
 
     def _refuse(self, query: PendingQuery, error: Exception) -> None:

@@ -59,7 +59,7 @@ class CameraInput:
 
     @property
     def data(self) -> CameraData:
-        """What this camera sent."""
+        """The data that this camera sent."""
         return self._frames[self.name]
 
     def subscribe(self) -> None:
@@ -113,6 +113,11 @@ class CameraInput:
             self._node.destroy_subscription(self._subscriptions[-1])
             self._subscriptions.pop()  # only now, so that a subscription that failed to end is tried again
         self.data.clear()
+
+    @property
+    def topics(self) -> list[str]:
+        """The full names of the topics that it listens to, after remapping."""
+        return [str(subscription.topic_name) for subscription in self._subscriptions]
 
     @property
     def publisher_count(self) -> int:

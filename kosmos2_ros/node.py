@@ -99,7 +99,7 @@ class GroundingNode(LifecycleNode):
         self._create_services()
         self._create_diagnostics()
 
-    # What exists in every state.
+    # Parameters, services and diagnostics, which exist in every state.
 
     def _declare_parameters(self) -> GroundingParameters:
         overrides: dict[str, Parameter] = self._parameter_overrides  # rclpy has no public name for it
@@ -290,7 +290,7 @@ class GroundingNode(LifecycleNode):
         self._destroy_cameras_and_model()
 
     def _topics_line(self) -> str:
-        reads = [camera.image_topic for camera in self._inputs.values()]
+        reads = [topic for camera in self._inputs.values() for topic in camera.topics]
         reads.append(self._command_subscription.topic_name)
         writes = [topic for output in self._outputs.values() for topic in output.topics]
         return f"active: reads {', '.join(reads)}; writes {', '.join(writes)}"

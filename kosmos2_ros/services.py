@@ -41,7 +41,7 @@ Turns = tuple[tuple[str, str], ...]  # question and answer
 
 @dataclass(frozen=True)
 class ActiveSession:
-    """What exists only while the node is active."""
+    """The objects that exist only while the node is active."""
 
     inference: InferenceThread
     messages: ResultMessages
@@ -52,9 +52,7 @@ class Services:
 
     Args:
         parameters: Returns the current parameters.
-        session: Returns the session.
-
-            Raises RequestError with code INACTIVE if the node is not active.
+        session: Returns the session, or raises RequestError with code INACTIVE if the node is not active.
         logger: The node's logger.
         fallback: Reads image encodings that `kosmos2_io` does not know.
     """

@@ -3,7 +3,7 @@
     python -m kosmos2_ros.apps.answer_recorder runs/answers
     ros2 run kosmos2 answer_recorder runs/answers --cameras left right --ros-args -p use_sim_time:=true
 
-When it is told to end, it prints how long answers took to arrive, and what became of images without one.
+On SIGINT or SIGTERM it prints how long answers took to arrive, and the outcomes of images without an answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ NO_COUNTS: Counts = dict.fromkeys(COUNTED, 0)
 
 
 class AnswerStats:
-    """Ages of the answers on arrival, and what the node's diagnostics counted meanwhile.
+    """Ages of the answers on arrival, and the counts in the node's diagnostics during the recording.
 
     Args:
         node: The node's name; diagnostics of other nodes are ignored.
@@ -179,7 +179,7 @@ class AnswerRecorder(Node):
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Record until the process is told to end."""
+    """Record until SIGINT or SIGTERM."""
     parser = RosArgumentParser(
         prog=NAME, description="Record the answers of the node grounding to a bag.", epilog=ROS_EPILOG
     )

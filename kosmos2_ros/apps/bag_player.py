@@ -143,7 +143,7 @@ def _offered_profiles(text: str) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class PlayOptions:
-    """What to play, and how.
+    """Options of the player.
 
     Args:
         bags: Folders or files of one recording.
@@ -180,7 +180,7 @@ class BagPlayer(Node):
     """Plays when `play` is called, and ends the process afterwards.
 
     Args:
-        options: What to play, and how.
+        options: Bags, topics, speed and clock.
         node_options: Passed on to rclpy's node.
 
     Raises:
@@ -281,7 +281,7 @@ class BagPlayer(Node):
             now_ns = min(self.time.now_ns(), self.bag.end_ns)
             self._clock_publisher.publish(ClockMessage(clock=ROS.time(now_ns)))
 
-    # What there is to play.
+    # Topics and messages of the bag.
 
     def _first_ns(self) -> int:
         first_ns = self.bag.start_ns + ns_of_s(self.options.from_s)

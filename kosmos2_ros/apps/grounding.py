@@ -12,7 +12,7 @@ from kosmos2_ros.process import run
 
 def make_node() -> Any:
     """Return the node."""
-    from kosmos2_ros.node import GroundingNode  # imports torch, which takes seconds: signals work meanwhile
+    from kosmos2_ros.node import GroundingNode  # imports torch for seconds, during which signals work
 
     return GroundingNode()
 
@@ -27,7 +27,7 @@ def autostart(node: Any) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the node until it is told to end."""
+    """Run the node until SIGINT or SIGTERM."""
     run("grounding", make_node, autostart, args)
 
 

@@ -121,7 +121,7 @@ class SimCamera(Node):
 
     def _film(self) -> None:
         from kosmos2_sim.film import draw_film
-        from kosmos2_sim.tabletop import Tabletop  # MuJoCo takes a second: signals work meanwhile
+        from kosmos2_sim.tabletop import Tabletop  # loads MuJoCo for a second, during which signals work
 
         with Tabletop(*self.size) as tabletop:
             film = draw_film(tabletop, self.seed, self.split, self.camera.still)
@@ -184,7 +184,7 @@ def shots(film: Film, rate_hz: float, frames: int) -> Iterator[Shot]:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Publish until the process is told to end."""
+    """Publish until SIGINT or SIGTERM."""
     run(NAME, SimCamera, SimCamera.film, args)
 
 

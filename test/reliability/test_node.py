@@ -63,21 +63,21 @@ def test_books_balance_and_the_newest_frame_is_next(serve, robot, model, qos, de
     first = counts_of(node).snapshot().received
     with traffic(robot, RATE_HZ, frames, qos) as sent:
         while not (sent.wait(0.001) and finished(node)):
-            books, snapshots = counts_of(node).snapshot(), snapshots + 1
-            assert books.residual == 0
-            assert 0 <= books.in_flight <= 3  # with the model, waiting, and just being replaced
+            counts, snapshots = counts_of(node).snapshot(), snapshots + 1
+            assert counts.residual == 0
+            assert 0 <= counts.in_flight <= 3  # with the model, waiting, and just being replaced
         until(lambda: robot.heard["grounding"] and stamp_ns(robot.heard["grounding"][-1]) == taken[-1][0])
-    books = counts_of(node).snapshot()
-    answered = [stamp_ns(one) for one in robot.heard["grounding"]]
-    assert books.outcomes["processed"] == len(answered)
-    assert books.received == len(answered) + books.outcomes["replaced"]
-    assert books.outcomes["replaced"] > 0
+    counts = counts_of(node).snapshot()
+    answered = [stamp_ns(message) for message in robot.heard["grounding"]]
+    assert counts.outcomes["processed"] == len(answered)
+    assert counts.received == len(answered) + counts.outcomes["replaced"]
+    assert counts.outcomes["replaced"] > 0
     assert answered == sorted(set(answered))
     assert answered[-len(taken) :] == [stamp for stamp, _ in taken]
     assert all(newest for _, newest in taken)
     record_property(
         "figure",
-        f"{books.received - first} frames, {len(taken)} answered, residual 0 in {snapshots:,} snapshots",
+        f"{counts.received - first} frames, {len(taken)} answered, residual 0 in {snapshots:,} snapshots",
     )
 
 
@@ -105,7 +105,7 @@ def test_overload(serve, robot, model, count, record_property):
     until(lambda: finished(node))
     grown_mib = (resident_kib() - rss_kib) / 1024
     until(lambda: len(robot.heard["grounding"]) - answered >= len(taken))
-    ages_s = [seconds_of(one.frame_age) for one in robot.heard["grounding"][answered:]]
+    ages_s = [seconds_of(message.frame_age) for message in robot.heard["grounding"][answered:]]
     p99_s, done = float(np.quantile(ages_s, 0.99)), (len(taken) + len(waits_s)) * inference_s / lasted_s
     record_property(
         "figure",
@@ -130,10 +130,10 @@ def seconds_of(duration):
 SHORT_S = 0.1  # the shortest deadline there is
 ERRORS = (RuntimeError, torch.OutOfMemoryError, MemoryError)
 FAULTS = (
-    *(one.__name__ for one in ERRORS),
+    *(error.__name__ for error in ERRORS),
     "ModelError",
     "hang",
-)  # as the books name them; NaN is the fourth
+)  # as the counts name them; NaN is the fourth
 
 
 @pytest.mark.row(
@@ -150,17 +150,19 @@ def test_a_fault_costs_its_own_frame_only(serve, robot, model, count, record_pro
         before = counts_of(node).snapshot().received
         cause(fault, model)
         sent = robot.show()
-        books = until_finished(node, before + 1)
+        counts = until_finished(node, before + 1)
         model.boxes, model.pass_ = (Box(0.25, 0.5, 0.75, 1.0, 0.9),), type(model).pass_.__get__(model)
         failed = fault not in ("", "hang")
-        assert books.outcomes["processed"] == answered.outcomes["processed"] + (not failed), fault
+        assert counts.outcomes["processed"] == answered.outcomes["processed"] + (not failed), fault
         if not failed:
-            robot.wait("grounding", lambda one, head=sent.header: one.header == head)
-        answered = books
-    causes = {f"failed: {one}": number for one, number in Counter(plan).items() if one not in ("", "hang")}
+            robot.wait("grounding", lambda message, head=sent.header: message.header == head)
+        answered = counts
+    causes = {
+        f"failed: {fault}": number for fault, number in Counter(plan).items() if fault not in ("", "hang")
+    }
     assert answered.reasons == causes
     assert answered.residual == 0
-    faults = ", ".join(f"{number} {one}" for one, number in sorted(Counter(plan).items()) if one)
+    faults = ", ".join(f"{number} {fault}" for fault, number in sorted(Counter(plan).items()) if fault)
     record_property("figure", f"{number:,} frames, {faults}; {answered.outcomes['processed']} answered")
 
 
@@ -196,7 +198,7 @@ def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, re
     robot.show()
     model.wait()
     began_s = time.monotonic()
-    hung = robot.status("model", lambda one: one.level == b"\2")
+    hung = robot.status("model", lambda status: status.level == b"\2")
     told_s = time.monotonic() - began_s
     assert "not answered" in hung.message
     slowest_s = max(busy_s(robot, kind) for kind in ("locate", "describe", "ask"))
@@ -204,9 +206,9 @@ def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, re
         slowest_s = max(slowest_s, busy_s(robot, "locate"))
     model.open = True
     model.let.release()
-    robot.status("model", lambda one: one.level == b"\0")
+    robot.status("model", lambda status: status.level == b"\0")
     last = robot.show()
-    robot.wait("grounding", lambda one: one.header == last.header)
+    robot.wait("grounding", lambda message: message.header == last.header)
     assert robot.call("locate", text="the mug").error == Code.OK
     record_property(
         "figure",
@@ -259,8 +261,8 @@ def test_any_stamp_comes_back_as_it_was(serve, robot, record_property):
     ages_s = [ask(robot, stamp) for stamp in steps]
     assert min(ages_s) >= 0
     assert ages_s[0] < PATIENCE_S, "no stamp is no age"
-    books = counts_of(node).snapshot()
-    assert (books.outcomes["processed"], books.residual) == (books.received, 0)
+    counts = counts_of(node).snapshot()
+    assert (counts.outcomes["processed"], counts.residual) == (counts.received, 0)
     record_property("figure", f"{len(steps)} stamps, all copied, ages from {min(ages_s):.4f} s")
 
 

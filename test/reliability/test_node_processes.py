@@ -35,7 +35,7 @@ def test_a_node_that_was_killed_answers_again(robot, count, record_property):
             began_ns = robot.node.get_clock().now().nanoseconds
             with process("node_process.py", 0, 0.02, *MUG) as node:
                 active_s = node.wait("active")
-                robot.wait("grounding", lambda one, since=began_ns: stamp_ns(one) > since)
+                robot.wait("grounding", lambda message, since=began_ns: stamp_ns(message) > since)
                 waits_s.append(time.monotonic() - active_s)
     slowest_s = max(waits_s[1:])
     record_property("figure", f"{kills} kills, the first answer {slowest_s:.2f} s after loading at most")
@@ -56,11 +56,11 @@ def test_a_camera_that_was_killed_is_told_of_and_heard_again(serve, robot, count
             sending_s = camera.wait("sending")
             robot.wait("grounding", since=since)
             again_s.append(time.monotonic() - sending_s)
-            robot.status("camera", lambda one: "arrive" in one.message)
+            robot.status("camera", lambda status: "arrive" in status.message)
             if number == kills:
                 break
             killed_s = camera.kill()
-            robot.status("camera", lambda one: "stale" in one.message)
+            robot.status("camera", lambda status: "stale" in status.message)
             stale_s.append(time.monotonic() - killed_s)
     slowest = max(stale_s), max(again_s[1:])
     record_property(

@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from traffic import counts_of, traffic, until
 
-from kosmos2_ros.parameters import FIXED, Options
+from kosmos2_ros.parameters import FIXED, GroundingParameters
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -66,13 +66,13 @@ def trapped(node, name, nth):
 
 def kept(node):
     """What an unconfigured node has: publishers, subscriptions, threads."""
-    threads = sum(one.name == "kosmos2-model" for one in threading.enumerate())
+    threads = sum(thread.name == "kosmos2-model" for thread in threading.enumerate())
     return len(list(node.publishers)), len(list(node.subscriptions)), threads
 
 
 def opened():
     """The process's threads and files. The robot's own pool of threads may still grow."""
-    pool = sum(one.name.startswith("ThreadPool") for one in threading.enumerate())
+    pool = sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate())
     return len(os.listdir("/proc/self/task")) - pool, len(os.listdir("/proc/self/fd"))
 
 
@@ -125,14 +125,15 @@ PARAMETERS = pytest.mark.row(
     *(21, "each parameter too low, too high, NaN, of another type, fixed; random sets under traffic"),
     "none invalid accepted; no half-applied set in 500",
 )
-ABOUT = {one.name: (one.default, one.metadata) for one in fields(Options)}
+ABOUT = {parameter.name: (parameter.default, parameter.metadata) for parameter in fields(GroundingParameters)}
 STRANGERS = (None, True, 3, 0.5, "two", ["a", "b"], [1, 2], [0.5], [True], [b"\1"])
 
 
 def wrong_values(name):
     default, about = ABOUT[name]
     kind = list if isinstance(default, tuple) else type(default)
-    wrong = [value for value in STRANGERS if type(value) is not kind]
+    accepted = (float, int) if kind is float else (kind,)  # `min_score:=1` means 1.0
+    wrong = [value for value in STRANGERS if type(value) not in accepted]
     low, high = about["range"]
     if low is not None:
         wrong += [kind(low - 1), kind(high + 1)]
@@ -190,7 +191,7 @@ def test_random_sets_are_taken_whole_or_not_at_all(serve, robot, count, record_p
             wanted, sound = random_set(before, rng)
             answer = robot.result(client.set_parameters_atomically(wanted)).result
             assert answer.successful == sound, (wanted, answer.reason)
-            changes = {one.name: one.value for one in wanted} if sound else {}
+            changes = {parameter.name: parameter.value for parameter in wanted} if sound else {}
             assert stands(node) == before | changes
             taken += sound
     assert counts_of(node).snapshot().residual == 0

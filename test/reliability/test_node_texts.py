@@ -43,8 +43,8 @@ def texts(value):
         for name in value.get_fields_and_field_types():
             yield from texts(getattr(value, name))
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from texts(one)
+        for item in value:
+            yield from texts(item)
 
 
 def strange(text):
@@ -85,8 +85,10 @@ def test_what_is_published_names_no_path_and_no_address(serve, robot, model, mon
             show(node, robot)
             said.append(robot.call("describe"))
     said += [robot.call("locate", **wrong) for wrong in WRONG] + refused_parameters(node)
-    assert not [one for one in said if getattr(one, "error", Code.BAD_REQUEST) in (Code.OK, Code.BUSY)]
-    status = robot.status("camera", lambda one: len(reasons(one)) >= 2 * len(CAUSES))
+    assert not [
+        message for message in said if getattr(message, "error", Code.BAD_REQUEST) in (Code.OK, Code.BUSY)
+    ]
+    status = robot.status("camera", lambda status: len(reasons(status)) >= 2 * len(CAUSES))
     assert all(f"failed: {kind.__name__}" in reasons(status) for kind in CAUSES)
     strings = list(texts([said, *robot.heard.values()]))
     assert not [text for text in strings if strange(text)]
@@ -136,7 +138,7 @@ def refused_parameters(node):
         ("command", ";"),
     ]
     results = node.set_parameters([Parameter(name, value=value) for name, value in wrong])
-    assert not any(one.successful for one in results)
+    assert not any(result.successful for result in results)
     return results
 
 

@@ -27,10 +27,10 @@ def process(*arguments, **streams):
     return subprocess.Popen([sys.executable, *map(str, arguments)], env=os.environ, text=True, **streams)
 
 
-def end(one):
-    one.send_signal(signal.SIGINT)
-    out, _ = one.communicate(timeout=PATIENCE_S)
-    assert one.returncode == 0
+def end(process):
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
     return out
 
 
@@ -81,8 +81,8 @@ def test_the_live_node_s_answers_are_recorded_and_are_those_of_the_engine(tmp_pa
         assert player.wait(PATIENCE_S) == 0
         said = end(recorder)
     finally:
-        for one in (player, node, recorder):
-            one.poll() is None and one.send_signal(signal.SIGINT)
+        for started in (player, node, recorder):
+            started.poll() is None and started.send_signal(signal.SIGINT)
     assert node.wait(PATIENCE_S) == 0
     answered = agree(run, out, Engine.load(model, device="cpu"))
     assert f"{answered} on {ANSWERS}, from stamp to arrival p50 " in said
@@ -90,17 +90,19 @@ def test_the_live_node_s_answers_are_recorded_and_are_those_of_the_engine(tmp_pa
 
 def agree(run, out, engine):
     with BagReader([run]) as bag, BagReader([out]) as answers:
-        commands = [(one.stamp_ns, one.message().data) for one in bag.messages(["/grounding/command"])]
-        images = {one.stamp_ns: one.message() for one in bag.messages(["/camera/image"])}
-        live = {stamp(one.message()): one for one in answers.messages([ANSWERS])}
-        kinds = {one.name: one.type for one in answers.topics.values()}
+        commands = [
+            (recorded.stamp_ns, recorded.message().data) for recorded in bag.messages(["/grounding/command"])
+        ]
+        images = {recorded.stamp_ns: recorded.message() for recorded in bag.messages(["/camera/image"])}
+        live = {stamp(recorded.message()): recorded for recorded in answers.messages([ANSWERS])}
+        kinds = {topic.name: topic.type for topic in answers.topics.values()}
     assert kinds.keys() >= {ANSWERS, "/grounding/detections"}
     assert live
     assert live.keys() <= images.keys()
-    for stamp_ns, one in live.items():
-        assert one.stamp_ns >= stamp_ns  # arrived after it was taken
+    for stamp_ns, recorded in live.items():
+        assert recorded.stamp_ns >= stamp_ns  # arrived after it was taken
         command = [text for since_ns, text in commands if since_ns <= stamp_ns][-1]
-        pixels, message = to_rgb(images[stamp_ns]), one.message()
+        pixels, message = to_rgb(images[stamp_ns]), recorded.message()
         [answer] = engine.look(pixels).run(Locate(command))
         assert (message.text, len(message.phrases)) == (answer.text, len(answer.phrases))
         for found, phrase in zip(answer.phrases, message.phrases, strict=True):

@@ -75,7 +75,7 @@ def of(heard, topic):
 
 def times_ns(heard):
     clocks = [deserialize_message(data, Clock).clock for data in of(heard, "/clock")]
-    return [one.sec * 10**9 + one.nanosec for one in clocks]
+    return [clock.sec * 10**9 + clock.nanosec for clock in clocks]
 
 
 def test_all_that_was_recorded_is_sent_as_it_was_and_then_it_ends(tmp_path, audience):
@@ -86,7 +86,7 @@ def test_all_that_was_recorded_is_sent_as_it_was_and_then_it_ends(tmp_path, audi
         assert process.wait(PATIENCE_S) == 0
         assert "messages played" in process.stderr.read()
     for topic in ("/image", "/said"):
-        sent = [one.data for one in SAID if one.topic == topic]
+        sent = [message.data for message in SAID if message.topic == topic]
         pairs = list(zip(of(heard, topic), sent, strict=True))
         assert all(came.startswith(data) and len(came) < len(data) + 4 for came, data in pairs)
     times = times_ns(heard)
@@ -98,7 +98,9 @@ def test_what_is_latched_reaches_who_comes_late_and_what_was_said_before_the_par
     """Both of two messages, and it loops until it is told to end."""
     start_ns = SAID[0].stamp_ns
     fixed = [Said("/tf", start_ns + k, SAID[2].message) for k in range(2)]
-    bag = write_rosbag2(tmp_path / "run", [*fixed, *(one for one in SAID if one.topic != "/tf")], MCAP)
+    bag = write_rosbag2(
+        tmp_path / "run", [*fixed, *(message for message in SAID if message.topic != "/tf")], MCAP
+    )
     first = audience(["/said"], lambda heard: len(of(heard, "/said")) > 12)
     with play(bag, "--rate", "10", "--loop", "--from", "0.5") as process:
         said = [deserialize_message(data, String).data for data in of(first(), "/said")]
@@ -146,7 +148,7 @@ def write_strange(path):
 )
 def test_what_cannot_be_played_is_a_sentence(tmp_path, arguments, sentence):
     bag = write_mcap(tmp_path / "run.mcap", SAID)
-    with play(*(one.format(bag=bag) for one in arguments)) as process:
+    with play(*(argument.format(bag=bag) for argument in arguments)) as process:
         assert process.wait(PATIENCE_S) == 2
         said = process.stderr.read()
     assert said.startswith(sentence)

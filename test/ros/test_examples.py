@@ -85,8 +85,8 @@ def test_the_surest_of_a_class_is_picked_and_nothing_unsure(robot):
         send(robot, 11, detection(*mug, 0.5, x_m=5.0))
         send(robot, 12, Detection3D(id="no hypothesis"), detection(*mug, sure, x_m=6.0))
         send(robot, 13, detection(*mug, sure, x_m=7.0))
-        robot.wait("picks", lambda one: one.header.stamp.sec == 13)
-    assert {one.pose.position.x for one in robot.heard["picks"]} == {2.0, 7.0}
+        robot.wait("picks", lambda message: message.header.stamp.sec == 13)
+    assert {message.pose.position.x for message in robot.heard["picks"]} == {2.0, 7.0}
 
 
 def test_what_is_seen_becomes_an_object_and_what_is_not_seen_any_more_is_removed(robot):
@@ -104,8 +104,8 @@ def test_what_is_seen_becomes_an_object_and_what_is_not_seen_any_more_is_removed
         bowl = detection("2/0/0", "a bowl", 0.8, x_m=2.0)
         send(robot, 11, bowl)
         send(robot, 12, bowl)
-        robot.wait("objects", lambda one: told(one)[1] == 12 and told(one)[2] == "remove")
-    heard = [told(one)[:3] for one in robot.heard["objects"]]
+        robot.wait("objects", lambda message: told(message)[1] == 12 and told(message)[2] == "remove")
+    heard = [told(message)[:3] for message in robot.heard["objects"]]
     assert heard[-3:] == [("2/0/0", 11, "add"), ("2/0/0", 12, "add"), ("1/0/0", 12, "remove")]
     assert {name for name, *_ in heard} == {"1/0/0", "2/0/0"}
 

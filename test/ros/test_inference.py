@@ -62,7 +62,7 @@ class Rig:
     def wait(self, count):
         with self.news:
             assert self.news.wait_for(lambda: len(self.published) >= count, PATIENCE_S)
-        return [one.frame.message.number for one in self.published]
+        return [result.frame.message.number for result in self.published]
 
     def counts(self, camera="left"):
         return self.frames[camera].latest.counts.snapshot()

@@ -29,7 +29,7 @@ def shot():
 @pytest.fixture
 def target(shot):
     """A thing that is wholly seen, and the middle of what is seen of it."""
-    thing = max(shot.things, key=lambda one: one.visible)
+    thing = max(shot.things, key=lambda candidate: candidate.visible)
     v, u = np.nonzero(shot.mask == thing.mark)
     rays = np.linalg.inv(shot.camera) @ np.array([u + 0.5, v + 0.5, np.ones(len(u))])
     points_m = (shot.pose[:3, :3] @ (rays * shot.depth_m[v, u])).T + shot.pose[:3, 3]
@@ -66,7 +66,7 @@ def test_the_stream_places_its_boxes_too(serve, robot, model, shot, target):
     robot.listen_3d()
     while not robot.heard["detections_3d"]:
         sent = robot.show_scene(shot)
-        robot.wait("grounding", lambda one, sent=sent: one.header == sent.header)
+        robot.wait("grounding", lambda message, sent=sent: message.header == sent.header)
     [solid] = robot.heard["detections_3d"][0].detections
     at = solid.bbox.center.position
     assert np.linalg.norm(np.array([at.x, at.y, at.z]) - centre_m) < 0.015

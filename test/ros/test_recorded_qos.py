@@ -13,7 +13,7 @@ FAST, SAFE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 KEPT, GONE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
 
 
-def one(reliability, durability):
+def profile(reliability, durability):
     return f"- history: 3\n  depth: 0\n  reliability: {reliability}\n  durability: {durability}\n"
 
 
@@ -21,13 +21,13 @@ def one(reliability, durability):
     ("text", "reliability", "durability"),
     [
         ("", SAFE, GONE),
-        (one(1, 2), SAFE, GONE),
-        (one(2, 2), FAST, GONE),
-        (one(1, 1), SAFE, KEPT),
-        (one("best_effort", "volatile"), FAST, GONE),
-        (one("reliable", "transient_local"), SAFE, KEPT),
-        (one(1, 2) + one(2, 2), SAFE, GONE),
-        (one("unknown", "unknown"), SAFE, GONE),
+        (profile(1, 2), SAFE, GONE),
+        (profile(2, 2), FAST, GONE),
+        (profile(1, 1), SAFE, KEPT),
+        (profile("best_effort", "volatile"), FAST, GONE),
+        (profile("reliable", "transient_local"), SAFE, KEPT),
+        (profile(1, 2) + profile(2, 2), SAFE, GONE),
+        (profile("unknown", "unknown"), SAFE, GONE),
         ("[[[", SAFE, GONE),
         ("a: b", SAFE, GONE),
         ("- 7", SAFE, GONE),

@@ -50,7 +50,7 @@ def listen():
 
         def hear(topic, message):
             heard[topic].append(message)
-            if all(len(heard[one]) >= ENOUGH for one in topics) and heard["/tf_static"] and not done.done():
+            if all(len(heard[name]) >= ENOUGH for name in topics) and heard["/tf_static"] and not done.done():
                 done.set_result(None)
 
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -81,19 +81,21 @@ def test_a_moving_camera_sends_all_of_one_stamp_and_says_where_it_is(listen):
         heard = listen([*HEARD, "/tf"])
         end(process, signal.SIGINT)
         assert "Traceback" not in process.stderr.read()
-    stamps = {topic: {stamp_ns(one.header) for one in heard[topic]} for topic in HEARD}
-    stamps["/tf"] = {stamp_ns(one.transforms[0].header) for one in heard["/tf"]}
+    stamps = {topic: {stamp_ns(message.header) for message in heard[topic]} for topic in HEARD}
+    stamps["/tf"] = {stamp_ns(message.transforms[0].header) for message in heard["/tf"]}
     assert set.intersection(*stamps.values())
     for topic in HEARD:
-        assert {one.header.frame_id for one in heard[topic]} == {"eye_optical_frame"}
+        assert {message.header.frame_id for message in heard[topic]} == {"eye_optical_frame"}
     image, depth = heard["eye/image"][0], heard["eye/depth/image"][0]
     assert (image.encoding, image.width, image.height) == ("rgb8", *SIZE)
     assert depth.encoding == "16UC1"
     [lens] = heard["/tf_static"][-1].transforms
     assert (lens.header.frame_id, lens.child_frame_id) == ("eye_link", "eye_optical_frame")
-    ways = [one.transforms[0] for one in heard["/tf"]]
-    assert {(one.header.frame_id, one.child_frame_id) for one in ways} == {("world", "eye_link")}
-    assert len({one.transform.translation.x for one in ways}) > 1
+    ways = [message.transforms[0] for message in heard["/tf"]]
+    assert {(transform.header.frame_id, transform.child_frame_id) for transform in ways} == {
+        ("world", "eye_link")
+    }
+    assert len({transform.transform.translation.x for transform in ways}) > 1
 
 
 def test_a_still_camera_sends_the_scene_s_image_again_and_again(listen):
@@ -104,12 +106,14 @@ def test_a_still_camera_sends_the_scene_s_image_again_and_again(listen):
     with Tabletop(*SIZE) as tabletop:
         shot = tabletop.shoot(3, "standard")
     images, depths = (heard[topic] for topic in topics)
-    assert len({bytes(one.data) for one in images}) == 1
+    assert len({bytes(image.data) for image in images}) == 1
     seen = np.frombuffer(images[0].data, np.uint8).reshape(shot.image.shape)
     np.testing.assert_allclose(seen.astype(int), shot.image, atol=1)
     assert depths[0].encoding == "32FC1"
     np.testing.assert_allclose(np.frombuffer(depths[0].data, "<f4"), shot.depth_m.ravel(), atol=1e-5)
-    frames = {one.child_frame_id: one.header.frame_id for one in heard["/tf_static"][-1].transforms}
+    frames = {
+        message.child_frame_id: message.header.frame_id for message in heard["/tf_static"][-1].transforms
+    }
     assert frames == {"eye_optical_frame": "eye_link", "eye_link": "world"}
     assert not heard["/tf"]
     assert not heard["eye/image/compressed"]

@@ -74,7 +74,7 @@ class Robot:
         """The first message after the first `since` ones that is it."""
 
         def found():
-            return next((one for one in self.heard[name][since:] if is_it(one)), None)
+            return next((message for message in self.heard[name][since:] if is_it(message)), None)
 
         with self.news:
             assert self.news.wait_for(lambda: found() is not None, PATIENCE_S), f"no such message: {name}"
@@ -145,7 +145,8 @@ class Robot:
 
         def of(message):
             return next(
-                (one for one in message.status if one.name.endswith(f": {part}") and is_it(one)), None
+                (status for status in message.status if status.name.endswith(f": {part}") and is_it(status)),
+                None,
             )
 
         return of(self.wait("diagnostics", of, seen))
@@ -156,4 +157,4 @@ def _ns(head) -> int:
 
 
 def values(status) -> dict[str, str]:
-    return {one.key: one.value for one in status.values}
+    return {pair.key: pair.value for pair in status.values}

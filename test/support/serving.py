@@ -65,9 +65,9 @@ def serve(ros, model):
     opened = []
 
     def make(active=True, load=None, **parameters):
-        one = served(load or (lambda options: model), **parameters)
-        node = one.__enter__()
-        opened.append(one)
+        context = served(load or (lambda options: model), **parameters)
+        node = context.__enter__()
+        opened.append(context)
         if active:
             node.trigger_configure()
             node.trigger_activate()
@@ -76,12 +76,12 @@ def serve(ros, model):
     yield make
     model.open = True
     model.let.release(1000)
-    for one in opened:
-        one.__exit__(None, None, None)
+    for context in opened:
+        context.__exit__(None, None, None)
 
 
 @pytest.fixture
 def robot(ros):
-    one = Robot()
-    yield one
-    one.close()
+    robot = Robot()
+    yield robot
+    robot.close()
