@@ -1,9 +1,9 @@
-"""Training against the peer's class, in one run: same shape, weights, records, precision and optimiser.
+"""Training speed beside `transformers`, in one run: same shape, weights, records, precision and optimiser.
 
-Ours learns all that is said of an image as branches of one sequence, in which the image is encoded once.
-The peer can do it in two ways: the same items one after the other in one sequence, where each sees those
-before it (fast, and not what is asked for later); or a sequence, and the image, for each item (as its
-processor makes them). Prints a table and writes docs/training-benchmark.md.
+This project learns all items of an image as branches of one sequence, and encodes the image once. With
+`transformers` there are two ways. All items can follow each other in one causal sequence, where an item sees
+those before it; this is fast, but it does not train what is asked later. Or each item gets its own sequence
+with the image, as the processor makes them. Prints a table and writes docs/training-benchmark.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kosmos2_training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES, RUNS, UNLEARNT = 24, 8, -100
+OURS = "kosmos2"
 
 
 def main() -> None:
@@ -43,9 +44,9 @@ def main() -> None:
             peer.parameters(), lr=2e-4, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
         rows = {
-            "ours": lambda: trainer.train_step(step),
-            "peer, items one after the other": lambda: peer_step(peer, moves, sequences),
-            "peer, a sequence for each item": lambda: peer_step(peer, moves, alone),
+            OURS: lambda: trainer.train_step(step),
+            "transformers, all items in one causal sequence": lambda: peer_step(peer, moves, sequences),
+            "transformers, one sequence per item": lambda: peer_step(peer, moves, alone),
         }
         report(measure(rows), len(batch.targets), trainer)
 
@@ -157,23 +158,27 @@ def measure(rows: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def report(best: dict[str, float], learnt: int, trainer: Trainer) -> None:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    ours = best["ours"]
+    ours = best[OURS]
     lines = [
-        "# Training against the peer's class",
+        "# Training speed beside transformers",
         "",
-        "`python test/bench/training.py` prints and writes this page. The model of"
-        " `training/configs/tabletop-tiny.yaml`, float32, AdamW, no augmentation and no auxiliary losses;"
-        f" {IMAGES} images a step, with {learnt} tokens to learn; the fastest of {RUNS} steps in turns.",
+        "This page compares the training speed with that of `transformers`' Kosmos2ForConditionalGeneration."
+        " `python test/bench/training.py` measures it and writes this page.",
+        "",
+        "Both train the model of `training/configs/tabletop-tiny.yaml` in float32 with AdamW, without"
+        f" augmentation and without auxiliary losses. A step has {IMAGES} images with {learnt} tokens to learn."
+        f" The figures are from the fastest of {RUNS} steps; the ways take turns.",
         "",
         f"Machine: {gpu or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads;"
         f" torch {torch.__version__}, transformers {transformers.__version__}.",
         "",
-        "| | images/s | ours is |",
+        "| | images/s | kosmos2 is faster by |",
         "|---|---|---|",
         *(f"| {name} | {IMAGES / t:.1f} | {t / ours:.2f} x |" for name, t in best.items()),
         "",
-        "In the first way of the peer each item sees those before it, with positions that go on: not what is",
-        "asked later, when an item stands alone with its image. The second learns the same as ours.",
+        "With all items in one causal sequence, an item sees those before it, and positions continue.",
+        "That does not train what is asked later, when an item is alone with its image. With one sequence",
+        "per item, the same is learnt as here.",
         "",
     ]
     text = "\n".join(lines)

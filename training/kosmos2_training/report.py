@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kosmos2_core.drawing import draw
+from kosmos2_core.drawing import arrange_tiles, draw
 from kosmos2_core.engine import Engine
 from kosmos2_core.grounded_text import write_markdown
 from kosmos2_core.images import Pixels
@@ -19,7 +19,7 @@ from kosmos2_data.records import Record
 from kosmos2_training.run_folder import LOG, SCORES, Scores, read_lines
 from kosmos2_training.trainer import Trainer
 
-PICTURES = 12
+PICTURES, COLUMNS = 12, 4
 FIGURES = {
     "accuracy": "located correctly (IoU >= 0.5)",
     "mean_iou": "mean IoU",
@@ -34,7 +34,7 @@ def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Reco
     plot_curve(run)
     pictures = [picture(engine, *sample) for sample, _ in zip(samples, range(PICTURES), strict=False)]
     if pictures:
-        Image.fromarray(sheet(pictures, 4)).save(run / SHEET)
+        Image.fromarray(arrange_tiles(pictures, COLUMNS, background=0)).save(run / SHEET)
 
 
 def plot_curve(run: Path) -> Path:
@@ -79,16 +79,6 @@ def picture(engine: Engine, image: Pixels, record: Record) -> Pixels:
     view = engine.look(image)
     answers = view.run(*(Locate(write_markdown(item.text), min_presence=0.0) for item in items))
     return draw(large, [phrase for answer in answers for phrase in answer.phrases], missing=True)
-
-
-def sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
-    """Return one picture with pictures of the same size in rows."""
-    blank = np.zeros_like(pictures[0])
-    rows = [
-        np.hstack([*row, *[blank] * (columns - len(row))])
-        for row in (pictures[first : first + columns] for first in range(0, len(pictures), columns))
-    ]
-    return np.vstack(rows)
 
 
 def model_card(trainer: Trainer, scores: Scores) -> str:
