@@ -166,7 +166,7 @@ def report(best: dict[str, float], learnt: int, trainer: Trainer) -> None:
         " `python test/bench/training.py` measures it and writes this page.",
         "",
         "Both train the model of `training/configs/tabletop-tiny.yaml` in float32 with AdamW, without"
-        f" augmentation and without auxiliary losses. A step has {IMAGES} images with {learnt} tokens to learn."
+        f" augmentation and auxiliary losses. A step has {IMAGES} images with {learnt} tokens to learn."
         f" The figures are from the fastest of {RUNS} steps; the ways take turns.",
         "",
         f"Machine: {gpu or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads;"

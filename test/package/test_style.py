@@ -23,7 +23,6 @@ ALLOWED_NAMES = {
     "kosmos2_core": 48,
     "kosmos2_data": 4,
     "kosmos2_io": 30,
-    "kosmos2_training": 2,
 }
 ALLOWED_REPEATED_CLASSES = 0
 
