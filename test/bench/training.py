@@ -21,8 +21,9 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
 from kosmos2_core.checkpoint import save_model
 from kosmos2_core.config import config_to_json
+from kosmos2_core.packing import SHARED
 from kosmos2_sim.dataset import make_dataset
-from kosmos2_training.batches import SHARED, TrainingBatch
+from kosmos2_training.batches import TrainingBatch
 from kosmos2_training.config import DataSource, OptimiserSettings, TrainingSettings, read_training
 from kosmos2_training.trainer import Trainer
 
