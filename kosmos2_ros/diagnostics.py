@@ -45,11 +45,13 @@ class ModelState:
         lifecycle: The node's state.
         values: Numbers and texts to report: checkpoint, device, threshold.
         load_error: Why the model could not be loaded; empty if there was no error.
+        loading: The model is being loaded.
     """
 
     lifecycle: str
     values: Values
     load_error: str = ""
+    loading: bool = False
 
 
 class Diagnostics:
@@ -85,6 +87,8 @@ class Diagnostics:
     def _model_status(self, model: ModelState, inference: InferenceThread | None) -> Any:
         values = {"state": model.lifecycle, **model.values, **memory_use()}
         if inference is None:
+            if model.loading:
+                return self._status("model", OK, f"{model.lifecycle}: loading the model", values)
             if model.load_error:
                 return self._status("model", ERROR, f"not loaded: {model.load_error}", values)
             return self._status("model", OK, f"{model.lifecycle}: not grounding", values)

@@ -389,7 +389,7 @@ class GroundingNode(LifecycleNode):
         }
         inference = self._session.inference if self._session else None
         cameras = list(self._inputs.values())
-        model = ModelState(self._state, values, self._load_error)
+        model = ModelState(self._state, values, self._load_error, self._loading)
         header = ROS.header(self._now_ns(), "")
         self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
         if inference:

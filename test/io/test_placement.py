@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from in_space import camera_of, registered
@@ -76,3 +79,18 @@ def test_why_nothing_can_be_placed(shot, fields, reason):
     assert caught.value.reason is reason
     assert str(caught.value).endswith(".")
     assert place_boxes(scene, []) == ()
+
+
+def test_only_this_module_lifts_boxes():
+    """The node and the evaluation of bags cannot drift apart while both call `place_boxes`."""
+    root = Path(__file__).resolve().parents[2]
+    callers = {
+        str(file.relative_to(root))
+        for package in (*root.glob("kosmos2_*"), root / "training")
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "kosmos2_io.lifting"
+        and any(name.name == "lift" for name in node.names)
+    }
+    assert callers == {"kosmos2_io/placement.py"}

@@ -551,6 +551,7 @@ def test_a_call_while_the_model_is_loaded_is_told_so(serve, robot, model):
         response = robot.call("locate", text="the mug")
         assert response.error == Code.INACTIVE
         assert "still loading" in response.message
+        assert "loading the model" in robot.status("model").message
     finally:
         loaded.set()
         configuring.join()
