@@ -1,6 +1,6 @@
-"""ROS messages of what a robot senses, from what the rest of the project speaks: pixels, metres, poses.
+"""Make ROS messages of a robot's sensors from pixels, metres and poses.
 
-The same code makes messages for bags and for a running ROS; it is given the maker of their classes:
+The same code makes messages for bags and for a running ROS. It is given the function that makes a message:
 
     Messages(message_types.new).string("hello")
 """
@@ -15,31 +15,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.images import Pixels
+from kosmos2_io.stamps import NS_PER_S, sec_nanosec
 
 JPEG_QUALITY = 95
-LONGEST_NS = (2**31 - 1) * 1_000_000_000
+MAX_DURATION_NS = (2**31 - 1) * NS_PER_S  # 68 years: a ROS duration holds no more
 DEPTH_ENCODINGS = ("32FC1", "16UC1")  # REP-118: metres; millimetres, 0 where unknown
 
 
-class New(Protocol):
+class MessageFactory(Protocol):
+    """Makes messages."""
+
     def __call__(self, name: str, /, **fields: Any) -> Any:
-        """A message of a type such as `std_msgs/msg/String`, with all its fields."""
+        """Return a message of a type such as `std_msgs/msg/String`, with all its fields."""
 
 
 class Messages:
-    def __init__(self, new: New) -> None:
+    """Makes messages of images, depth, cameras and transforms.
+
+    Args:
+        new: Makes a message, from ROS or from `message_types`.
+    """
+
+    def __init__(self, new: MessageFactory) -> None:
         self.new = new
 
     def header(self, stamp_ns: int, frame: str) -> Any:
         return self.new("std_msgs/msg/Header", stamp=self.time(stamp_ns), frame_id=frame)
 
     def time(self, stamp_ns: int) -> Any:
-        sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+        sec, nanosec = sec_nanosec(stamp_ns)
         return self.new("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
 
     def duration(self, duration_ns: int) -> Any:
-        """Of 68 years at most: a longer one does not fit into ROS's."""
-        sec, nanosec = divmod(min(duration_ns, LONGEST_NS), 1_000_000_000)
+        """Make a Duration. One that is too long for ROS is shortened."""
+        sec, nanosec = sec_nanosec(min(duration_ns, MAX_DURATION_NS))
         return self.new("builtin_interfaces/msg/Duration", sec=sec, nanosec=nanosec)
 
     def string(self, text: str) -> Any:
@@ -51,9 +60,9 @@ class Messages:
         return self._image(head, "rgb8", pixels)
 
     def compressed_image(self, head: Any, pixels: Pixels) -> Any:
-        """A JPEG, named as image_transport names it."""
-        blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        data = cv2.imencode(".jpg", blue_first, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
+        """Make a CompressedImage with a JPEG, in the format that image_transport names."""
+        bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
         return self.new(
             "sensor_msgs/msg/CompressedImage",
             header=head,
@@ -62,8 +71,13 @@ class Messages:
         )
 
     def depth_image(self, head: Any, depth_m: NDArray[np.float32], encoding: str) -> Any:
-        """encoding: one of DEPTH_ENCODINGS. What does not fit into 16 bits of millimetres is unknown
-        there."""
+        """Make a depth image.
+
+        Args:
+            head: The header.
+            depth_m: (H, W) depth, NaN where unknown.
+            encoding: One of DEPTH_ENCODINGS. 16UC1 stores distances that do not fit as unknown.
+        """
         if encoding == "32FC1":
             return self._image(head, encoding, depth_m.astype("<f4"))
         depth_mm = np.rint(depth_m.astype(np.float64) * 1000)
@@ -82,14 +96,19 @@ class Messages:
             data=np.ascontiguousarray(pixels).view(np.uint8).ravel(),
         )
 
-    def camera_info(self, head: Any, camera: NDArray[np.float64], width: int, height: int) -> Any:
-        """Of a pinhole camera without distortion. camera: its matrix, where the first pixel covers 0 to 1.
+    def camera_info(self, head: Any, matrix: NDArray[np.float64], width: int, height: int) -> Any:
+        """Make the CameraInfo of a pinhole camera without distortion.
 
-        To ROS, as to OpenCV, the first pixel's centre is at 0: its principal point is half a pixel less.
+        Args:
+            head: The header.
+            matrix: (3, 3) camera matrix for pixels that count from the corner of the image. ROS counts from
+                the centre of the first pixel, so its principal point is half a pixel less.
+            width: Width of the image in pixels.
+            height: Height of the image in pixels.
         """
-        k = camera.copy()
+        k = matrix.copy()
         k[:2, 2] -= 0.5
-        whole = self.new(
+        whole_image = self.new(
             "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
         )
         return self.new(
@@ -104,23 +123,23 @@ class Messages:
             p=np.hstack([k, np.zeros((3, 1))]).ravel(),
             binning_x=0,
             binning_y=0,
-            roi=whole,
+            roi=whole_image,
         )
 
-    # Where things are.
+    # Transforms and poses.
 
-    def transforms(self, *those: Any) -> Any:
-        return self.new("tf2_msgs/msg/TFMessage", transforms=list(those))
+    def transforms(self, *transforms: Any) -> Any:
+        return self.new("tf2_msgs/msg/TFMessage", transforms=list(transforms))
 
     def transform(self, head: Any, child: str, pose: NDArray[np.float64]) -> Any:
-        """pose: (4, 4), the child's frame in the frame of the header."""
-        place = self.new(
+        """Make a TransformStamped from the (4, 4) pose of the child frame in the frame of the header."""
+        transform = self.new(
             "geometry_msgs/msg/Transform",
             translation=self.vector(pose[:3, 3]),
             rotation=self.rotation(quaternion_xyzw(pose[:3, :3])),
         )
         return self.new(
-            "geometry_msgs/msg/TransformStamped", header=head, child_frame_id=child, transform=place
+            "geometry_msgs/msg/TransformStamped", header=head, child_frame_id=child, transform=transform
         )
 
     def pose(self, position_m: Iterable[float], xyzw: Sequence[float]) -> Any:
@@ -141,7 +160,7 @@ class Messages:
 
 
 def quaternion_xyzw(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Of a rotation matrix, exact at every angle (Bar-Itzhack 2000)."""
+    """Return the quaternion of a rotation matrix, exact at every angle (Bar-Itzhack 2000)."""
     m = rotation
     k = np.array(
         [
@@ -151,5 +170,7 @@ def quaternion_xyzw(rotation: NDArray[np.float64]) -> tuple[float, float, float,
             [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m.trace()],
         ]
     )
-    x, y, z, w = map(float, np.linalg.eigh(k)[1][:, -1])  # of the lower triangle; the largest value is last
+    x, y, z, w = map(
+        float, np.linalg.eigh(k)[1][:, -1]
+    )  # uses the lower triangle; the largest eigenvalue is last
     return (x, y, z, w) if w >= 0 else (-x, -y, -z, -w)

@@ -1,7 +1,7 @@
-"""Where frames are in one another, and were at some time: what tf2 does, where it is not installed.
+"""A transform buffer like tf2's, for bags and for a ROS 2 without tf2.
 
 buffer = TransformBuffer()
-buffer.add(message, static=False)                     # of /tf
+buffer.add(message, static=False)  # a message of /tf
 world_from_camera = buffer.lookup("world", "camera", stamp_ns)
 """
 
@@ -19,29 +19,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
+from kosmos2_io.stamps import header_ns
 
 Array = NDArray[np.float64]
 
-MOST_POSES = 10_000  # kept of a link, however short the time
-MOST_FRAMES = 2_000
+MAX_POSES = 10_000  # kept per link, even if they cover less than the time to keep
+MAX_FRAMES = 2_000
 
 
 class TransformError(InputError):
-    """A transform is not known. can_answer_later: what is missing may still arrive."""
+    """A transform is not known.
 
-    def __init__(self, text: str, can_answer_later: bool = False) -> None:
-        super().__init__(text)
+    Args:
+        message: One sentence that says why.
+        can_answer_later: What is missing may still arrive.
+    """
+
+    def __init__(self, message: str, can_answer_later: bool = False) -> None:
+        super().__init__(message)
         self.can_answer_later = can_answer_later
 
 
 class Pose(NamedTuple):
+    """A position and a rotation as a unit quaternion."""
+
     position_m: Array
     xyzw: Array
 
 
 @dataclass
 class Link:
-    """A frame in its parent: at all times, or at some stamps, in order."""
+    """The pose of a frame in its parent frame, at all times or at certain stamps.
+
+    Args:
+        child: Name of the frame.
+        parent: Name of its parent.
+        static: The pose is valid at all times.
+        stamps_ns: Stamps of the poses, ascending.
+        poses: The pose at each stamp.
+    """
 
     child: str
     parent: str
@@ -50,57 +66,68 @@ class Link:
     poses: list[Pose] = field(default_factory=list)
 
     def add(self, stamp_ns: int, pose: Pose, keep_ns: int) -> str | None:
-        """Returns why it is not taken, if it is not."""
+        """Add a pose; return why it is ignored, or None if it is not."""
         if self.static:
             self.stamps_ns, self.poses = [stamp_ns], [pose]
             return None
         if self.stamps_ns and stamp_ns < self.stamps_ns[-1] - keep_ns:
             return "too old"
-        place = bisect_left(self.stamps_ns, stamp_ns)
-        if place < len(self.stamps_ns) and self.stamps_ns[place] == stamp_ns:
+        index = bisect_left(self.stamps_ns, stamp_ns)
+        if index < len(self.stamps_ns) and self.stamps_ns[index] == stamp_ns:
             return "repeated stamp"
-        self.stamps_ns.insert(place, stamp_ns)
-        self.poses.insert(place, pose)
+        self.stamps_ns.insert(index, stamp_ns)
+        self.poses.insert(index, pose)
         drop = bisect_left(self.stamps_ns, self.stamps_ns[-1] - keep_ns)
-        drop = max(drop, len(self.stamps_ns) - MOST_POSES)
+        drop = max(drop, len(self.stamps_ns) - MAX_POSES)
         del self.stamps_ns[:drop], self.poses[:drop]
         return None
 
-    def at(self, stamp_ns: int) -> Array:
-        """(4, 4), the child in the parent."""
+    def matrix_at(self, stamp_ns: int) -> Array:
+        """Return the (4, 4) pose of the child in the parent at a stamp, interpolated between two poses.
+
+        Raises:
+            TransformError: The stamp is before the first pose or after the last one.
+        """
         if self.static:
             return _matrix(self.poses[0])
         first_ns, last_ns = self.stamps_ns[0], self.stamps_ns[-1]
         if stamp_ns < first_ns:
-            raise self._unknown(stamp_ns, first_ns - stamp_ns, "before the first", False)
+            raise self._unknown(stamp_ns, first_ns - stamp_ns, "before the first pose", later=False)
         if stamp_ns > last_ns:
-            raise self._unknown(stamp_ns, stamp_ns - last_ns, "after the last", True)
+            raise self._unknown(stamp_ns, stamp_ns - last_ns, "after the last pose", later=True)
         after = bisect_left(self.stamps_ns, stamp_ns)
         if self.stamps_ns[after] == stamp_ns:
             return _matrix(self.poses[after])
         before_ns, after_ns = self.stamps_ns[after - 1 : after + 1]
         share = (stamp_ns - before_ns) / (after_ns - before_ns)
-        return _matrix(_between(self.poses[after - 1], self.poses[after], share))
+        return _matrix(_interpolate(self.poses[after - 1], self.poses[after], share))
 
-    def _unknown(self, stamp_ns: int, gap_ns: int, where: str, later: bool) -> TransformError:
+    def _unknown(self, stamp_ns: int, gap_ns: int, relation: str, later: bool) -> TransformError:
         return TransformError(
             f"the transform of {self.child} in {self.parent} is not known at {stamp_ns / 1e9:.3f} s, which is"
-            f" {gap_ns / 1e9:.3f} s {where} that was received.",
+            f" {gap_ns / 1e9:.3f} s {relation} that was received.",
             later,
         )
 
 
 class TransformBuffer:
-    """What was heard on /tf and /tf_static. Any thread may use it."""
+    """Transforms received on /tf and /tf_static. It may be used from any thread.
+
+    Args:
+        keep_s: Moving transforms are kept for this time.
+
+    Attributes:
+        ignored: Number of transforms that were ignored, by reason.
+    """
 
     def __init__(self, keep_s: float = 10.0) -> None:
         self.keep_ns = round(keep_s * 1e9)
-        self.ignored: Counter[str] = Counter()  # transforms that were no use, by reason
+        self.ignored: Counter[str] = Counter()
         self._links: dict[str, Link] = {}  # by child
         self._changed = threading.Condition()
 
     def add(self, tf_message: Any, static: bool) -> None:
-        """A tf2_msgs/TFMessage. What is wrong in it is left out and counted; the rest is taken."""
+        """Add a tf2_msgs/TFMessage. Invalid transforms in it are ignored and counted."""
         with self._changed:
             for transform in tf_message.transforms:
                 reason = self._add(transform, static)
@@ -109,26 +136,35 @@ class TransformBuffer:
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Forget what moves, as after a jump in time. Static transforms stay: they are not sent again."""
+        """Remove moving transforms, as after a jump in time. Static ones stay: they are not sent again."""
         with self._changed:
             self._links = {child: link for child, link in self._links.items() if link.static}
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Array:
-        """(4, 4), the source frame in the target frame: it takes points in source to points in target.
+        """Return the pose of the source frame in the target frame.
 
-        Between two stamps it is interpolated. Stamp 0: the newest that all links between the two have.
+        Args:
+            target: The target frame.
+            source: The source frame.
+            stamp_ns: The time; 0 for the newest time that all links between the two frames have.
+
+        Returns:
+            (4, 4), which takes points in the source frame to points in the target frame.
+
+        Raises:
+            TransformError: The transform is not known at that time.
         """
         target, source = _name(target), _name(source)
         if target == source:
             return np.eye(4)
         with self._changed:
-            up, down = self._way(source, target)
+            up, down = self._links_between(source, target)
             if stamp_ns == 0:
                 stamp_ns = min((link.stamps_ns[-1] for link in up + down if not link.static), default=0)
             return _inverse(_chained(down, stamp_ns)) @ _chained(up, stamp_ns)
 
     def wait_until(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Array:
-        """As `lookup`, but it waits for what may still arrive."""
+        """Return the same as `lookup`, but wait up to `timeout_s` for transforms that may still arrive."""
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -150,70 +186,79 @@ class TransformBuffer:
         if pose is None:
             return "not finite, or no rotation"
         link = self._links.get(child)
-        if link is None and len(self._links) >= MOST_FRAMES:
+        if link is None and len(self._links) >= MAX_FRAMES:
             return "too many frames"
         if link is None or (link.parent, link.static) != (parent, static):
-            link = self._links[child] = Link(child, parent, static)  # moved to another parent: begun anew
-        stamp = transform.header.stamp
-        return link.add(stamp.sec * 10**9 + stamp.nanosec, pose, self.keep_ns)
+            link = self._links[child] = Link(
+                child, parent, static
+            )  # a new parent: earlier poses do not apply
+        return link.add(header_ns(transform), pose, self.keep_ns)
 
-    def _way(self, source: str, target: str) -> tuple[list[Link], list[Link]]:
-        """The links from each of the two up to the nearest frame that is above both."""
+    def _links_between(self, source: str, target: str) -> tuple[list[Link], list[Link]]:
+        """Return the links from each of the two frames up to their nearest common ancestor."""
         known = self._links.keys() | {link.parent for link in self._links.values()}
         for frame in (source, target):
             if frame not in known:
                 raise TransformError(f"the frame {frame} is not known: no transform has named it.", True)
         up, down = _chain(self._links, source), _chain(self._links, target)
-        above = [source, *(link.parent for link in up)]
-        places = {frame: place for place, frame in enumerate(above)}
-        for place, frame in enumerate([target, *(link.parent for link in down)]):
-            if frame in places:
-                return up[: places[frame]], down[:place]
+        ancestors = [source, *(link.parent for link in up)]
+        depth_of = {frame: depth for depth, frame in enumerate(ancestors)}
+        for depth, frame in enumerate([target, *(link.parent for link in down)]):
+            if frame in depth_of:
+                return up[: depth_of[frame]], down[:depth]
         raise TransformError(
-            f"the frames {source} and {target} are not connected: one is below {above[-1]}, the other below"
-            f" {down[-1].parent if down else target}.",
+            f"the frames {source} and {target} are not connected: one is below {ancestors[-1]}, the other"
+            f" below {down[-1].parent if down else target}.",
             True,
         )
 
 
 def _chain(links: Mapping[str, Link], frame: str) -> list[Link]:
-    """The links from a frame up to the root of its tree."""
+    """Return the links from a frame up to the root of its tree."""
     chain: list[Link] = []
     seen = {frame}
     while (link := links.get(frame)) is not None:
         chain.append(link)
         frame = link.parent
         if frame in seen:
-            raise TransformError(f"the transforms go round in a loop at the frame {frame}: mend one.", False)
+            raise TransformError(
+                f"the transforms form a loop at the frame {frame}: correct one of them.", False
+            )
         seen.add(frame)
     return chain
 
 
 def _chained(links: list[Link], stamp_ns: int) -> Array:
-    """The first link's child in the last one's parent."""
+    """Return the (4, 4) pose of the first link's child in the last link's parent."""
     pose: Array = np.eye(4)
     for link in links:
-        pose = link.at(stamp_ns) @ pose
+        pose = link.matrix_at(stamp_ns) @ pose
     return pose
 
 
 def _name(frame: str) -> str:
-    """Old drivers write `/camera`, which ROS 2 does not have: it is the same as `camera`."""
+    """Remove the leading slash that old drivers write; ROS 2 frames have none."""
     return frame.removeprefix("/")
 
 
 def matrix_of(transform: Any) -> Array:
-    """(4, 4), of a geometry_msgs/Transform."""
+    """Return the (4, 4) matrix of a geometry_msgs/Transform.
+
+    Raises:
+        TransformError: It has numbers that are not finite, or no rotation.
+    """
     pose = _pose(transform)
     if pose is None:
-        raise TransformError("the transform has numbers that are not finite, or no rotation: who sends it?")
+        raise TransformError(
+            "the transform has numbers that are not finite, or no rotation: correct its publisher."
+        )
     return _matrix(pose)
 
 
 def _pose(transform: Any) -> Pose | None:
-    place, turn = transform.translation, transform.rotation
-    position_m = np.array([place.x, place.y, place.z], float)
-    xyzw = np.array([turn.x, turn.y, turn.z, turn.w], float)
+    translation, rotation = transform.translation, transform.rotation
+    position_m = np.array([translation.x, translation.y, translation.z], float)
+    xyzw = np.array([rotation.x, rotation.y, rotation.z, rotation.w], float)
     with np.errstate(over="ignore"):
         length = float(np.linalg.norm(xyzw))
     if not (np.isfinite(position_m).all() and 1e-3 < length < np.inf):  # NaN fails too
@@ -221,8 +266,8 @@ def _pose(transform: Any) -> Pose | None:
     return Pose(position_m, xyzw / length)
 
 
-def _between(a: Pose, b: Pose, share: float) -> Pose:
-    """Straight on in position, and along the shorter arc in rotation."""
+def _interpolate(a: Pose, b: Pose, share: float) -> Pose:
+    """Interpolate linearly in position, and spherically along the shorter arc in rotation."""
     cosine = float(a.xyzw @ b.xyzw)
     end = -b.xyzw if cosine < 0 else b.xyzw
     angle = np.arccos(min(abs(cosine), 1.0))

@@ -160,8 +160,8 @@ def test_a_broken_transform_is_counted_and_the_rest_of_its_message_taken(bad, re
 
 
 def test_memory_is_bounded_by_time_by_number_and_by_frames(monkeypatch):
-    monkeypatch.setattr("kosmos2_io.transforms.MOST_POSES", 100)
-    monkeypatch.setattr("kosmos2_io.transforms.MOST_FRAMES", 50)
+    monkeypatch.setattr("kosmos2_io.transforms.MAX_POSES", 100)
+    monkeypatch.setattr("kosmos2_io.transforms.MAX_FRAMES", 50)
     buffer = moving(*range(50), keep_s=10.0)
     assert len(buffer._links["cart"].poses) == 11
     with pytest.raises(TransformError, match="before the first"):
