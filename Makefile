@@ -40,7 +40,7 @@ reliability: setup ## the reliability scoreboard, with all examples; writes docs
 	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability
 
 docs: build/tools/ready ## build the documentation site into out/site; fails at a broken link
-	@NO_MKDOCS_2_WARNING=1 build/tools/bin/mkdocs build --quiet --strict && echo out/site/index.html
+	@NO_MKDOCS_2_WARNING=1 build/tools/bin/mkdocs build --strict && echo out/site/index.html
 
 dist: build/tools/ready ## build the wheel and the source archive into dist/
 	@rm -rf dist && build/tools/bin/python -m build --outdir dist .

@@ -68,7 +68,7 @@ EXTRAS = {
     ],
     "sim": ["lz4>=4.3", "mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10", "zstandard>=0.22"],
     # `make docs` and `make dist` install these into an environment of their own.
-    "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2.0"],
+    "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2.0", "ruff>=0.12"],
     "dist": ["build>=1.2"],
     "dev": [
         "catkin_pkg",

@@ -127,7 +127,8 @@ def draw_layout(
     Args:
         shapes: the shapes that may appear.
         must: a shape that must appear.
-        width, height: the size of the image in pixels.
+        width: the width of the image in pixels.
+        height: the height of the image in pixels.
 
     Raises:
         InputError: an argument is wrong, or no scene satisfies the rules of the split.

@@ -105,7 +105,8 @@ class CameraView:
         """Return the view after moving the camera around a point, which stays where it is in the image.
 
         Args:
-            azimuth, elevation: the rotation in degrees.
+            azimuth: the rotation around the vertical axis, in degrees.
+            elevation: the rotation up, in degrees.
             distance: the new distance to the point, as a multiple of the current one.
         """
         back = self.eye_m - point_m

@@ -40,7 +40,8 @@ class Tabletop:
     It holds an OpenGL context: use it in one thread only, and close it.
 
     Args:
-        width, height: the size of the images in pixels, from 32 to 2048.
+        width: the width of the images in pixels, from 32 to 2048.
+        height: the height of the images in pixels, from 32 to 2048.
 
     Raises:
         InputError: the size cannot be rendered, or OpenGL is not installed.

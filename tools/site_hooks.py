@@ -33,6 +33,7 @@ API_PACKAGES = (
     "kosmos2_eval",
     "training/kosmos2_training",
 )
+FIRST_MODULES = ("engine", "requests", "answers")  # of an API page; the others follow in alphabetical order
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".xml": "xml", ".json": "json", ".cpp": "cpp", ".rviz": "yaml"}
 LARGEST_SHOWN_BYTES = 200_000
 # Fenced blocks and inline code come first, so that what looks like a link inside code is left alone.
@@ -167,8 +168,14 @@ def api_page(package: Path) -> str:
     """Return the API page of a Python package: its docstring and an mkdocstrings entry per public module."""
     about = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     lines = [f"# {package.name}", "", about, ""]
-    for file in sorted(package.rglob("*.py")):
+    for file in sorted(package.rglob("*.py"), key=order_on_page):
         if not file.name.startswith("_"):
             module = ".".join([package.name, *file.relative_to(package).with_suffix("").parts])
             lines += [f"::: {module}", ""]
     return "\n".join(lines)
+
+
+def order_on_page(module: Path) -> tuple[int, Path]:
+    """Return the sort key of a module on an API page."""
+    names = (*FIRST_MODULES, module.stem)
+    return min(names.index(module.stem), len(FIRST_MODULES)), module

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 if find_spec("rclpy"):
     from serving import model, ros, serve  # noqa: F401
@@ -35,15 +36,15 @@ OTHER_PROGRAMS = {"accelerate", "cat", "cd", "export", "git", "pip", "pre-commit
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location("interface_docs", ROOT / "tools/interface_docs.py")
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["interface_docs"] = module  # dataclasses look themselves up there
+    sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
 
-interface_docs = load_tool()
+interface_docs = load_tool("interface_docs")
 
 
 def test_the_page_of_interfaces_is_what_the_tool_prints():
@@ -265,3 +266,30 @@ def test_the_first_example_of_the_readme_prints_what_the_readme_shows(capsys, mo
 def without_digits(line: str) -> str:
     """Return the line without its figures: their last digits depend on the processor."""
     return re.sub(r"[ \d]+", " ", line)
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    """`make docs` builds the site; this holds where its tools are not installed."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    shown = [next(iter(page.values())) if isinstance(page, dict) else page for page in pages_of(site["nav"])]
+    generated = {path for path, _ in load_tool("site_hooks").generated_pages()}
+    written = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/*.md")}
+    assert sorted(shown) == sorted(written | {path for path in generated if not path.startswith("source/")})
+
+
+def pages_of(sections):
+    return [page for section in sections for pages in section.values() for page in pages]
+
+
+def test_links_on_the_site_lead_to_the_files_that_they_name_in_the_repository():
+    hooks = load_tool("site_hooks")
+    text = (
+        "[node](docs/node.md#states), [code](kosmos2_core/engine.py), `[no](link.md)`, [far](https://a.b/c)"
+    )
+    targets = []
+    hooks.change_links(text, lambda target: targets.append(target) or target)
+    assert targets == ["docs/node.md#states", "kosmos2_core/engine.py"]
+    assert hooks.site_path_of("docs/node.md") == "node.md"
+    assert hooks.site_path_of("README.md") == "index.md"
+    assert hooks.site_path_of("examples/pick_best.py") == "source/examples/pick_best.py.md"
+    assert hooks.resolve("docs/planner.md", "../examples") == "examples"

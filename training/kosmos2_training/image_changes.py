@@ -40,7 +40,8 @@ def random_crop(width: int, height: int, least: float, most: float, rng: Generat
     """Draw a crop at any place in the image, or around the image if it is larger.
 
     Args:
-        least, most: the limits of the crop's sides, as fractions of the image's sides.
+        least: the smallest side of the crop, as a fraction of the image's side.
+        most: the largest side of the crop, as a fraction of the image's side.
     """
 
     def span(size: int, side: float) -> tuple[int, int]:
