@@ -178,7 +178,7 @@ def test_answers_for_the_server(run, pictures, tmp_path):  # noqa: F811
     assert answer["question_id"] == 70
     assert answer["answer"]
     assert "45.60" in out
-    assert "hand submission.json to the evaluation server" in error
+    assert "submit submission.json to the evaluation server" in error
 
 
 def test_a_task_of_language_alone(run, tmp_path):
