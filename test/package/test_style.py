@@ -34,13 +34,6 @@ ALLOWED_DOCSTRINGS = {
     "kosmos2_io": 5,
     "kosmos2_sim": 4,
 }
-    "kosmos2_cli": 2,
-    "kosmos2_core": 12,
-    "kosmos2_data": 1,
-    "kosmos2_eval": 11,
-    "kosmos2_io": 5,
-    "kosmos2_sim": 4,
-}  # that begin like a riddle
 # First words that leave the subject to the reader.
 RIDDLE = re.compile(r"(Of|What|Whether|That which|Each|Where|Who|How) ")
 
