@@ -28,6 +28,7 @@ EXTRAS = {
     "ros": [
         "catkin_pkg",
         "colcon-common-extensions",
+        "ninja>=1.11",
         "ros-ament-cmake",
         "ros-ament-cmake-include-directories",
         "ros-ament-package",
@@ -62,10 +63,13 @@ EXTRAS = {
         "lz4>=4.3",
         "matplotlib>=3.8",
         "mcap>=1.2",
-        "pycocoevalcap>=1.2",
         "rosbags>=0.10",
         "zstandard>=0.22",
     ],
+    # What few users need, and what is not small.
+    "captions": ["pycocoevalcap>=1.2"],
+    "spacy": ["spacy>=3.8"],
+    "hooks": ["pre-commit>=4.0", "pre-commit-hooks>=5.0"],
     "sim": ["lz4>=4.3", "mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10", "zstandard>=0.22"],
     # `make docs` and `make dist` install these into an environment of their own.
     "docs": ["mkdocs-material>=9.7", "mkdocstrings-python>=2.0", "ruff>=0.12"],
@@ -74,16 +78,14 @@ EXTRAS = {
         "catkin_pkg",
         "hypothesis>=6.100",
         "mypy>=1.15",
-        "pre-commit>=4.0",
-        "pre-commit-hooks>=5.0",
         "pycocotools>=2.0.8",
         "pytest>=8.0",
+        "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.12",
         "scikit-learn>=1.4",
         "sentencepiece>=0.2",
         "setuptools>=77.0.3,<80",  # torch wants 77.0.3, colcon less than 80
-        "spacy>=3.8",
         "transformers>=5.0",
         "types-PyYAML",
     ],
@@ -98,44 +100,45 @@ def version() -> str:
 if __name__ == "__main__":
     from setuptools import find_packages, setup
 
-    setup(
-        name="kosmos2",
-        version=version(),
-        description=(
-            "Ask a robot's camera in words, get boxes a planner can use:"
-            " open-vocabulary grounding with Kosmos-2."
-        ),
-        long_description=(Path(__file__).parent / "README.md").read_text(),
-        long_description_content_type="text/markdown",
-        license="Apache-2.0",
-        maintainer="The kosmos2 maintainers",
-        maintainer_email="maintainers@users.noreply.b-seed-28ba6480.example",
-        python_requires=">=3.11",
-        packages=[
-            *find_packages(
-                include=[
-                    f"kosmos2_{part}{below}"
-                    for part in ("cli", "core", "data", "eval", "io", "sim")
-                    for below in ("", ".*")
-                ]
+    with tempfile.TemporaryDirectory(prefix="kosmos2-build-") as build_folder:
+        setup(
+            name="kosmos2",
+            version=version(),
+            description=(
+                "Ask a robot's camera in words, get boxes a planner can use:"
+                " open-vocabulary grounding with Kosmos-2."
             ),
-            *find_packages("training"),
-        ],
-        package_dir={"kosmos2_training": "training/kosmos2_training"},
-        package_data={
-            "kosmos2_core": ["py.typed"],
-            "kosmos2_data": ["py.typed"],
-            "kosmos2_eval.bag": ["templates/*"],
-            "kosmos2_io": ["py.typed"],
-        },
-        # Bags are written without ROS, by the definitions themselves.
-        data_files=[
-            (f"share/{name}/msg", [str(file) for file in sorted(Path(folder).glob("*.msg"))])
-            for name, folder in (("kosmos2", "msg"), ("vision_msgs", "interfaces/vision_msgs/msg"))
-        ],
-        install_requires=REQUIRES,
-        extras_require=EXTRAS,
-        entry_points={"console_scripts": ["kosmos2 = kosmos2_cli.main:main"]},
-        # Not in build/, where a module deleted since would still be found, and installed.
-        options={"build": {"build_base": tempfile.mkdtemp(prefix="kosmos2-build-")}},
-    )
+            long_description=(Path(__file__).parent / "README.md").read_text(),
+            long_description_content_type="text/markdown",
+            license="Apache-2.0",
+            maintainer="The kosmos2 maintainers",
+            maintainer_email="maintainers@users.noreply.b-seed-28ba6480.example",
+            python_requires=">=3.11",
+            packages=[
+                *find_packages(
+                    include=[
+                        f"kosmos2_{part}{below}"
+                        for part in ("cli", "core", "data", "eval", "io", "sim")
+                        for below in ("", ".*")
+                    ]
+                ),
+                *find_packages("training"),
+            ],
+            package_dir={"kosmos2_training": "training/kosmos2_training"},
+            package_data={
+                "kosmos2_core": ["py.typed"],
+                "kosmos2_data": ["py.typed"],
+                "kosmos2_eval.bag": ["templates/*"],
+                "kosmos2_io": ["py.typed"],
+            },
+            # Bags are written without ROS, by the definitions themselves.
+            data_files=[
+                (f"share/{name}/msg", [str(file) for file in sorted(Path(folder).glob("*.msg"))])
+                for name, folder in (("kosmos2", "msg"), ("vision_msgs", "interfaces/vision_msgs/msg"))
+            ],
+            install_requires=REQUIRES,
+            extras_require=EXTRAS,
+            entry_points={"console_scripts": ["kosmos2 = kosmos2_cli.main:main"]},
+            # Not in build/, where a module deleted since would still be found, and installed.
+            options={"build": {"build_base": build_folder}},
+        )

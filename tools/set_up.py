@@ -1,14 +1,14 @@
 """Set up this clone: system packages, a Python environment in .venv, the interfaces in install/.
 
-Run by `make setup`. It does what is missing and nothing else, says what and why, and keeps what the
-tools print in build/set_up.log. Three kinds of machine:
+`make setup` runs it. It does what is missing and nothing else, shows what it does and why, and keeps what
+the tools print in build/set_up/. There are three kinds of machine:
 
-- a ROS 2 is sourced in this shell: it is used, with its NumPy and OpenCV; .venv adds the rest;
-- there is none: ROS 2 from PyPI goes into .venv (ROS=jazzy, the default, or ROS=kilted);
-- none is wanted: ROS=none makes .venv with the parts that need no ROS.
+- A ROS 2 is sourced in this shell: it is used, with its NumPy and OpenCV; .venv adds the rest.
+- There is none: ROS 2 from PyPI goes into .venv (ROS=jazzy, the default, or ROS=kilted).
+- None is wanted: ROS=none makes .venv with the parts that need no ROS.
 
-EXTRAS=ros,dev instead of the default ros,train,eval,sim,dev leaves out what a robot does not need.
-What was chosen once is kept: later runs need neither ROS nor EXTRAS.
+The default, EXTRAS=ros,train,eval,sim,dev, is what `make demo` and `make test` need. EXTRAS=ros is enough on
+a robot, EXTRAS=all is what `make test-all` needs. Choices are kept: later runs need neither ROS nor EXTRAS.
 """
 
 from __future__ import annotations
@@ -24,32 +24,55 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from progress import Progress
+from python_packages import Installer
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BUILD = ROOT / "build"
 INSTALL = ROOT / "install"
 STATE = VENV / "kosmos2.state"  # key=value lines; env.sh reads them too
-LOG = BUILD / "set_up.log"
+LOGS = BUILD / "set_up"
+PYTHON_ONLY = ROOT / "tools/python_only.cmake"
 
 FROM_PYPI = ("jazzy", "kilted")
 SUPPORTED = ("jazzy", "kilted", "lyrical", "rolling")
-EXTRAS = ("ros", "train", "eval", "sim", "dev")
+DEFAULT_EXTRAS = ("ros", "train", "eval", "sim", "dev")
+EXTRAS = (*DEFAULT_EXTRAS, "captions", "spacy", "hooks")
 PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
-BUILT_FROM = ("package.xml", "CMakeLists.txt", "msg", "srv", "action", "interfaces", "tools")
+INSTALLED_FROM = ("setup.py", "constraints", "tools/set_up.py", "tools/python_packages.py")
+# Set where LD_LIBRARY_PATH is complete: else each Python with ROS wheels sets it and starts a second time.
+WHEELS_READY = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
+BUILT_FROM = ("package.xml", "CMakeLists.txt", "msg", "srv", "action", "interfaces")
+BUILT_FROM += ("tools/set_up.py", "tools/python_only.cmake", "tools/ros2_run.py.in")
+SETUPTOOLS = "setuptools>=77.0.3,<80"  # torch needs 77.0.3, colcon an older one than 80
+
+# How long each step takes on two cores with empty caches, in seconds: docs/installation.md.
+STAGES_S = ({"environment": 3}, {"uv": 3}, {"ros": 7}, {"packages": 25, "interfaces": 30})
+REBUILD_S = ({"interfaces": 10},)
 
 
 class Stop(Exception):
-    """What is wrong and what to do, in one sentence."""
+    """Set-up cannot go on; the message says in one sentence why, and what to do."""
 
 
 class Failed(Stop):
-    """A tool failed although all it needs is there."""
+    """A tool failed although all it needs is there.
+
+    Args:
+        message: Which tool failed, and where its output is.
+        excerpt: The lines of its output that say why.
+    """
+
+    def __init__(self, message: str, excerpt: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.excerpt = excerpt
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,8 @@ def main() -> int:
             raise Stop("this python3 is too old even for set-up: put Python 3.11 or 3.12 first on PATH.")
         set_up()
     except Stop as stop:
+        if isinstance(stop, Failed):
+            print("".join(f"    {line}\n" for line in stop.excerpt), end="", file=sys.stderr)
         print(f"set-up: {stop}", file=sys.stderr)
         return 1 if isinstance(stop, Failed) else 2
     except KeyboardInterrupt:
@@ -105,14 +130,40 @@ def set_up() -> None:
         return
 
     say(f"{describe(plan)}: {reason(plan)}")
-    if state.get("packages") != packages:
-        make_environment(plan, state)
-        install_packages(plan)
-        write_state(plan, packages=packages)
-    if plan.ros != "none":
-        build_interfaces(plan)
+    progress = Progress(STAGES_S if state.get("packages") != packages else REBUILD_S)
+    try:
+        if state.get("packages") != packages:
+            install(plan, state, progress)
+        elif plan.ros != "none":
+            build_interfaces(plan, progress)
+    finally:
+        progress.close()
     write_state(plan, packages=packages, interfaces=digest_interfaces(plan))
     say("ready. `source env.sh` enters the environment.")
+
+
+def install(plan: Plan, state: dict[str, str], progress: Progress) -> None:
+    """Make .venv, then install its packages while the interfaces, which need few of them, are built."""
+    make_environment(plan, state, progress)
+    installer = make_installer(plan, progress)
+    with progress.step("uv", "getting uv", needed=installer.lacks_uv()):
+        installer.prepare(build_environ(plan))
+    needed_to_build, others = requirements(plan)
+    title = "ROS 2 from PyPI" if plan.origin == "pypi" else "what the installation needs"
+    with progress.step("ros", f"installing {title} with {installer.title}"):
+        install_packages(plan, installer, needed_to_build)
+        if plan.origin == "pypi":
+            repair_cmake_exports()
+    with ThreadPoolExecutor() as threads:
+        building = threads.submit(build_interfaces, plan, progress) if plan.ros != "none" else None
+        with progress.step("packages", f"installing {len(others)} Python packages with {installer.title}"):
+            install_packages(plan, installer, others)
+            # Editable, so that an edit takes effect at once and the command `kosmos2` is there.
+            options = ["--no-deps", "--no-build-isolation"]
+            installer.install([*options, "--editable", str(ROOT)], build_environ(plan))
+        write_state(plan, packages=digest_packages(plan))
+        if building:
+            building.result()
 
 
 # What kind of machine this is.
@@ -181,11 +232,13 @@ def sourced_ros(environ: dict[str, str]) -> str:
 
 
 def choose_extras(environ: dict[str, str], state: dict[str, str]) -> tuple[str, ...]:
-    named = environ.get("EXTRAS") or state.get("extras") or ",".join(EXTRAS)
+    named = environ.get("EXTRAS") or state.get("extras") or ",".join(DEFAULT_EXTRAS)
     wanted = {extra.strip() for extra in named.split(",")} - {""}
+    if "all" in wanted:
+        return EXTRAS
     unknown = sorted(wanted.difference(EXTRAS))
     if unknown:
-        raise Stop(f"EXTRAS={named} names {unknown[0]}, which is none of {', '.join(EXTRAS)}.")
+        raise Stop(f"EXTRAS={named} names {unknown[0]}, which is none of {', '.join(EXTRAS)}, all.")
     return tuple(extra for extra in EXTRAS if extra in wanted)
 
 
@@ -254,11 +307,11 @@ def require_system_packages(plan: Plan) -> None:
         return
     line = "apt-get install -y " + " ".join(missing)
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        # Where this fails, what is still missing is said below.
-        with step(f"{line} ({', '.join(missing.values())})"), suppress(Failed):
+        say(f"{line} ({', '.join(missing.values())}) ...")
+        with suppress(Failed):  # what is missing after this is reported below
             run(["apt-get", "update"], "apt-get update")
             environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            run([*shlex.split(line), "--no-install-recommends"], line, environ)
+            run([*shlex.split(line), "--no-install-recommends"], "apt-get install", environ)
         missing = missing_system_packages(plan)
     if missing:
         raise Stop(
@@ -301,7 +354,7 @@ def loads(library: str) -> bool:
 # The Python environment.
 
 
-def make_environment(plan: Plan, state: dict[str, str]) -> None:
+def make_environment(plan: Plan, state: dict[str, str], progress: Progress) -> None:
     if VENV.exists() and not state:
         raise Stop(f"{VENV} was not made by this set-up: move it away, then run `make setup` again.")
     if state and any(state.get(key) != value for key, value in identity(plan).items()):
@@ -310,35 +363,44 @@ def make_environment(plan: Plan, state: dict[str, str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     VENV.mkdir(exist_ok=True)
     write_state(plan)  # first: what an interruption leaves is known to be ours
-    if not (VENV / "bin/pip").exists():
-        with step(f"making .venv with {plan.python.path}"):
-            sees = ["--system-site-packages"] if plan.installed else []
-            run([plan.python.path, "-m", "venv", *sees, str(VENV)], "python -m venv")
+    missing = not (VENV / "bin/pip").exists()
+    with progress.step("environment", f"making .venv with {plan.python.path}", needed=missing):
+        if missing:
+            shared = ["--system-site-packages"] if plan.installed else []
+            run([plan.python.path, "-m", "venv", *shared, str(VENV)], "python -m venv")
 
 
-def install_packages(plan: Plan) -> None:
+def make_installer(plan: Plan, progress: Progress) -> Installer:
+    pins = (ROOT / "constraints/common.txt").read_text()
+    version = re.search(r"^uv==(.+)$", pins, re.MULTILINE)[1]
+    return Installer(VENV, run, Failed, progress.say, use_uv=not plan.installed, uv_version=version)
+
+
+def requirements(plan: Plan) -> tuple[list[str], list[str]]:
+    """Return what building the interfaces needs, and what else the chosen extras need."""
     declared = runpy.run_path(str(ROOT / "setup.py"), run_name="requirements")
-    groups = set(plan.extras) - {"ros"} | ({"ros", plan.ros} if plan.origin == "pypi" else set())
-    wanted = set(declared["REQUIRES"]).union(*(declared["EXTRAS"][group] for group in groups))
+    extras = declared["EXTRAS"]
+    others = set(declared["REQUIRES"]).union(*(extras[name] for name in set(plan.extras) - {"ros"}))
+    needed_to_build = {SETUPTOOLS}
+    if plan.origin == "pypi":
+        needed_to_build.update(extras["ros"], extras[plan.ros])
+        needed_to_build.update(line for line in others if line.startswith("numpy"))
+    if plan.installed:
+        others -= {line for line in others if line.startswith("opencv-python") and plan.python.opencv}
+        if not shutil.which("colcon"):
+            needed_to_build.add("colcon-common-extensions")
+    return sorted(needed_to_build), sorted(others - needed_to_build)
+
+
+def install_packages(plan: Plan, installer: Installer, names: list[str]) -> None:
+    """Install packages in the tested versions, and beside an installed ROS in versions that suit its NumPy."""
     constraints = ROOT / "constraints" / f"{plan.ros if plan.origin == 'pypi' else 'common'}.txt"
     pins = ["--constraint", str(constraints)]
-    if plan.installed:
-        wanted -= {line for line in wanted if line.startswith("opencv-python") and plan.python.opencv}
-        if not shutil.which("colcon"):
-            wanted.add("colcon-common-extensions")
-        if plan.python.numpy:
-            own = VENV / "constraints.txt"
-            own.write_text(f"numpy=={plan.python.numpy}\n")
-            pins += ["--constraint", str(own)]
-
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
-    environ = build_environ(plan)
-    with step(f"installing {len(wanted)} Python packages, pinned by constraints/{constraints.name}"):
-        run([*pip, *pins, "setuptools>=77.0.3,<80", *sorted(wanted)], "pip install", environ)
-        # Editable, so that an edit takes effect at once and the command `kosmos2` is there.
-        run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], "pip install -e .", environ)
-    if plan.origin == "pypi":
-        repair_cmake_exports()
+    if plan.installed and plan.python.numpy:
+        numpy_pin = VENV / "constraints.txt"
+        numpy_pin.write_text(f"numpy=={plan.python.numpy}\n")
+        pins += ["--constraint", str(numpy_pin)]
+    installer.install([*pins, *names], build_environ(plan))
 
 
 def repair_cmake_exports() -> None:
@@ -351,26 +413,47 @@ def repair_cmake_exports() -> None:
         mended = re.sub(r'/opt/python/[^;"]*/numpy/(_core|core)/include', numpy_include, text)
         mended = re.sub(r'/opt/python/[^;"]*/include/python3\.\d+', python_include, mended)
         if mended != text:
-            export.write_text(mended)
+            replace_text(export, mended)
 
 
 # The interfaces.
 
 
-def build_interfaces(plan: Plan) -> None:
+def build_interfaces(plan: Plan, progress: Progress) -> None:
     borrowed = borrowed_interfaces(plan)
     names = ["kosmos2", *borrowed]
-    environ = build_environ(plan)
+    cmake = [f"-DPython3_EXECUTABLE={VENV / 'bin/python'}"]
+    generator = "Unix Makefiles"
+    if plan.origin == "pypi":  # where ROS is installed, C++ nodes may build on these packages
+        generator = "Ninja"
+        cmake += ["-G", generator, f"-DCMAKE_PROJECT_INCLUDE={PYTHON_ONLY}"]
+    remove_builds_of_other_generators(names, generator)
     command = [
         *("colcon", "--log-base", str(BUILD / "log"), "build", "--symlink-install"),
         *("--build-base", str(BUILD), "--install-base", str(INSTALL)),
         *("--base-paths", str(ROOT), *(str(ROOT / "interfaces" / name) for name in borrowed)),
-        *("--packages-select", *names),
-        *("--cmake-args", f"-DPython3_EXECUTABLE={VENV / 'bin/python'}"),
+        *("--packages-select", *names, "--cmake-args", *cmake),
     ]
-    why = f" ({' and '.join(borrowed)} of interfaces/ too: not installed here)" if borrowed else ""
-    with step(f"building the messages, services and the action with colcon{why}"):
-        run(command, "colcon build", environ)
+    # colcon lets the build tool wait while the machine's load is above the number of cores. Without this,
+    # two packages built side by side slow each other down to one compiler.
+    jobs = {"MAKEFLAGS": f"-j{cores()}", "CMAKE_BUILD_PARALLEL_LEVEL": str(cores())}
+    why = f" ({' and '.join(borrowed)} too: not installed)" if borrowed else ""
+    with progress.step("interfaces", f"building the messages{why}"):
+        run(command, "colcon build", {**build_environ(plan), **jobs})
+
+
+def remove_builds_of_other_generators(names: list[str], generator: str) -> None:
+    """CMake refuses to go on in a folder that was configured for another build tool."""
+    for name in names:
+        cache = BUILD / name / "CMakeCache.txt"
+        if cache.exists() and f"CMAKE_GENERATOR:INTERNAL={generator}\n" not in cache.read_text():
+            shutil.rmtree(cache.parent)
+
+
+def cores() -> int:
+    with suppress(AttributeError):  # Linux only: the cores that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def borrowed_interfaces(plan: Plan) -> list[str]:
@@ -385,19 +468,25 @@ def borrowed_interfaces(plan: Plan) -> list[str]:
 
 
 def build_environ(plan: Plan) -> dict[str, str]:
-    """This shell's variables without our own overlay, which must not be its own underlay."""
+    """Return this shell's variables without this clone's overlay, which must not be its own underlay."""
     environ = dict(os.environ)
     for name in PATHS:
         kept = [p for p in environ.pop(name, "").split(os.pathsep) if p and not below_root(p)]
         if kept and plan.installed:
             environ[name] = os.pathsep.join(kept)
+    environ.pop(WHEELS_READY, None)  # of another environment's python, if any
     if plan.origin == "pypi":  # its environment is a ROS prefix
         environ["AMENT_PREFIX_PATH"] = environ["CMAKE_PREFIX_PATH"] = str(VENV)
-        environ["LD_LIBRARY_PATH"] = str(VENV / "lib")
-    environ.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)  # of another environment's python, if any
+        environ["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, library_folders()))
+        environ[WHEELS_READY] = "1"
     environ["VIRTUAL_ENV"] = str(VENV)
     environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{environ['PATH']}"
     return environ
+
+
+def library_folders() -> list[Path]:
+    """Return the folders with the ROS wheels' libraries, as env.sh has them."""
+    return [VENV / "lib", *sorted(VENV.glob("lib/python3.*/site-packages/ros_*.libs"))]
 
 
 # What was done last time.
@@ -416,14 +505,12 @@ def read_state() -> dict[str, str]:
 
 def write_state(plan: Plan, **digests: str) -> None:
     state = {**identity(plan), "title": plan.title, "extras": ",".join(plan.extras), **digests}
-    fresh = STATE.with_suffix(".new")
-    fresh.write_text("".join(f"{key}={value}\n" for key, value in state.items()))
-    fresh.replace(STATE)
+    replace_text(STATE, "".join(f"{key}={value}\n" for key, value in state.items()))
 
 
 def digest_packages(plan: Plan) -> str:
     system = (plan.python.numpy, str(plan.python.opencv)) if plan.installed else ()
-    files = [ROOT / "setup.py", ROOT / "constraints", Path(__file__).resolve()]
+    files = [ROOT / name for name in INSTALLED_FROM]
     return digest(files, *identity(plan).values(), *plan.extras, *system)
 
 
@@ -455,29 +542,38 @@ def say(text: str) -> None:
     print(f"set-up: {text}", flush=True)
 
 
-@contextmanager
-def step(text: str) -> Iterator[None]:
-    say(f"{text} ...")
-    start = time.monotonic()
-    yield
-    say(f"  done in {time.monotonic() - start:.0f} s")
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole, as a new file: uv's packages are hard links into its cache."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
-def run(command: list[str], name: str, environ: dict[str, str] | None = None) -> None:
-    LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("ab") as log:
+def run(command: Sequence[str], name: str, environ: Mapping[str, str] | None = None) -> None:
+    """Run a command and keep its output in build/set_up/.
+
+    Raises:
+        Failed: the command's exit status is not 0.
+    """
+    log_path = LOGS / f"{re.sub('[^a-z]+', '-', name)}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
         log.write(f"\n$ {shlex.join(command)}\n".encode())
         log.flush()
         start = log.tell()
         code = subprocess.run(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT).returncode
     if code:
-        lines = LOG.read_bytes()[start:].decode(errors="replace").splitlines()
+        lines = log_path.read_bytes()[start:].decode(errors="replace").splitlines()
         errors = [
-            number for number, line in enumerate(lines) if re.search(r"CMake Error|ERROR:|error:|^E: ", line)
+            number
+            for number, line in enumerate(lines)
+            if re.search(r"CMake Error|ERROR:|error:|^E: |^  × ", line)
         ]
         first = errors[0] if errors else max(0, len(lines) - 12)
-        print("\n".join(f"    {line}" for line in lines[first : first + 12]), file=sys.stderr)
-        raise Failed(f"{name} failed (exit {code}); all it printed is in {LOG.relative_to(ROOT)}.")
+        raise Failed(
+            f"{name} failed (exit {code}); all it printed is in {log_path.relative_to(ROOT)}.",
+            lines[first : first + 12],
+        )
 
 
 if __name__ == "__main__":
