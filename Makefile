@@ -1,6 +1,6 @@
 # The commands of a day's work; each one sets up first what it needs. `make help` lists them.
 
-.PHONY: help setup test demo demo-live bench reliability docs dist clean
+.PHONY: help setup test test-all check demo demo-live bench reliability docs dist clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -12,18 +12,25 @@ with_ros := python -c 'import rclpy, mujoco' 2>/dev/null || \
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 	@echo
-	@echo 'Choices: ROS=jazzy|kilted|none (where no ROS 2 is sourced), EXTRAS=ros,train,eval,sim,dev'
+	@echo 'Choices: ROS=jazzy|kilted|none (where no ROS 2 is sourced), EXTRAS=ros,train,eval,sim,dev, EXTRAS=all'
 
 setup: ## install what is missing and build the interfaces; quick when nothing changed
 	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no $(PYTHON): install Python 3.11 or 3.12.' >&2; exit 2; }
 	@$(PYTHON) tools/set_up.py
 
-test: setup ## set up, then ruff, mypy and pytest (ARGS="-k locate" for some)
+test: setup check ## set up, then ruff, mypy and the tests that are not slow (ARGS="-k locate" for some)
+	@$(enter) pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-all: ## the same with all extras and all tests, also the slow ones
+	@$(MAKE) --no-print-directory setup EXTRAS=all
+	@$(MAKE) --no-print-directory check
+	@$(enter) pytest -n 2 --dist loadfile $(ARGS)
+
+check:
 	@$(enter) command -v ruff >/dev/null || \
 		{ echo 'make: tests need the extra dev: run `make setup EXTRAS=ros,train,eval,sim,dev`.' >&2; exit 2; }
 	@$(enter) ruff check . && ruff format --check .
 	@$(enter) mypy
-	@$(enter) pytest -n 2 --dist loadfile $(ARGS)
 
 demo: setup ## a simulated camera, the node, and what it answers: a table, and pictures in out/demo
 	@$(enter) $(with_ros) python -m kosmos2_ros.apps.demo

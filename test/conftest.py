@@ -43,15 +43,22 @@ HAS_ROS = importlib.util.find_spec("rclpy") is not None
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ros: needs ROS 2 and the built interfaces")
+    config.addinivalue_line("markers", "slow: takes a minute or more; only `make test-all` runs it")
+    config.addinivalue_line(
+        "markers", "extra(name, module): needs an extra that only `make test-all` installs"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if HAS_ROS:
-        return
-    skip = pytest.mark.skip(reason="this environment was set up without ROS (ROS=none)")
+    without_ros = pytest.mark.skip(reason="this environment was set up without ROS (ROS=none)")
     for item in items:
-        if item.get_closest_marker("ros"):
-            item.add_marker(skip)
+        if item.get_closest_marker("ros") and not HAS_ROS:
+            item.add_marker(without_ros)
+        for marker in item.iter_markers("extra"):
+            name, module = marker.args
+            if importlib.util.find_spec(module) is None:
+                reason = f"set up without the extra `{name}`; `make test-all` has it"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

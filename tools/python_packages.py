@@ -121,15 +121,19 @@ class Installer:
 
     def install(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         """Install what `arguments`, those of `pip install`, say."""
-        uv = self._find_uv() if self._use_uv else None
-        if uv:
-            settings = uv_settings(self._read_pip_settings(environ), environ)
-            command = [uv, "pip", "install", "--python", self.python, *settings.options, *arguments]
+        if self._use_uv:
             try:
-                return self._run(command, "uv pip install", {**environ, **settings.variables})
+                self._install_with_uv(arguments, environ)
             except self._failure:
                 self._fall_back("uv failed")
-        self._run(self._pip(*arguments), "pip install", environ)
+        if not self._use_uv:
+            self._run(self._pip(*arguments), "pip install", environ)
+
+    def _install_with_uv(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+        settings = uv_settings(self._read_pip_settings(environ), environ)
+        command = [self._find_uv() or "uv", "pip", "install", "--python", self.python]
+        command += [*settings.options, *arguments]
+        self._run(command, "uv pip install", {**environ, **settings.variables})
 
     def _fall_back(self, reason: str) -> None:
         self._use_uv = False

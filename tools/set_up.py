@@ -393,7 +393,7 @@ def requirements(plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def install_packages(plan: Plan, installer: Installer, names: list[str]) -> None:
-    """Install packages in the tested versions, and beside an installed ROS in versions that suit its NumPy."""
+    """Install packages in the tested versions; beside an installed ROS its NumPy stays."""
     constraints = ROOT / "constraints" / f"{plan.ros if plan.origin == 'pypi' else 'common'}.txt"
     pins = ["--constraint", str(constraints)]
     if plan.installed and plan.python.numpy:

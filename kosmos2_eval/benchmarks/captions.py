@@ -284,4 +284,4 @@ def _pycocoevalcap() -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     except ImportError:
-        raise InputError("captions are scored by pycocoevalcap: `pip install 'kosmos2[eval]'`.") from None
+        raise InputError("captions are scored by pycocoevalcap: `pip install 'kosmos2[captions]'`.") from None

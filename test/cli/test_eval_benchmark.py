@@ -157,6 +157,7 @@ def test_more_questions_go_on_from_fewer(run, data, tmp_path):
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 7
 
 
+@pytest.mark.extra("captions", "pycocoevalcap")
 def test_examples_before_each_question(run, data, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))  # without Java
     code, out, error = run("reg", "--data", data, "--few-shot", 2, "--limit", 2, "--json")

@@ -1,12 +1,11 @@
 """Which spans of a command are to be located: by the rule of words, and by spaCy on Docs made by hand."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
-import spacy
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.tokens import Doc
 
 from kosmos2_core.command_parser import spacy_splitter, split_command
 from kosmos2_core.errors import InputError
@@ -133,7 +132,7 @@ PARSED = {
 }
 
 DOCS = Path(__file__).parents[1] / "data" / "command_docs.txt"
-VOCAB = spacy.blank("en").vocab
+needs_spacy = pytest.mark.extra("spacy", "spacy")
 # The part of speech that follows from the label; a noun from any other.
 POS = {
     label: pos
@@ -154,8 +153,17 @@ POS = {
 }
 
 
+@cache
+def vocabulary():
+    import spacy
+
+    return spacy.blank("en").vocab
+
+
 def doc_of(text, line):
     """The Doc that a line of command_docs.txt writes, with the spaces of the text."""
+    from spacy.tokens import Doc
+
     tokens = [token.split("/") for token in line.split()]
     words = [word for word, *_ in tokens]
     spaces, end = [], 0
@@ -163,7 +171,7 @@ def doc_of(text, line):
         end = text.index(word, end) + len(word)
         spaces.append(text[end : end + 1] == " ")
     return Doc(
-        VOCAB,
+        vocabulary(),
         words=words,
         spaces=spaces,
         heads=[head_of(i, token, words) for i, token in enumerate(tokens)],
@@ -186,6 +194,7 @@ def docs():
     return {text: doc_of(text, line) for text, line in zip(texts, lines, strict=True)}
 
 
+@needs_spacy
 def test_there_are_a_hundred_commands_and_a_parse_of_each():
     assert len(set(COMMANDS)) == 100
     assert set(PARSED) <= set(COMMANDS)
@@ -197,6 +206,7 @@ def test_what_the_rule_locates(command):
     assert write_markdown(split_command(parse_markdown(command).text)) == command
 
 
+@needs_spacy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_parse_locates(command):
     assert write_markdown(spacy_splitter(docs().__getitem__)(parse_markdown(command).text)) == PARSED.get(
@@ -242,15 +252,22 @@ def test_further_cases_of_the_rule(command):
     assert write_markdown(split_command(parse_markdown(command).text)) == command
 
 
+@needs_spacy
 def test_a_pipeline_without_a_parser_is_said():
+    import spacy
+
     with pytest.raises(InputError, match="en_core_web_sm"):
         spacy_splitter(spacy.blank("en"))("pick up the mug")
 
 
+@needs_spacy
 def test_a_text_without_a_word_has_no_phrase_for_a_parser_either():
+    import spacy
+
     assert spacy_splitter(spacy.blank("en"))("") == GroundedText("")
 
 
+@needs_spacy
 def test_punctuation_is_in_no_span_of_a_parse():
     text = 'take "the mug" - "'
     line = 'take/ROOT "/punct/mug the/det/mug mug/dobj/take "/punct/mug -/dobj/take "/pobj/-'

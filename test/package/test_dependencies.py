@@ -1,10 +1,17 @@
-"""The pinned packages work together, in one process."""
+"""The pinned packages work together in one process, and package.xml declares what is imported."""
 
+import ast
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Imports whose package has another name, or that come with a package that is declared.
+DECLARED_AS = {"tf2_ros": "tf2_ros_py", "ament_index_python": "rclpy"}
 
 RENDER = """
 import mujoco
@@ -26,6 +33,27 @@ def run(code: str, **environ: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def ros_imports():
+    """Return the ROS packages that the nodes and the launch files import."""
+    names = set()
+    for file in (*ROOT.glob("kosmos2_ros/**/*.py"), *ROOT.glob("launch/*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.partition(".")[0])
+    ros = {"rclpy", "launch", "launch_ros", "cv_bridge", "tf2_ros", "ament_index_python"}
+    return {name for name in names if name in ros or name.endswith(("_msgs", "_interfaces"))}
+
+
+def test_every_ros_package_that_is_imported_is_declared():
+    tags = ("depend", "exec_depend")
+    declared = {tag.text for kind in tags for tag in ET.parse(ROOT / "package.xml").iter(kind)}
+    imported = {DECLARED_AS.get(name, name) for name in ros_imports()}
+    assert {"rclpy", "launch", "rcl_interfaces", "rosgraph_msgs"} <= imported
+    assert imported - declared == set()
 
 
 @pytest.mark.ros

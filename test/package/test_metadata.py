@@ -1,5 +1,6 @@
 """package.xml, setup.py, CMakeLists.txt, constraints and docs say the same."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROSDEP_NAMES = {"python3-numpy": "numpy", "python3-opencv": "opencv-python", "python3-pil": "pillow"}
 ROSDEP_NAMES |= {"python3-yaml": "pyyaml"}
 ONLY_WITH_ROS = {"cv_bridge", "launch", "launch_ros", "tf2_ros_py"}  # not on PyPI
+COME_WITH_THEM = {"action_msgs", "builtin_interfaces", "std_msgs", "rosidl_default_runtime"}
+COME_WITH_THEM |= {"rcl_interfaces", "rosgraph_msgs"}
 OURS_WHERE_MISSING = {"vision_msgs", "tf2_msgs"}  # interfaces/
 
 
@@ -72,8 +75,7 @@ def test_what_the_robot_installs_is_what_pip_installs(pip_metadata, ros_metadata
         for name in sorted(needed - ONLY_WITH_ROS - OURS_WHERE_MISSING)
         if ROSDEP_NAMES.get(name) not in pip
         and f"ros-{name.replace('_', '-')}" not in ros
-        and name
-        not in ("action_msgs", "builtin_interfaces", "std_msgs", "rosidl_default_runtime")  # come with
+        and name not in COME_WITH_THEM
     ]
     assert unmatched == []
 
@@ -107,6 +109,13 @@ def test_every_dependency_is_explained(requirements, ros_metadata):
     explained = (ROOT / "docs/dependencies.md").read_text()
     names = requirements | {depend.name for depend in ros_metadata.exec_depends}
     assert [name for name in sorted(names) if f"`{name}`" not in explained] == []
+
+
+def test_setup_py_leaves_no_folder_behind(tmp_path):
+    command = [sys.executable, "setup.py", "--quiet", "--version"]
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pip_installs_the_parts_that_need_no_ros_and_nothing_stale(tmp_path):

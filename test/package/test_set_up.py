@@ -18,6 +18,7 @@ SHELLS = [
 
 
 def load_set_up():
+    sys.path.insert(0, str(ROOT / "tools"))  # it imports the modules beside it
     spec = importlib.util.spec_from_file_location("set_up", ROOT / "tools/set_up.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["set_up"] = module  # dataclasses look themselves up there
@@ -179,11 +180,13 @@ def test_all_that_is_missing_is_named_at_once(tmp_path):
 
 
 @pytest.mark.ros
-def test_an_installed_ros_is_used_with_its_own_numpy_and_opencv(tmp_path):
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_installed_ros_is_used_with_its_own_numpy_and_opencv(robot_ros, tmp_path):
     """The project's environment plays the installed ROS 2: real rclpy, real generators, sourced as such."""
     clone = copy_of_the_tree(tmp_path)
     prefix, site = Path(sys.prefix), next(Path(sys.prefix).glob("lib/python3.*/site-packages"))
-    borrowed = [ROOT / "install" / name for name in ("vision_msgs", "tf2_msgs")]
+    borrowed = [robot_ros.messages / name for name in ("vision_msgs", "tf2_msgs")]
     wheel_libraries = [str(prefix / "lib"), *map(str, site.glob("ros_*.libs"))]
     prefixes = ":".join(map(str, [*borrowed, prefix]))
     sourced = {
@@ -272,6 +275,26 @@ def test_env_sh_gives_fast_dds_the_profile_by_the_name_this_one_reads(shell, tmp
 def test_env_sh_lets_the_user_s_own_profile_be(name, tmp_path):
     code = f"source {ROOT}/env.sh; env | grep _DEFAULT_PROFILES_FILE"
     assert in_shell("bash", code, tmp_path, **{name: "/mine.xml"}).stdout == f"{name}=/mine.xml\n"
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_keeps_an_overlay_s_libraries_before_those_of_the_wheels(shell, tmp_path):
+    """The wheels' own start-up puts the folders into a set, so their order changed with each start."""
+    first = f"{tmp_path}/overlay/lib"
+    code = (
+        f"source {ROOT}/env.sh; export LD_LIBRARY_PATH={first}:$LD_LIBRARY_PATH; echo $LD_LIBRARY_PATH;"
+        "for seed in 1 2 3 4 5 6 7 8; do PYTHONHASHSEED=$seed python -c"
+        " 'import os, rclpy; print(os.environ[\"LD_LIBRARY_PATH\"])'; done"
+    )
+    done = in_shell(shell, code, tmp_path)
+    paths = done.stdout.split()
+    assert len(paths) == 9, done.stderr
+    assert set(paths) == {paths[0]}
+    folders = paths[0].split(":")
+    order = [first, f"{ROOT}/install/kosmos2/lib", f"{ROOT}/.venv/lib"]
+    assert [folder for folder in folders if folder in order] == order
+    assert len(folders) == len(set(folders))
 
 
 @pytest.mark.parametrize("shell", SHELLS)

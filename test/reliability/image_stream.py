@@ -1,4 +1,10 @@
-"""A camera's process: publishes so many images of a size at 30 Hz, best effort, once it is heard."""
+"""A camera's process: publishes images at 30 Hz at most, best effort, once there is a subscriber.
+
+    python image_stream.py WIDTH HEIGHT IMAGES AHEAD
+
+The subscriber writes a line to standard input for each image that it received. The camera is at most AHEAD
+images ahead of it: so a busy machine slows the stream down, and what is lost was lost by the middleware.
+"""
 
 import sys
 import threading
@@ -10,10 +16,14 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 PERIOD_S = 1 / 30
+LOST_S = 1.0  # an image that was not received after this time counts as lost
 
 
 def main() -> None:
-    width, height, images = map(int, sys.argv[1:])
+    width, height, images, ahead = map(int, sys.argv[1:])
+    may_publish = threading.Semaphore(ahead)
+    reader = threading.Thread(target=read_receipts, args=(may_publish,))
+    reader.start()
     rclpy.init()
     node = rclpy.create_node("image_stream")
     publisher = node.create_publisher(Image, "stream", qos_profile_sensor_data)
@@ -23,13 +33,20 @@ def main() -> None:
         pause.wait(PERIOD_S)
     due_s = time.monotonic()
     for number in range(images):
+        may_publish.acquire(timeout=LOST_S)
         image = Image(width=width, height=height, encoding="rgb8", step=3 * width, data=data)
         image.header.stamp.sec = number
         publisher.publish(image)
         due_s += PERIOD_S
         pause.wait(max(0.0, due_s - time.monotonic()))
-    sys.stdin.read()  # what was sent lies in this process's shared memory: until it was read
+    reader.join()  # published images stay in this process's shared memory until they are read
     rclpy.shutdown()
+
+
+def read_receipts(may_publish: threading.Semaphore) -> None:
+    """Until standard input is closed."""
+    for _ in sys.stdin:
+        may_publish.release()
 
 
 main()

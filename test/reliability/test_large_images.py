@@ -1,4 +1,8 @@
-"""Large images from another process, by best effort and with the middleware's profile."""
+"""Large images from another process, by best effort and with the middleware's profile.
+
+`make reliability` lets the camera run at its own rate, as robots do, and needs an idle machine. `make test`
+lets it wait for its subscriber: what is lost then was lost by the middleware, however busy the machine is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,8 @@ from sensor_msgs.msg import Image  # noqa: E402
 HERE = Path(__file__)
 PROFILE = HERE.parents[2] / "config" / "fastdds.xml"
 SIZES = [(640, 480), (1280, 720)]
-PATIENCE_S = 60.0
+AHEAD = 4  # images that may be on their way; the shared memory of the profile holds 11 of the larger size
+PATIENCE_S = 120.0
 
 
 @pytest.fixture
@@ -34,12 +39,12 @@ def with_profile(monkeypatch):
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_large_images_arrive_by_best_effort(with_profile, width, height, count, record_property):
     images = count(300, 60)
-    came = len(heard(width, height, images))
+    came = len(heard(width, height, images, ahead=count(images, AHEAD)))
     record_property("figure", f"{came} of {images} of {width}x{height}")
     assert came >= images - 1
 
 
-def heard(width, height, images):
+def heard(width, height, images, ahead):
     """The numbers of the images that came from another process."""
     numbers = []
     rclpy.init()
@@ -49,12 +54,14 @@ def heard(width, height, images):
     def hear(image):
         assert len(image.data) == 3 * width * height
         numbers.append(image.header.stamp.sec)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
         if numbers[-1] == images - 1:
             last.set_result(None)
 
     node.create_subscription(Image, "stream", hear, qos_profile_sensor_data)
     script = HERE.with_name("image_stream.py")
-    command = [sys.executable, str(script), str(width), str(height), str(images)]
+    command = [sys.executable, str(script), str(width), str(height), str(images), str(ahead)]
     try:
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             rclpy.spin_until_future_complete(node, last, timeout_sec=PATIENCE_S)

@@ -49,6 +49,8 @@ def accuracy(model, scenes):
     return sum(case.right for case in cases) / len(cases)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_new_object_is_learnt(scenes, root):
     shipped = root / "models" / "tabletop-tiny"
     threads = torch.get_num_threads()

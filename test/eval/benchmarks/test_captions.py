@@ -12,6 +12,7 @@ TRUTHS = [
     ['The T-shirt says "Hello World"', "a café in the U.S."],
 ]
 SAID = ["a brown dog isn't running", "two men play guitar", "a woman"]
+pytestmark = pytest.mark.extra("captions", "pycocoevalcap")
 java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java")
 
 

@@ -24,6 +24,7 @@ def data(tmp_path, pictures):
     write(tmp_path / "karpathy/dataset_flickr30k.json", {"images": images, "dataset": "flickr30k"})
 
 
+@pytest.mark.extra("captions", "pycocoevalcap")
 def test_captions_are_the_best_of_the_release_s_five_beams(data, evaluate, peer, pictures):
     questions, ways, figures = evaluate(CAPTION, "test")
     assert [one.images[0].name for one in questions] == ["0.jpg", "3.jpg"]
