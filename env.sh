@@ -5,7 +5,7 @@
 # machine only (to reach other machines: export ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET before).
 
 _kosmos2_enter() {
-    local root="$1" shell="$2" origin ros libraries folder
+    local root="$1" shell="$2" origin ros libraries= folder
     if [ ! -f "$root/.venv/kosmos2.state" ] || ! grep -q '^interfaces=' "$root/.venv/kosmos2.state"; then
         echo "env.sh: set-up has not run or not finished: run \`make setup\` in $root first." >&2
         return 1
@@ -27,14 +27,14 @@ _kosmos2_enter() {
         export CMAKE_PREFIX_PATH="${CMAKE_PREFIX_PATH:-$root/.venv}"
         # The wheels would add their libraries themselves, in random order and with a second start of
         # every Python. An overlay's libraries must come first, so the order is made here.
-        case ":${LD_LIBRARY_PATH-}:" in
-            *":$root/.venv/lib:"*) ;;
-            *) libraries="$root/.venv/lib"
-               for folder in "$root"/.venv/lib/python3*/site-packages/ros_*.libs; do
-                   libraries="$libraries:$folder"
-               done
-               export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" ;;
-        esac
+        for folder in "$root/.venv/lib" "$root"/.venv/lib/python3*/site-packages/ros_*.libs; do
+            case ":${LD_LIBRARY_PATH-}:" in
+                *":$folder:"*) ;;
+                *) libraries="$libraries$folder:" ;;
+            esac
+        done
+        LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH-}"
+        export LD_LIBRARY_PATH="${LD_LIBRARY_PATH%:}"
         export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
         export ROS_DISTRO="$ros" ROS_VERSION=2 ROS_PYTHON_VERSION=3
     fi

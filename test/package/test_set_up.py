@@ -31,7 +31,7 @@ set_up = load_set_up()
 
 def plain_environ(**more: str) -> dict[str, str]:
     """The variables of a shell that has entered no environment."""
-    kept = ("HOME", "LANG", "PIP_", "SSL_", "REQUESTS_", "XDG_")
+    kept = ("HOME", "LANG", "PIP_", "UV_", "SSL_", "REQUESTS_", "XDG_")
     environ = {name: value for name, value in os.environ.items() if name.startswith(kept)}
     path = [part for part in os.environ["PATH"].split(":") if not Path(part).is_relative_to(ROOT)]
     return environ | {"PATH": ":".join([str(Path(BASE_PYTHON).parent), *path])} | more
@@ -120,6 +120,20 @@ def test_what_cannot_be_is_said_with_the_way_out(ros_prefix, environ, state, wor
 def test_an_unknown_extra_is_named():
     with pytest.raises(set_up.Stop, match="trian"):
         set_up.choose_extras({"EXTRAS": "ros,trian"}, {})
+
+
+def test_all_extras_have_one_name():
+    assert set_up.choose_extras({"EXTRAS": "all"}, {"extras": "ros"}) == set_up.EXTRAS
+    assert set(set_up.choose_extras({}, {})) < set(set_up.EXTRAS)
+
+
+def test_a_file_is_replaced_and_not_written_into(tmp_path):
+    """uv's packages are hard links into its cache, which other environments use too."""
+    (tmp_path / "cached").write_text("as published")
+    (tmp_path / "installed").hardlink_to(tmp_path / "cached")
+    set_up.replace_text(tmp_path / "installed", "corrected")
+    assert (tmp_path / "installed").read_text() == "corrected"
+    assert (tmp_path / "cached").read_text() == "as published"
 
 
 def test_an_environment_made_by_somebody_else_is_left_alone(tmp_path):
@@ -295,6 +309,17 @@ def test_env_sh_keeps_an_overlay_s_libraries_before_those_of_the_wheels(shell, t
     order = [first, f"{ROOT}/install/kosmos2/lib", f"{ROOT}/.venv/lib"]
     assert [folder for folder in folders if folder in order] == order
     assert len(folders) == len(set(folders))
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sh_adds_the_libraries_that_a_shell_has_not_yet(shell, tmp_path):
+    code = f"source {ROOT}/env.sh; python -c 'import rclpy'; echo $LD_LIBRARY_PATH"
+    done = in_shell(shell, code, tmp_path, LD_LIBRARY_PATH=f"{ROOT}/.venv/lib")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert f"{ROOT}/.venv/lib" in done.stdout.strip().split(":")
+    assert not done.stdout.strip().endswith(":")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
