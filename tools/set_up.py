@@ -130,9 +130,10 @@ def set_up() -> None:
         return
 
     say(f"{describe(plan)}: {reason(plan)}")
-    progress = Progress(STAGES_S if state.get("packages") != packages else REBUILD_S)
+    new_packages = state.get("packages") != packages
+    progress = Progress(stages(plan, new_packages))
     try:
-        if state.get("packages") != packages:
+        if new_packages:
             install(plan, state, progress)
         elif plan.ros != "none":
             build_interfaces(plan, progress)
@@ -140,6 +141,14 @@ def set_up() -> None:
         progress.close()
     write_state(plan, packages=packages, interfaces=digest_interfaces(plan))
     say("ready. `source env.sh` enters the environment.")
+
+
+def stages(plan: Plan, new_packages: bool) -> Sequence[Mapping[str, float]]:
+    """Return the steps to expect, and about how long they take."""
+    if not new_packages:
+        return REBUILD_S
+    without = {"interfaces"} if plan.ros == "none" else set()
+    return [{name: stage[name] for name in stage if name not in without} for stage in STAGES_S]
 
 
 def install(plan: Plan, state: dict[str, str], progress: Progress) -> None:
