@@ -157,7 +157,11 @@ BAD = [
     (("locate", "the mug", "PHOTO", "--max-boxes", "0"), "at least 1"),
     (("locate", "the mug", "PHOTO", "--min-score", "2"), "min_score is 2: it must be from 0 to 1"),
     (("locate", "the mug", "PHOTO", "--dtype", "int3"), "invalid choice: 'int3'"),
-    (("locate", "the mug", "PHOTO", "--spacy", "en_none"), "no spaCy pipeline en_none"),
+    pytest.param(
+        ("locate", "the mug", "PHOTO", "--spacy", "en_none"),
+        "no spaCy pipeline en_none",
+        marks=pytest.mark.extra("spacy", "spacy"),
+    ),
     (("locate", "the mug", "PHOTO", "--save", "out.gif"), "--save out.gif must end with"),
     (("locate", "the mug", "PHOTO", "--every", "0"), "--every is 0"),
     (("describe", "PHOTO", "--region", "1,2,3"), "is not four numbers"),

@@ -41,11 +41,13 @@ def test_a_box_is_asked_for_once_and_has_all_its_expressions(data, tmp_path):
     assert isinstance(one.requests[0], Describe)
 
 
+@pytest.mark.extra("captions", "pycocoevalcap")
 def test_descriptions_are_those_of_the_release(data, evaluate, peer, pictures):
     _, ways, _ = evaluate(REG, "val")
     assert [one.text for one in ways["released"]] == [peer.says(pictures[at], prompt(at)) for at in (0, 1)]
 
 
+@pytest.mark.extra("captions", "pycocoevalcap")
 def test_true_expressions_get_the_best_score(data, tmp_path):
     questions = REG.read(tmp_path, BenchmarkPart("val"))
     good, bad = (
