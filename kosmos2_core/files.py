@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from kosmos2_core.errors import ModelError
+from kosmos2_core.errors import InputError, ModelError
 
 
 def read_json(file: Path, advice: str = "download the checkpoint again") -> Any:
@@ -52,3 +55,26 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give the path of a new folder, which gets its name only at the end of the block.
+
+    The path does not exist yet; the block has to make it. If the block raises, nothing is left behind. An
+    OSError is left to the caller.
+
+    Args:
+        folder: The final name; missing parents are made.
+
+    Raises:
+        InputError: The folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists: choose a free name, or remove it.")
+    target = folder.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        unfinished = Path(temporary, target.name)
+        yield unfinished
+        unfinished.rename(target)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import new_folder
 from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.bag_commands import ParsedCommand, TimedCommands, read_commands
 from kosmos2_data.bag_frames import FrameSpan, ImageSelection, RecordedFrame, read_frames
@@ -111,19 +110,11 @@ def make_data(
     seconds = (recording.span.end_ns - recording.span.start_ns) / NS_PER_S
     label_name = str(request.label_file or recording.topics.labels)
     summary = BagDataSummary(recording.topics.images, label_name, seconds)
-    with _new_folder(folder) as unfinished, (unfinished / RECORDS_FILE).open("w", encoding="utf-8") as lines:
-        (unfinished / IMAGES).mkdir()
-        writer = _RecordWriter(recording, unfinished, lines, jpeg, summary)
-        for frame in read_frames(bag, recording.topics, recording.span):
-            summary.images += 1
-            reason = writer.add(frame)
-            if reason:
-                summary.left_out[reason] += 1
-            on_image()
-        if not summary.records:
-            raise InputError(_nothing_used(summary))
-        if request.selection == ImageSelection():  # otherwise the images of other labels were not read
-            summary.labels_left_out = writer.unused_labels
+    try:
+        with new_folder(folder) as unfinished:
+            _write_records(unfinished, recording, request.selection, jpeg, on_image, summary)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}.") from None
     return summary
 
 
@@ -151,6 +142,29 @@ def _open_recording(bag: BagReader, request: LabelledImages) -> _LabelledRecordi
         )
     span = request.selection.span_of(bag)
     return _LabelledRecording(bag, topics, span, labels, commands_of_labels(labels))
+
+
+def _write_records(
+    folder: Path,
+    recording: _LabelledRecording,
+    selection: ImageSelection,
+    jpeg: int | None,
+    on_image: Callable[[], Any],
+    summary: BagDataSummary,
+) -> None:
+    (folder / IMAGES).mkdir(parents=True)
+    with (folder / RECORDS_FILE).open("w", encoding="utf-8") as lines:
+        writer = _RecordWriter(recording, folder, lines, jpeg, summary)
+        for frame in read_frames(recording.bag, recording.topics, recording.span):
+            summary.images += 1
+            reason = writer.add(frame)
+            if reason:
+                summary.left_out[reason] += 1
+            on_image()
+    if not summary.records:
+        raise InputError(_nothing_used(summary))
+    if selection == ImageSelection():  # otherwise the images of other labels were not read
+        summary.labels_left_out = writer.unused_labels
 
 
 def _nothing_used(summary: BagDataSummary) -> str:
@@ -281,20 +295,3 @@ def _take_turns(items: Sequence[Item], count: int, turn: int) -> list[Item]:
     """Return some of the items, others in each turn: a model trained mostly on absent ones finds nothing."""
     count = min(count, len(items))
     return [items[(turn * count + offset) % len(items)] for offset in range(count)]
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that gets its name at the end, and vanishes if anything fails before."""
-    if folder.exists():
-        raise InputError(f"{folder} exists: choose a free name, or remove it.")
-    target = folder.absolute()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-            unfinished = Path(temporary, target.name)
-            unfinished.mkdir()
-            yield unfinished
-            unfinished.rename(target)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}.") from None

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import new_folder
 from kosmos2_io.message_types import typestore  # first: it tells what to install where rosbags is missing
 
 from rosbags.interfaces import (  # isort: skip
@@ -54,15 +54,9 @@ def open_bag(
     """
     if storage not in STORAGES:
         raise InputError(f"there is no bag storage {storage!r}: choose one of {', '.join(STORAGES)}.")
-    if folder.exists():
-        raise InputError(f"{folder} exists: choose a free name, or remove it.")
-    target = folder.absolute()
-    with _write_errors(folder):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent)
-    with temporary:
-        unfinished = Path(temporary.name, target.name)  # the storage file is named after its folder
+    with ExitStack() as stack:
         with _write_errors(folder):
+            unfinished = stack.enter_context(new_folder(folder))  # the storage file is named after its folder
             writer = _open_writer(unfinished, storage, custom_data or {})
         try:
             yield BagWriter(writer, folder, latched)
@@ -71,7 +65,7 @@ def open_bag(
             raise
         with _write_errors(folder):
             writer.close()
-            unfinished.rename(target)
+            stack.close()
 
 
 class BagWriter:

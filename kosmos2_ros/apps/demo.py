@@ -21,13 +21,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rclpy
 from builtin_interfaces.msg import Duration
 from kosmos2.action import Converse
 from kosmos2.msg import GroundedFrame
 from kosmos2.srv import Ask, Describe, Locate
-from PIL import Image as PillowImage
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image
@@ -35,7 +33,8 @@ from std_msgs.msg import String
 from vision_msgs.msg import Detection3DArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.images import to_rgb
+from kosmos2_core.files import write_atomically
+from kosmos2_io.images import image_file
 from kosmos2_io.stamps import header_ns, to_s
 from kosmos2_ros.process import Executor
 
@@ -221,10 +220,8 @@ def _locate(robot: Robot) -> Any:
 
 
 def save(image: Any, file: Path) -> None:
-    """Write an image message to a file, which a viewer never finds half-written."""
-    unfinished = file.with_name(f".{file.name}")
-    PillowImage.fromarray(np.asarray(to_rgb(image))).save(unfinished, "PNG")
-    unfinished.replace(file)
+    """Write a raw image message to a PNG file, which a viewer never finds half-written."""
+    write_atomically(file, image_file(image).data)
 
 
 def _since(began_s: float) -> str:

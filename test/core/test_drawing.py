@@ -5,7 +5,7 @@ import pytest
 
 from kosmos2_core.answers import Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.drawing import draw
+from kosmos2_core.drawing import arrange_tiles, draw
 
 
 def picture(value, height=240, width=320):
@@ -55,3 +55,13 @@ def test_labels_of_boxes_at_one_place_do_not_hide_each_other():
 def test_any_phrase_and_any_size_is_drawn(size, phrase):
     boxes = [Box(0, 0, 1, 1, 0.1), Box(0, 0, 0.001, 0.001), Box(0.999, 0.999, 1, 1)]
     assert draw(picture(50, *size), [entity(phrase, *boxes)], missing=True).shape == (*size, 3)
+
+
+def test_tiles_stand_in_rows_with_gaps_and_a_margin():
+    tiles = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
+    sheet = arrange_tiles(tiles, 2, gap_px=1, margin_px=2)
+    assert sheet.shape == (2 * 2 + 1 + 4, 2 * 3 + 1 + 4, 3)
+    for tile, place in zip(tiles, (sheet[2:4, 2:5], sheet[2:4, 6:9], sheet[5:7, 2:5]), strict=True):
+        assert np.array_equal(place, tile)
+    assert (sheet[5:7, 6:9] == 255).all()
+    assert np.array_equal(arrange_tiles(tiles, 3), np.hstack(tiles))

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from kosmos2_core.errors import ModelError
-from kosmos2_core.files import read_json, write_atomically
+from kosmos2_core.errors import InputError, ModelError
+from kosmos2_core.files import new_folder, read_json, write_atomically
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -43,3 +43,21 @@ def test_damaged_json_is_one_sentence_with_advice(tmp_path, content):
 def test_a_missing_file_is_left_to_the_caller(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "config.json")
+
+
+def test_a_new_folder_gets_its_name_when_it_is_complete(tmp_path):
+    folder = tmp_path / "deep" / "data"
+    with new_folder(folder) as unfinished:
+        unfinished.mkdir()
+        (unfinished / "file").write_text("content")
+        assert not folder.exists()
+    assert (folder / "file").read_text() == "content"
+    with pytest.raises(InputError, match="data exists: choose a free name"), new_folder(folder):
+        pass
+
+
+def test_of_a_new_folder_that_fails_nothing_is_left(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "data") as unfinished:
+        unfinished.mkdir()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ one that was never interrupted.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import read_json
+from kosmos2_core.files import read_json, write_atomically
 
 STEP = re.compile(r"step-(\d{7})")
 STATE = "state"
@@ -212,10 +213,9 @@ def _append(file: Path, values: dict[str, Any]) -> None:
 
 def _write(file: Path, lines: Iterable[dict[str, str]]) -> None:
     lines = list(lines)
-    part = file.with_name(f".{file.name}.new")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        if lines:
-            writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
-    os.replace(part, file)
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    write_atomically(file, text.getvalue())
