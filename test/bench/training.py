@@ -106,22 +106,22 @@ def one_by_one(batch: TrainingBatch) -> list[Inputs]:
     for row, owners in enumerate(batch.owners):
         prefix = (owners == SHARED).nonzero()[:, 0].tolist()
         for branch in range(int(owners.max()) + 1):
-            own = (owners == branch).nonzero()[:, 0].tolist()
-            ids = batch.ids[row, prefix + own].tolist()
+            branch_indices = (owners == branch).nonzero()[:, 0].tolist()
+            ids = batch.ids[row, prefix + branch_indices].tolist()
             labels = [UNLEARNT] * len(prefix) + [
-                int(batch.ids[row, at]) if (row, at) in learnt else UNLEARNT for at in own
+                int(batch.ids[row, index]) if (row, index) in learnt else UNLEARNT for index in branch_indices
             ]
             lines.append((row, ids, labels))
-    return [_padded(batch, lines[at : at + IMAGES]) for at in range(0, len(lines), IMAGES)]
+    return [_padded(batch, lines[first : first + IMAGES]) for first in range(0, len(lines), IMAGES)]
 
 
 def _padded(batch: TrainingBatch, lines: list[tuple[int, list[int], list[int]]]) -> Inputs:
     longest = max(len(ids) for _, ids, _ in lines)
     ids = torch.ones(len(lines), longest, dtype=torch.long)
     labels, real = torch.full_like(ids, UNLEARNT), torch.zeros_like(ids)
-    for at, (_, line, own) in enumerate(lines):
-        ids[at, : len(line)], labels[at, : len(own)] = torch.tensor(line), torch.tensor(own)
-        real[at, : len(line)] = 1
+    for row, (_, line, line_labels) in enumerate(lines):
+        ids[row, : len(line)], labels[row, : len(line_labels)] = torch.tensor(line), torch.tensor(line_labels)
+        real[row, : len(line)] = 1
     slots = torch.zeros_like(ids)
     slots[:, 2 : 2 + int(batch.slots[0].sum())] = 1
     return {

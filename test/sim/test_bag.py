@@ -26,8 +26,10 @@ def read(folder):
     """Of each topic, its messages by their stamps in the bag."""
     found: dict[str, dict] = {}
     with Reader(folder) as reader:
-        for one, stamp_ns, data in reader.messages():
-            found.setdefault(one.topic, {})[stamp_ns] = typestore().deserialize_cdr(data, one.msgtype)
+        for connection, stamp_ns, data in reader.messages():
+            found.setdefault(connection.topic, {})[stamp_ns] = typestore().deserialize_cdr(
+                data, connection.msgtype
+            )
     return found
 
 
@@ -68,7 +70,10 @@ def placed(transform):
 def optical_in_world(topics, stamp_ns):
     """By following the frames' names, as a transform buffer does."""
     [fixed] = topics["/tf_static"].values()
-    parents = {one.child_frame_id: one for one in [*topics["/tf"][stamp_ns].transforms, *fixed.transforms]}
+    parents = {
+        transform.child_frame_id: transform
+        for transform in [*topics["/tf"][stamp_ns].transforms, *fixed.transforms]
+    }
     pose, frame = np.eye(4), topics["/camera/image"][stamp_ns].header.frame_id
     while frame != "world":
         pose = placed(parents[frame]) @ pose
@@ -113,7 +118,7 @@ def test_images_and_depth_are_what_was_rendered(topics, shots):
 def test_transforms_lead_from_the_image_to_the_world(topics, shots):
     for stamp_ns, shot in shots.items():
         np.testing.assert_allclose(optical_in_world(topics, stamp_ns), shot.pose, atol=1e-9)
-    ways = [placed(one.transforms[0]) for one in topics["/tf"].values()]
+    ways = [placed(message.transforms[0]) for message in topics["/tf"].values()]
     assert all(way[2, 0] < 0 for way in ways), "the link's x is forward, down to the table"
     assert all(way[2, 2] > 0 for way in ways), "and its z is up"
     assert np.linalg.norm(ways[0][:3, 3] - ways[-1][:3, 3]) > 0.05, "it moves"
@@ -132,16 +137,18 @@ def test_a_2d_box_is_around_the_pixels_whose_points_lie_in_the_3d_box(topics):
     """What a robot computes from depth, calibration and transforms, by ids that are the same in both."""
     checked = 0
     for stamp_ns, flat in topics["/truth/detections"].items():
-        solids = {one.id: one for one in topics["/truth/detections_3d"][stamp_ns].detections}
-        assert solids.keys() == {one.id for one in flat.detections}
+        solids = {
+            detection.id: detection for detection in topics["/truth/detections_3d"][stamp_ns].detections
+        }
+        assert solids.keys() == {detection.id for detection in flat.detections}
         points = points_m(topics, stamp_ns)
-        for one in flat.detections:
-            box = solids[one.id].bbox
+        for detection in flat.detections:
+            box = solids[detection.id].bbox
             pose = matrix(box.center.position, box.center.orientation)
-            own = (points - pose[:3, 3]) @ pose[:3, :3]
+            points_in_box = (points - pose[:3, 3]) @ pose[:3, :3]
             half_m = np.array([box.size.x, box.size.y, box.size.z]) / 2 + 1e-3
-            v, u = np.nonzero((np.abs(own) <= half_m).all(-1) & (points[..., 2] > 2e-3))
-            centre, sides = one.bbox.center.position, (one.bbox.size_x, one.bbox.size_y)
+            v, u = np.nonzero((np.abs(points_in_box) <= half_m).all(-1) & (points[..., 2] > 2e-3))
+            centre, sides = detection.bbox.center.position, (detection.bbox.size_x, detection.bbox.size_y)
             np.testing.assert_allclose(
                 [centre.x * 2, centre.y * 2], [u.min() + u.max() + 1, v.min() + v.max() + 1], atol=2.5
             )
@@ -153,13 +160,20 @@ def test_a_2d_box_is_around_the_pixels_whose_points_lie_in_the_3d_box(topics):
 def test_the_projected_3d_box_encloses_the_2d_box(topics):
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for stamp_ns, solid in topics["/truth/detections_3d"].items():
-        flat = {one.id: one.bbox for one in topics["/truth/detections"][stamp_ns].detections}
+        flat = {
+            detection.id: detection.bbox for detection in topics["/truth/detections"][stamp_ns].detections
+        }
         camera = topics["/camera/camera_info"][stamp_ns].p.reshape(3, 4)
         in_camera = np.linalg.inv(optical_in_world(topics, stamp_ns))
-        for one in solid.detections:
-            size, box = one.bbox.size, flat[one.id]
-            own = np.c_[corners * (size.x, size.y, size.z) / 2, np.ones(8)]
-            seen = camera @ in_camera @ matrix(one.bbox.center.position, one.bbox.center.orientation) @ own.T
+        for detection in solid.detections:
+            size, box = detection.bbox.size, flat[detection.id]
+            in_box = np.c_[corners * (size.x, size.y, size.z) / 2, np.ones(8)]
+            seen = (
+                camera
+                @ in_camera
+                @ matrix(detection.bbox.center.position, detection.bbox.center.orientation)
+                @ in_box.T
+            )
             u, v = seen[:2] / seen[2] + 0.5  # to the boxes' pixels, whose first corner is (0, 0)
             assert u.min() - 0.5 <= box.center.position.x - box.size_x / 2
             assert u.max() + 0.5 >= box.center.position.x + box.size_x / 2
@@ -173,19 +187,19 @@ def test_commands_come_every_few_seconds_and_frames_answer_the_last_one(topics, 
     assert len(commands) >= 2
     assert set(commands) <= set(shots)
     for stamp_ns, frame in topics["/truth/grounding"].items():
-        standing = max(one for one in commands if one <= stamp_ns)
+        standing = max(stamp for stamp in commands if stamp <= stamp_ns)
         asked = parse_markdown(commands[standing].data)
         assert frame.text == asked.text
         assert frame.command_id == str(list(commands).index(standing) + 1)
-        assert [(one.span_start, one.span_end) for one in frame.phrases] == [
-            (one.start, one.end) for one in asked.phrases
+        assert [(phrase.span_start, phrase.span_end) for phrase in frame.phrases] == [
+            (phrase.start, phrase.end) for phrase in asked.phrases
         ]
 
 
 def test_the_answers_are_true(topics, shots):
     for stamp_ns, frame in topics["/truth/grounding"].items():
         shot = shots[stamp_ns]
-        boxes = [one.id for one in topics["/truth/detections"][stamp_ns].detections]
+        boxes = [detection.id for detection in topics["/truth/detections"][stamp_ns].detections]
         wanted = []
         for index, phrase in enumerate(frame.phrases):
             found = meant(phrase.phrase, shot.things)
@@ -209,26 +223,28 @@ def test_a_command_ends_early_when_it_no_longer_holds(tmp_path, monkeypatch):
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_the_same_plan_makes_the_same_bytes(tmp_path, storage):
     first, second = (make_bag(tmp_path / place / "run", SMALL, storage) for place in ("a", "b"))
-    assert sorted(one.name for one in first.iterdir()) == sorted(one.name for one in second.iterdir())
-    for one in first.iterdir():
-        assert one.read_bytes() == (second / one.name).read_bytes()
+    assert sorted(file.name for file in first.iterdir()) == sorted(file.name for file in second.iterdir())
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes()
 
 
 def test_a_still_camera_has_its_place_in_tf_static(tmp_path):
     topics = read(make_bag(tmp_path / "run", replace(SMALL, still=True)))
     assert "/tf" not in topics
     [fixed] = topics["/tf_static"].values()
-    assert {(one.header.frame_id, one.child_frame_id) for one in fixed.transforms} == {
+    assert {(transform.header.frame_id, transform.child_frame_id) for transform in fixed.transforms} == {
         ("camera_link", "camera_optical_frame"),
         ("world", "camera_link"),
     }
-    first, second = (pixels(one) for one in topics["/camera/image"].values())
+    first, second = (pixels(message) for message in topics["/camera/image"].values())
     np.testing.assert_array_equal(first, second)
 
 
 def test_jpeg_and_millimetres_say_the_same_less_exactly(tmp_path):
     plan = replace(SMALL, compressed=True, depth="16UC1")
-    topics, exact = (read(make_bag(tmp_path / name, one)) for name, one in (("a", plan), ("b", SMALL)))
+    topics, exact = (
+        read(make_bag(tmp_path / name, bag_plan)) for name, bag_plan in (("a", plan), ("b", SMALL))
+    )
     assert "/camera/image" not in topics
     for stamp_ns, jpeg in topics["/camera/image/compressed"].items():
         seen = cv2.cvtColor(cv2.imdecode(jpeg.data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

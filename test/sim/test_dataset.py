@@ -63,7 +63,7 @@ def test_boxes_in_sentences_are_those_of_truths(made):
         said = [box for item in record.items for phrase in item.text.phrases for box in phrase.boxes]
         assert said
         for box in said:
-            assert any(box.pixels(112, 112) == pytest.approx(one, abs=0.001) for one in true)
+            assert any(box.pixels(112, 112) == pytest.approx(corners, abs=0.001) for corners in true)
 
 
 def test_two_processes_make_the_same_bytes(made, tmp_path):
@@ -100,10 +100,10 @@ def test_shards_hold_the_same(made, tmp_path):
     assert len(shards) == COUNT
     assert shards[5].image == "shard-001.tar/images/000005.jpg"
     for number in range(COUNT):
-        one, other = files[number], shards[number]
-        assert (one.items, one.truths) == (other.items, other.truths)
-        np.testing.assert_array_equal(files.image(one), shards.image(other))
-        np.testing.assert_array_equal(files.mask(one), shards.mask(other))
+        plain, sharded = files[number], shards[number]
+        assert (plain.items, plain.truths) == (sharded.items, sharded.truths)
+        np.testing.assert_array_equal(files.image(plain), shards.image(sharded))
+        np.testing.assert_array_equal(files.mask(plain), shards.mask(sharded))
 
 
 def test_a_shard_that_was_cut_off_is_written_again(tmp_path):

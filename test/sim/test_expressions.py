@@ -21,12 +21,12 @@ def check(item, taken):
     assert not words.endswith(".")
     if item.kind == "absent":
         assert phrase.boxes == ()
-        assert fitting([one for one in taken.things if one.box], bare(words)) == []
+        assert fitting([thing for thing in taken.things if thing.box], bare(words)) == []
         return
-    [one] = meant(words, [one for one in taken.things if one.visible >= 0.1])
-    assert phrase.boxes == (one.box,)
-    assert one.visible >= 0.35
-    assert min(one.box.x2 - one.box.x1, one.box.y2 - one.box.y1) * 224 >= 10
+    [thing] = meant(words, [thing for thing in taken.things if thing.visible >= 0.1])
+    assert phrase.boxes == (thing.box,)
+    assert thing.visible >= 0.35
+    assert min(thing.box.x2 - thing.box.x1, thing.box.y2 - thing.box.y1) * 224 >= 10
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,7 +64,7 @@ def test_what_is_hardly_seen_is_not_meant_but_not_confused_either():
     words = words_of(shot(whole, hidden), "attribute")
     assert "mug" not in words
     assert "red mug" in words
-    assert not any("blue" in one for one in words)
+    assert not any("blue" in phrase for phrase in words)
 
 
 def test_what_is_glimpsed_is_not_absent():
@@ -101,7 +101,7 @@ def test_the_nearest_is_clearly_nearer():
     clear = words_of(shot(plate, thing("mug", x=0.65), thing("mug", x=0.1)), "relation")
     assert {"mug next to the plate", "mug closest to the plate"} <= clear
     tied = words_of(shot(plate, thing("mug", x=0.65), thing("mug", x=0.36)), "relation")
-    assert not any("next to the plate" in one or "closest" in one for one in tied)
+    assert not any("next to the plate" in phrase or "closest" in phrase for phrase in tied)
 
 
 def test_numbers_count_what_can_be_told_apart():
@@ -117,7 +117,7 @@ def test_most_relations_are_needed():
     with Tabletop() as tabletop:
         for seed in range(6):
             taken = tabletop.shoot(seed, "train")
-            seen = [one for one in taken.things if one.visible >= 0.1]
+            seen = [thing for thing in taken.things if thing.visible >= 0.1]
             for item in expressions(taken, np.random.default_rng(seed)):
                 if item.kind == "relation":
                     found = RELATION.fullmatch(bare(item.text.text))
@@ -132,10 +132,10 @@ def test_half_of_the_absent_is_hard():
     items = expressions(taken, np.random.default_rng(0))
     words = [item.text.text.split() for item in items if item.kind == "absent"]
     hard = [
-        NOUNS.get(one[-1]) in ("mug", "ball", "can") and not {"red", "blue", "green"}.isdisjoint(one)
-        for one in words
+        NOUNS.get(phrase[-1]) in ("mug", "ball", "can") and not {"red", "blue", "green"}.isdisjoint(phrase)
+        for phrase in words
     ]
-    assert all(hard[one] != hard[one + 1] for one in range(0, 10, 2))
+    assert all(hard[index] != hard[index + 1] for index in range(0, 10, 2))
 
 
 def test_a_word_that_some_would_use_otherwise_is_not_used():
@@ -148,7 +148,9 @@ def test_a_word_that_some_would_use_otherwise_is_not_used():
 
 def test_a_hammer_is_named_only_where_there_is_one():
     assert not any(
-        "hammer" in one for kind in ("attribute", "absent") for one in words_of(shot(thing("mug")), kind)
+        "hammer" in phrase
+        for kind in ("attribute", "absent")
+        for phrase in words_of(shot(thing("mug")), kind)
     )
     assert "hammer" in words_of(shot(thing("hammer"), thing("mug", x=0.2)), "attribute")
 

@@ -65,7 +65,7 @@ def test_its_first_shot_is_the_scene_s_and_the_next_shows_the_same_things_from_e
         np.testing.assert_allclose(shot.pose, plain.pose, atol=1e-12)
         assert np.abs(shot.image.astype(int) - plain.image).mean() < 0.05
     assert np.abs(later.image.astype(int) - plain.image).mean() > 3
-    assert [one.centre_m for one in later.things] == [one.centre_m for one in plain.things]
+    assert [thing.centre_m for thing in later.things] == [thing.centre_m for thing in plain.things]
 
 
 def test_a_camera_that_does_not_see_the_table_says_so():

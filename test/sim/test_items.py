@@ -28,7 +28,7 @@ def rendered():
     """Shots of the training split, and what is said of each."""
     with Tabletop() as tabletop:
         taken = [tabletop.shoot(seed, "train") for seed in range(40)]
-    return [(one, items(one, np.random.default_rng(one.seed), 16)) for one in taken]
+    return [(image, items(image, np.random.default_rng(image.seed), 16)) for image in taken]
 
 
 def drawn(taken, kind, count=60, seeds=4):
@@ -41,32 +41,32 @@ def drawn(taken, kind, count=60, seeds=4):
 
 
 def seen(taken):
-    return [one for one in taken.things if one.visible >= 0.1]
+    return [thing for thing in taken.things if thing.visible >= 0.1]
 
 
 def boxed(taken, phrase):
     """The thing in a phrase's box."""
     [box] = phrase.boxes
-    return next(one for one in taken.things if one.box == box)
+    return next(thing for thing in taken.things if thing.box == box)
 
 
-def holds(one, how, other):
+def holds(thing, how, other):
     match how:
         case "bigger than":
-            return max(one.extent_m) > max(other.extent_m)
+            return max(thing.extent_m) > max(other.extent_m)
         case "smaller than":
-            return max(one.extent_m) < max(other.extent_m)
-    return bool(related([one], how, [other]))
+            return max(thing.extent_m) < max(other.extent_m)
+    return bool(related([thing], how, [other]))
 
 
 def answer_to(taken, question):
     """The right answer in plain words, as this test reads the question."""
     text, things = question.text.removesuffix("?"), seen(taken)
     if question.phrases:
-        one = boxed(taken, question.phrases[0])
+        thing = boxed(taken, question.phrases[0])
         if found := re.fullmatch(r"Is this an? (\w+)", text):
-            return "yes" if found[1] == one.shape else "no"
-        return one.colour if "colour" in text else f"{one.colour} {one.shape}"
+            return "yes" if found[1] == thing.shape else "no"
+        return thing.colour if "colour" in text else f"{thing.colour} {thing.shape}"
     if found := re.fullmatch(r"What colour is (the .+)", text):
         return meant(found[1], things)[0].colour
     if found := re.fullmatch(r"How many (.+) are there", text):
@@ -99,7 +99,7 @@ def check(taken, item):
     for phrase in item.text.phrases:
         words = item.text.words_of(phrase).lower()
         if phrase.boxes == ():
-            assert fitting([one for one in taken.things if one.box], bare(words)) == []
+            assert fitting([thing for thing in taken.things if thing.box], bare(words)) == []
         elif item.task == "caption":
             assert boxed(taken, phrase) in fitting(taken.things, bare(words))
         elif item.task == "describe":

@@ -32,11 +32,11 @@ def rendered():
 
 def glimpsed(taken):
     """All things of which a pixel is in the image."""
-    return [one for one in taken.things if one.box]
+    return [thing for thing in taken.things if thing.box]
 
 
 def seen(taken):
-    return [one for one in taken.things if one.visible >= 0.1]
+    return [thing for thing in taken.things if thing.visible >= 0.1]
 
 
 def described(words):
@@ -68,9 +68,9 @@ def kind_of(words):
 
 
 def check_present(words, box, taken):
-    [one] = meant(words, seen(taken))
-    assert box == one.box, words
-    assert one.visible >= 0.35, words
+    [thing] = meant(words, seen(taken))
+    assert box == thing.box, words
+    assert thing.visible >= 0.35, words
 
 
 def check_absent(words, taken):
@@ -115,12 +115,12 @@ def test_no_pixel_is_of_an_absent_thing(rendered):
     """By the mask, not by what the things say of themselves."""
     for taken, items in rendered:
         marks = set(np.unique(taken.mask)) - {0}
-        visible = [one for one in taken.things if one.mark in marks]
+        visible = [thing for thing in taken.things if thing.mark in marks]
         for item in items:
             if item.kind not in ("name", "attribute") or item.text.phrases[0].boxes:
                 continue
             *colour, noun = bare(item.text.text).split()
-            shapes = {one.shape for one in visible if not colour or one.colour == colour[0]}
+            shapes = {thing.shape for thing in visible if not colour or thing.colour == colour[0]}
             assert not shapes if noun in ANY else NOUNS[noun] not in shapes
 
 
@@ -190,9 +190,13 @@ def test_absent_relations_lack_the_thing_or_what_it_is_related_to(rendered):
 
 def test_relations_need_something_to_relate_to():
     alike = shot(thing("mug", "red", 0.2), thing("mug", "red", 0.8))
-    words = [one.words for one in absent_relations(visible_things(alike), np.random.default_rng(0))]
+    words = [
+        expression.words for expression in absent_relations(visible_things(alike), np.random.default_rng(0))
+    ]
     assert words
-    assert all(fitting(alike.things, described(one)[0]) for one in words)  # only the anchor can be absent
+    assert all(
+        fitting(alike.things, described(phrase)[0]) for phrase in words
+    )  # only the anchor can be absent
 
 
 def test_nothing_is_absent_of_which_a_pixel_is_seen():

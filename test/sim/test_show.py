@@ -34,8 +34,8 @@ def test_with_truth_boxes_masks_and_depth_are_beside_the_image(in_folder):
         shot = tabletop.shoot(0, "occluded")
     boxes, mask, depth = (sheet[:, left : left + 448] for left in (0, 452, 904))
     assert (boxes != shot.image.repeat(2, 0).repeat(2, 1)).any()
-    own = (shot.mask == shot.things[0].mark).repeat(2, 0).repeat(2, 1)
-    assert len(np.unique(mask[own], axis=0)) == 1
+    pixels = (shot.mask == shot.things[0].mark).repeat(2, 0).repeat(2, 1)
+    assert len(np.unique(mask[pixels], axis=0)) == 1
     assert (depth[..., 0] == depth[..., 2]).all()
     nearest = np.unravel_index(shot.depth_m.argmin(), shot.depth_m.shape)
     assert depth[2 * nearest[0], 2 * nearest[1], 0] == 255

@@ -110,11 +110,11 @@ def test_a_3d_box_encloses_the_2d_box(shots):
 def test_depth_puts_an_object_s_pixels_into_its_3d_box_and_fills_it(shots):
     for shot in shots:
         for thing in shot.things:
-            own = (points_m(shot, shot.mask == thing.mark) - thing.centre_m) @ rotation(thing)
+            points = (points_m(shot, shot.mask == thing.mark) - thing.centre_m) @ rotation(thing)
             half = np.array(thing.extent_m) / 2
-            assert (np.abs(own) <= half + 5e-4).all(), (thing.shape, shot.split, shot.seed)
+            assert (np.abs(points) <= half + 5e-4).all(), (thing.shape, shot.split, shot.seed)
             if thing.visible == 1.0 and thing.shape == "cube":  # three of its faces are seen, to their ends
-                assert (np.ptp(own, axis=0) > 1.6 * half).all()
+                assert (np.ptp(points, axis=0) > 1.6 * half).all()
 
 
 def test_depth_of_the_table_is_that_of_its_plane(shots):
@@ -146,8 +146,8 @@ def test_visible_counts_what_the_image_s_edge_cuts_off(tabletop, monkeypatch):
     """Against the pixels of the same object in a wider image."""
     layout = draw_layout(0, "standard")
     x, y = layout.view.table_point(0, 112)
-    one = replace(layout.objects[0], position_m=np.array([x, y, layout.objects[0].position_m[2]]))
-    layout = replace(layout, objects=(one,))
+    placed = replace(layout.objects[0], position_m=np.array([x, y, layout.objects[0].position_m[2]]))
+    layout = replace(layout, objects=(placed,))
     shot = shoot_layout(tabletop, layout, monkeypatch)
     wide = replace(layout, view=replace(layout.view, width=448))
     with Tabletop(448, 224) as wider:
@@ -169,7 +169,7 @@ def test_what_is_out_of_the_image_has_no_box(tabletop, monkeypatch):
 def test_many_are_half_hidden_in_occluded_and_few_in_standard(tabletop):
     def part(split: str) -> float:
         shots = [tabletop.shoot(seed, split) for seed in range(8)]
-        return float(np.mean([0.3 <= one.visible <= 0.75 for shot in shots for one in shot.things]))
+        return float(np.mean([0.3 <= thing.visible <= 0.75 for shot in shots for thing in shot.things]))
 
     assert part("occluded") > 0.25
     assert part("standard") < 0.05
@@ -178,7 +178,7 @@ def test_many_are_half_hidden_in_occluded_and_few_in_standard(tabletop):
 def test_objects_have_the_promised_sizes_in_the_image(tabletop):
     def widths(split: str) -> list[float]:
         shots = [tabletop.shoot(seed, split) for seed in range(8)]
-        return [(one.box.x2 - one.box.x1) * 224 for shot in shots for one in shot.things if one.box]
+        return [(thing.box.x2 - thing.box.x1) * 224 for shot in shots for thing in shot.things if thing.box]
 
     assert np.mean([28 <= wide <= 82 for wide in widths("standard")]) > 0.85
     assert np.mean([12 <= wide <= 32 for wide in widths("far")]) > 0.85
@@ -193,10 +193,10 @@ def test_a_colour_in_the_image_is_the_one_named(shots):
     right = []
     for shot in shots:
         for thing in shot.things:
-            own = shot.image[shot.mask == thing.mark]
-            if thing.colour in ("white", "black", "brown") or len(own) < 40:
+            pixels = shot.image[shot.mask == thing.mark]
+            if thing.colour in ("white", "black", "brown") or len(pixels) < 40:
                 continue
-            shown = direction(np.median(own, axis=0))
+            shown = direction(np.median(pixels, axis=0))
             near = max(COLOURS, key=lambda name: shown @ direction(np.array(COLOURS[name])))
             right.append(near == thing.colour or (thing.colour, near) == ("orange", "brown"))
     assert np.mean(right) > 0.9
@@ -210,8 +210,8 @@ def test_other_sizes_have_their_camera_matrix():
     assert shot.camera[:2, 2].tolist() == [160, 120]
     assert shot.camera[0, 0] == shot.camera[1, 1]
     for thing in shot.things:
-        own = (points_m(shot, shot.mask == thing.mark) - thing.centre_m) @ rotation(thing)
-        assert (np.abs(own) <= np.array(thing.extent_m) / 2 + 5e-4).all()
+        points = (points_m(shot, shot.mask == thing.mark) - thing.centre_m) @ rotation(thing)
+        assert (np.abs(points) <= np.array(thing.extent_m) / 2 + 5e-4).all()
 
 
 def test_a_size_that_cannot_be_rendered_gets_one_sentence():
@@ -252,7 +252,7 @@ def test_where_a_material_shows_the_other_one_would_look_different(tabletop):
     shown = Counter()
     for seed in range(8):
         layout = draw_layout(seed, "standard", ("ball", "egg", "cube", "cone"))
-        swapped = tuple(replace(one, material=other[one.material]) for one in layout.objects)
+        swapped = tuple(replace(placed, material=other[placed.material]) for placed in layout.objects)
         shot = tabletop.shoot_layout(layout, seed, "standard")
         again = tabletop.shoot_layout(replace(layout, objects=swapped), seed, "standard")
         brighter = np.abs(shot.image.astype(int) - again.image).max(2) >= 15

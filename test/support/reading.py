@@ -43,8 +43,8 @@ SIZED = {
 }
 
 
-def middle(one):
-    return (one.box.x1 + one.box.x2) / 2
+def middle(thing):
+    return (thing.box.x1 + thing.box.x2) / 2
 
 
 def fitting(things, words):
@@ -54,10 +54,10 @@ def fitting(things, words):
     for adjective in adjectives:
         assert adjective in COLOURS or adjective in MATERIALS, words
     return [
-        one
-        for one in things
-        if (noun in ANY or NOUNS[noun] == one.shape)
-        and all(adjective in (one.colour, one.material) for adjective in adjectives)
+        thing
+        for thing in things
+        if (noun in ANY or NOUNS[noun] == thing.shape)
+        and all(adjective in (thing.colour, thing.material) for adjective in adjectives)
     ]
 
 
@@ -68,39 +68,39 @@ def best(group, score):
 
 
 SCORES = {
-    "left": lambda one: -middle(one),
+    "left": lambda thing: -middle(thing),
     "right": middle,
-    "front": lambda one: -one.distance_m,
-    "back": lambda one: one.distance_m,
-    "large": lambda one: max(one.extent_m),
-    "small": lambda one: -max(one.extent_m),
+    "front": lambda thing: -thing.distance_m,
+    "back": lambda thing: thing.distance_m,
+    "large": lambda thing: max(thing.extent_m),
+    "small": lambda thing: -max(thing.extent_m),
 }
 
 
-def away(one, other):
-    return math.hypot(one.centre_m[0] - other.centre_m[0], one.centre_m[1] - other.centre_m[1])
+def away(thing, other):
+    return math.hypot(thing.centre_m[0] - other.centre_m[0], thing.centre_m[1] - other.centre_m[1])
 
 
-def is_between(one, a, b):
+def is_between(thing, a, b):
     """Within the circle over the two."""
-    return away(one, a) ** 2 + away(one, b) ** 2 < away(a, b) ** 2
+    return away(thing, a) ** 2 + away(thing, b) ** 2 < away(a, b) ** 2
 
 
 def related(group, how, anchors):
     anchor = anchors[0]
-    others = [one for one in group if one not in anchors]
+    others = [thing for thing in group if thing not in anchors]
     match how.removeprefix("to the "):
         case "left of":
-            return [one for one in others if middle(one) < middle(anchor)]
+            return [thing for thing in others if middle(thing) < middle(anchor)]
         case "right of":
-            return [one for one in others if middle(one) > middle(anchor)]
+            return [thing for thing in others if middle(thing) > middle(anchor)]
         case "in front of":
-            return [one for one in others if one.distance_m < anchor.distance_m]
+            return [thing for thing in others if thing.distance_m < anchor.distance_m]
         case "behind":
-            return [one for one in others if one.distance_m > anchor.distance_m]
+            return [thing for thing in others if thing.distance_m > anchor.distance_m]
         case "between":
-            return [one for one in others if is_between(one, *anchors)]
-    return best(others, lambda one: -away(one, anchor))
+            return [thing for thing in others if is_between(thing, *anchors)]
+    return best(others, lambda thing: -away(thing, anchor))
 
 
 def meant(words, things):

@@ -41,7 +41,7 @@ def thing(
 
 def shot(*things):
     """A shot of these, marked 1, 2 and so on in their order."""
-    numbered = tuple(replace(one, mark=mark) for mark, one in enumerate(things, 1))
+    numbered = tuple(replace(item, mark=mark) for mark, item in enumerate(things, 1))
     black = np.zeros((8, 8), np.uint8)
     return Shot(
         0,

@@ -257,7 +257,7 @@ def in_any_light(rgb: tuple[int, int, int]) -> list[tuple[float, float, float]]:
     """Hue in degrees, saturation and value, from a hundred lights."""
     image, strong = np.full((32, 32, 3), rgb, np.uint8), Photometry(1, blur=1, noise=1, jpeg=1)
     lit = (relight(image, np.random.default_rng(seed), strong) for seed in range(100))
-    seen = [colorsys.rgb_to_hsv(*one.mean(axis=(0, 1))) for one in lit]
+    seen = [colorsys.rgb_to_hsv(*image.mean(axis=(0, 1))) for image in lit]
     return [(360 * hue, saturation, value) for hue, saturation, value in seen]
 
 

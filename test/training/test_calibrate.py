@@ -68,7 +68,7 @@ def bell(x, y, spread):
     return (-off * 32**2 / (2 * spread**2)).flatten()
 
 
-def heard_of(rng, image, spread, claimed=0.8):
+def evidence_of(rng, image, spread, claimed=0.8):
     """A phrase of which the model is as far off as `spread` cells, while it claims to be `claimed` off."""
     x, y = rng.uniform(0.1, 0.5, 2)
     truth = Box(x, y, x + 0.3, y + 0.3)
@@ -84,7 +84,7 @@ def heard_of(rng, image, spread, claimed=0.8):
 
 def test_a_model_that_is_too_sure_of_places_becomes_honest():
     rng = np.random.default_rng(2)
-    to_fit, to_report = halves([heard_of(rng, image, spread=1.8) for image in range(60)])
+    to_fit, to_report = halves([evidence_of(rng, image, spread=1.8) for image in range(60)])
     fitted = fit(lambda calibration: examples_at(to_fit, 32, calibration))
     before = locate_metrics(examples_at(to_report, 32, Calibration()))
     after = locate_metrics(examples_at(to_report, 32, fitted.calibration))
@@ -94,17 +94,17 @@ def test_a_model_that_is_too_sure_of_places_becomes_honest():
 
 def test_halves_share_no_image():
     rng = np.random.default_rng(2)
-    heard = [heard_of(rng, image, spread=1) for image in (0, 0, 1, 2, 2, 3)]
-    one, other = ([heard.image for heard in half] for half in halves(heard))
-    assert (one, other) == ([0, 0, 2, 2], [1, 3])
+    phrases = [evidence_of(rng, image, spread=1) for image in (0, 0, 1, 2, 2, 3)]
+    even, odd = ([known.image for known in half] for half in halves(phrases))
+    assert (even, odd) == ([0, 0, 2, 2], [1, 3])
 
 
 @pytest.mark.parametrize("tells", [True, False])
 def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
     rng = np.random.default_rng(3)
     claimed = 0.8 if tells else 0.02  # all shares in one cell: a model that was trained without soft targets
-    heard = [heard_of(rng, image, 0.05, claimed) for image in range(30)]
-    plain, refined = (examples_at(heard, 32, Calibration(refine=refine)) for refine in (False, True))
+    phrases = [evidence_of(rng, image, 0.05, claimed) for image in range(30)]
+    plain, refined = (examples_at(phrases, 32, Calibration(refine=refine)) for refine in (False, True))
     gain, error = refining_gain(plain, refined)
     assert (gain > error) == tells
     if tells:

@@ -20,8 +20,8 @@ def test_sources_are_drawn_by_weight():
 def test_each_source_gives_all_its_records():
     sources, records = sampling_order(5, 1000, [7, 31], [1.0, 1.0])
     for source, size in enumerate((7, 31)):
-        own = records[sources == source]
-        assert sorted(own[:size]) == list(range(size))
+        of_source = records[sources == source]
+        assert sorted(of_source[:size]) == list(range(size))
 
 
 def test_the_seed_alone_decides():

@@ -20,8 +20,8 @@ def tokenizer(data):
 
 
 def split(example):
-    at = len(example.ids) - example.answer_length
-    return example.ids[:at], example.ids[at:]
+    start = len(example.ids) - example.answer_length
+    return example.ids[:start], example.ids[start:]
 
 
 def test_locating_is_learnt_as_it_is_asked(tokenizer):
@@ -62,7 +62,7 @@ def test_a_caption_is_learnt_after_its_prompt(tokenizer):
     asked, answer = split(example)
     assert asked == prompt_ids(tokenizer, Caption())
     spoken = parse_ids(tokenizer, answer[:-1])
-    assert [spoken.text[one.start : one.end] for one in spoken.phrases] == ["a red disc", "a bowl"]
+    assert [spoken.text[phrase.start : phrase.end] for phrase in spoken.phrases] == ["a red disc", "a bowl"]
     assert len(example.corners) == 4
 
 

@@ -89,11 +89,11 @@ def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
             x = torch.randn(3, 4)
             for layer in model["decoder"]["blocks"]:
                 x = layer(x)
-            for one in optimisers.values():
-                one.zero_grad()
+            for optimiser in optimisers.values():
+                optimiser.zero_grad()
             (x**2).sum().backward()
-            for one in optimisers.values():
-                one.step()
+            for optimiser in optimisers.values():
+                optimiser.step()
 
     model, optimisers = begin()
     learn(model, optimisers, 3)
@@ -103,8 +103,8 @@ def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
     again, others = begin()
     assert load_state(tmp_path / "state", others, {"model": again}) == {"step": 3}
     learn(again, others, 3)
-    for one, other in zip(model.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for weight, resumed in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(weight, resumed)
 
 
 def test_a_log_that_goes_on_forgets_what_comes_again(tmp_path):

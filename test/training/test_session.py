@@ -106,8 +106,8 @@ def test_killed_in_the_middle_it_goes_on_as_if_nothing_had_been(place, write_sma
     assert done.stdout.strip() == str(place / "run" / "best")
     assert curve(place / "run") == curve(finished[0])
     weights, expected = load_model(place / "run" / "final"), load_model(finished[0] / "final")
-    for one, other in zip(weights.parameters(), expected.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for weight, expected_weight in zip(weights.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(weight, expected_weight)
 
 
 def test_told_to_stop_it_saves_and_says_how_to_go_on(place, small_settings):
