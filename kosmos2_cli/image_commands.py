@@ -14,7 +14,7 @@ from kosmos2_cli.options import (
     check_region,
     parse_region,
 )
-from kosmos2_core.command_parser import Splitter, spacy_splitter, split_command
+from kosmos2_core.command_parser import SpacySplitter, Splitter, split_command
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Describe, Locate
 
@@ -125,7 +125,7 @@ def load_splitter(pipeline: str | None) -> Splitter:
     try:
         import spacy
 
-        return spacy_splitter(spacy.load(pipeline))
+        return SpacySplitter(spacy.load(pipeline))
     except ImportError:
         raise InputError("--spacy needs spaCy: run `pip install spacy`, or omit the option.") from None
     except OSError:

@@ -1,7 +1,7 @@
-"""Boxes: in unit coordinates of the image, and as the pair of location tokens that the model says.
+"""Boxes: in unit coordinates of the image, in pixels, and as the pair of cells that the model names.
 
-The image is a grid of P x P cells (P = 32 in the public checkpoint), numbered row by row. A box is the
-cell of its upper-left corner and the cell of its lower-right corner, both included.
+The model divides the image into a grid of P x P cells (P = 32 in the public checkpoint), numbered row by row.
+It names a box by the cell of its upper-left corner and the cell of its lower-right corner, both included.
 """
 
 from __future__ import annotations
@@ -17,9 +17,17 @@ GRID = 32
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """x to the right, y down, 0 to 1 over the whole image; x1 < x2, y1 < y2.
+    """A box in unit coordinates: 0 to 1 over the whole image, x to the right, y down.
 
-    The score is the probability that the box is right; None where nobody asked.
+    Args:
+        x1: Left edge.
+        y1: Upper edge.
+        x2: Right edge, greater than x1.
+        y2: Lower edge, greater than y1.
+        score: Probability that the box is right; None if it was not computed.
+
+    Raises:
+        InputError: The edges are not in this order or not within the image.
     """
 
     x1: float
@@ -37,15 +45,28 @@ class Box:
 
     @property
     def area(self) -> float:
+        """The part of the image that the box covers."""
         return (self.x2 - self.x1) * (self.y2 - self.y1)
 
     def pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """x_min, y_min, x_max, y_max in pixels of an image of this size."""
+        """Return x_min, y_min, x_max, y_max in pixels of an image of this size."""
         return self.x1 * width, self.y1 * height, self.x2 * width, self.y2 * height
 
 
 def box_of_pixels(x_min: float, y_min: float, x_max: float, y_max: float, width: int, height: int) -> Box:
-    """A box in pixels of an image of this size; what lies outside the image is cut off."""
+    """Return the box with these edges in pixels; what lies outside the image is cut off.
+
+    Args:
+        x_min: Left edge.
+        y_min: Upper edge.
+        x_max: Right edge.
+        y_max: Lower edge.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+
+    Raises:
+        InputError: The box is not finite or lies outside the image, or the image is empty.
+    """
 
     def unit(value: float, size: int) -> float:
         return min(max(value / size, 0.0), 1.0)
@@ -58,7 +79,7 @@ def box_of_pixels(x_min: float, y_min: float, x_max: float, y_max: float, width:
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union."""
+    """Return the intersection over union of two boxes, 0 to 1."""
     width = min(a.x2, b.x2) - max(a.x1, b.x1)
     height = min(a.y2, b.y2) - max(a.y1, b.y1)
     if width <= 0 or height <= 0:
@@ -69,7 +90,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def cells_of_box(box: Box, grid: int = GRID) -> tuple[int, int]:
-    """The cells of a box's corners. A corner on the edge of two cells belongs to the box's inside."""
+    """Return the cells of a box's corners; a corner between two cells is in the one inside the box."""
     left, top = min(math.floor(box.x1 * grid), grid - 1), min(math.floor(box.y1 * grid), grid - 1)
     right = max(math.ceil(box.x2 * grid - 1), left)
     bottom = max(math.ceil(box.y2 * grid - 1), top)
@@ -77,8 +98,10 @@ def cells_of_box(box: Box, grid: int = GRID) -> tuple[int, int]:
 
 
 def box_of_cells(upper_left: int, lower_right: int, grid: int = GRID) -> Box | None:
-    """The box between two cells: from centre to centre, or the full cells where it is one cell wide or
-    high. None where the two are no box: outside the grid, or the wrong way round."""
+    """Return the box between two cells, or None if they are outside the grid or in the wrong order.
+
+    The box goes from centre to centre, or covers the whole cells if it is one cell wide or high.
+    """
     if not (0 <= upper_left < grid * grid and 0 <= lower_right < grid * grid):
         return None
     top, left = divmod(upper_left, grid)
@@ -91,7 +114,7 @@ def box_of_cells(upper_left: int, lower_right: int, grid: int = GRID) -> Box | N
 
 
 def suppress(boxes: Iterable[Box], overlap: float) -> list[Box]:
-    """Leave out each box that overlaps an earlier one by more than this IoU; best first stays so."""
+    """Leave out boxes that overlap an earlier one that was kept by more than this IoU."""
     kept: list[Box] = []
     for box in boxes:
         if all(iou(box, other) <= overlap for other in kept):

@@ -1,37 +1,40 @@
-"""Which words of a command to a robot are to be located: `put [the mug] on [the table]`.
+"""The words of a robot command that are to be located: `put [the mug] on [the table]`.
 
-With `;` a text is a list of expressions. A command starts, after polite words, with a verb that robots are
-given (`_KINDS`); any other text is one expression as a whole. In a command:
+A text with `;` is a list of expressions. A command starts, after polite words, with a verb that robots are
+given; any other text is one expression as a whole. In a command (`CommandSplitter`):
 
-- A noun phrase begins at a determiner, a number or any word not listed below, and ends at punctuation, an
-  adverb, a particle, a pronoun, the next verb, the next determiner. `and` and `or` part two noun phrases
-  where a determiner or a verb follows: `the red and blue ball` is one, and so is `between A and B`.
-- What tells which thing is meant belongs to it: `of`, `with`, `wearing`, `that is`, and the prepositions of
-  place: `pick up [the mug left of the bowl]`.
-- From where and to where are things of their own: `take [the mug] from [the shelf] to [the table]`.
-- After a verb of placing (put, stack, hang), where no `to`, `into`, `onto` says to where, the last
-  preposition of place after a thing does: `put [the mug on the tray] next to [the sink]`; after no thing,
-  the first: `put it on [the table next to the sink]`.
-- Not located: what names no thing (`it`, `that one`, `the left`, `two meters`), the robot and what is
-  `your`s.
+- A noun phrase begins at a determiner, a number or any word not listed below. It ends at punctuation, an
+  adverb, a particle, a pronoun, the next verb or the next determiner. `and` and `or` separate two noun
+  phrases if a determiner or a verb follows: `the red and blue ball` is one, and so is `between A and B`.
+- Words that tell which object is meant belong to its phrase: `of`, `with`, `wearing`, `that is`, and the
+  prepositions of place: `pick up [the mug left of the bowl]`.
+- The source and the goal of a movement are objects of their own: `take [the mug] from [the shelf] to [the
+  table]`.
+- After a verb of placing (put, stack, hang) without `to`, `into` or `onto`, the last preposition of place
+  after the object names the goal: `put [the mug on the tray] next to [the sink]`. If no object comes before,
+  it is the first: `put it on [the table next to the sink]`.
+- Words that name no object are not located (`it`, `that one`, `the left`, `two meters`), nor is the robot and
+  what is `your`s.
 
-A verb that is a noun or an adjective too (press, set, open, empty) counts only before a determiner, number,
-pronoun, adverb, particle, `to`, `from` or `at`: `press [the button]`, but `[press next to the drill]`.
+A verb that is also a noun or an adjective (press, set, open, empty) counts as a verb only before a
+determiner, number, pronoun, adverb, particle, `to`, `from` or `at`: `press [the button]`, but `[press next to
+the drill]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase
 
-Splitter = Callable[[str], GroundedText]
+Span = tuple[int, int]  # offsets in a text, in code points, end exclusive
 
-# "other" ends a noun phrase and is no part of one: pronouns, adverbs, particles, conjunctions.
+# "other" ends a noun phrase and is no part of it: pronouns, adverbs, particles, conjunctions.
 _Kind = Literal[
     "verb", "placing", "polite", "determiner", "number", "word", "and",
     "place", "source", "goal", "belonging", "relative", "other", "pause",
@@ -40,6 +43,8 @@ _Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class _Token:
+    """One or more words of a text that are of one kind together, such as `left of`."""
+
     start: int
     end: int
     words: str
@@ -74,7 +79,7 @@ _WORDS: dict[_Kind, frozenset[str]] = {
         tilt, touch, track, try, turn, twist, unfold, unload, unlock, unpack, unplug, unscrew, unstack, use,
         wait, walk, wash, where are, where is, where's, wipe, wrap"""
     ),
-    # A preposition of place says to where.
+    # Verbs after which a preposition of place names the goal.
     "placing": _listed(
         """arrange, attach, drop, hang, hide, insert, install, lay, lean, leave, mount, move, pile, place,
         plug, position, pour, pull, push, put, roll, screw, set, shift, slide, spread, stack, stick, store,
@@ -115,17 +120,17 @@ _WORDS: dict[_Kind, frozenset[str]] = {
         kindly, thanks, thank you, not, but, so, if, when, where, while, until, before, after, because, as,
         what"""
     ),
-    # Things whose first word would be taken for a verb; where a thing is counted from.
+    # Objects whose first word would be taken for a verb; sides from which objects are counted.
     "word": _COUNTED | _listed("stop sign, stop signs, stop button, push button, turn signal"),
 }
-# Of a verb in two lists, the kind is the later.
+# A verb in two lists has the kind of the later one.
 _KINDS = {words: kind for kind, listed in _WORDS.items() for words in listed}
 _LONGEST = {words.split()[0]: size for size in range(2, 6) for words in _KINDS if len(words.split()) == size}
 _UNITS = _listed(
     """degree, degrees, m, cm, mm, meter, meters, metre, metres, centimeter, centimeters, inch, inches, feet,
     step, steps, second, seconds, minute, minutes, times"""
 )
-# No thing by themselves; `one` is a noun to spaCy.
+# Words that name no object by themselves; spaCy takes `one` for a noun.
 _VAGUE = (
     _UNITS
     | _COUNTED
@@ -135,96 +140,122 @@ _VAGUE = (
     )
 )
 _VERBS = {"verb", "placing"}
-_STARTING = {*_VERBS, "polite"}  # only where no noun phrase is under way, as in `the can you see`
+_STARTING = {*_VERBS, "polite"}  # but not within a noun phrase, as in `the can you see`
 _BEGINNING = {"determiner", "number", "word"}
 _ENDING = {"source", "goal", "other", "pause"}
 _BEFORE_NEXT = {"determiner", "word"}  # a determiner after these begins the next noun phrase
 _BEFORE_COMMAND = {"polite", "other", "and", "pause"}
 _AFTER_VERB = {"determiner", "number", "source", "goal", "other"}
 _END = _Token(0, 0, "", "pause")
-# The parser's names of what tells which thing is meant.
+# spaCy's names of the parts of a phrase that tell which object is meant.
 _MODIFIERS = {"prep", "relcl", "acl", "advmod", "amod", "nummod"}
 
-# Each alternative takes its characters once, so that reading takes time linear in the text.
+# Each alternative takes its characters once, so that parsing takes time linear in the length of the text.
 _WORD = re.compile(r"\w+(?:(?:['’/&-]|(?<=\d)[.,](?=\d))\w+)*|[.,:!?()\[\]{}…–—\n]+|(?<=\s)-(?=\s)")
 
 
-def split_command(text: str) -> GroundedText:
-    """Mark what is to be located, by the rule above."""
-    if ";" in text:
-        return _list(text)
-    tokens = _tokens(text)
-    first = next((token for token in tokens if token.kind not in _BEFORE_COMMAND), _END)
-    if first.kind not in _VERBS:
-        return _whole(text)
-    expressions = (words for placing, clause in _clauses(tokens) for words in _expressions(placing, clause))
-    named = filter(None, map(_named, expressions))
-    return GroundedText(text, tuple(Phrase(words[0].start, words[-1].end) for words in named))
+class Splitter(ABC):
+    """Finds the phrases to locate in a text without marks. Call it with the text."""
+
+    def __call__(self, text: str) -> GroundedText:
+        """Return the text with its phrases marked.
+
+        A text with `;` is a list of expressions, and a text that is no command is one expression.
+        """
+        if ";" in text:
+            spans: Sequence[Span] = _list_items(text)
+        else:
+            noun_phrases = self.noun_phrases(text)
+            spans = _whole(text) if noun_phrases is None else noun_phrases
+        return GroundedText(text, tuple(Phrase(*span) for span in spans))
+
+    @abstractmethod
+    def noun_phrases(self, text: str) -> list[Span] | None:
+        """Return the noun phrases of a command that name objects; None if the text is no command."""
 
 
-def spacy_splitter(nlp: Callable[[str], Any]) -> Splitter:
-    """Mark what is to be located by the parse of a spaCy pipeline, such as `spacy.load("en_core_web_sm")`.
+class CommandSplitter(Splitter):
+    """Splits a text by the word lists and rules of this module."""
 
-    A noun chunk is an expression, with what the parser hangs on the right of its noun: prepositions,
-    relative clauses. A text without a verb at a root is one expression. Lists, and what names no thing, are
-    as in `split`.
+    def noun_phrases(self, text: str) -> list[Span] | None:
+        tokens = _tokens(text)
+        first = next((token for token in tokens if token.kind not in _BEFORE_COMMAND), _END)
+        if first.kind not in _VERBS:
+            return None
+        expressions = (
+            words for placing, clause in _clauses(tokens) for words in _expressions(placing, clause)
+        )
+        named = filter(None, map(_named, expressions))
+        return [(words[0].start, words[-1].end) for words in named]
+
+
+class SpacySplitter(Splitter):
+    """Splits a text by the parse of a spaCy pipeline.
+
+    A noun chunk is an expression, together with the prepositions and relative clauses that the parser
+    attaches to the right of its noun. A text without a verb at a root is no command.
+
+    Args:
+        nlp: The pipeline, such as `spacy.load("en_core_web_sm")`.
     """
 
-    def split_parsed(text: str) -> GroundedText:
-        if ";" in text:
-            return _list(text)
-        doc = nlp(text)
+    def __init__(self, nlp: Callable[[str], Any]) -> None:
+        self._nlp = nlp
+
+    def noun_phrases(self, text: str) -> list[Span] | None:
+        doc = self._nlp(text)
         if not doc.has_annotation("DEP"):
             raise InputError(
                 "the spaCy pipeline does not parse: use one with a parser, such as en_core_web_sm."
             )
         if not any(token.dep_ == "ROOT" and token.pos_ in {"VERB", "AUX"} for token in doc):
-            return _whole(text)
-        phrases: list[Phrase] = []
+            return None
+        spans: list[Span] = []
         end = 0
         for chunk in doc.noun_chunks:
-            if chunk.start >= end and _chunk_is_thing(chunk):
+            if chunk.start >= end and _chunk_is_object(chunk):
                 edges = [word.right_edge.i + 1 for word in chunk.root.rights if word.dep_ in _MODIFIERS]
                 end = max([chunk.end, *edges])
                 words = [word for word in doc[chunk.start : end] if not (word.is_punct or word.is_space)]
-                phrases.append(Phrase(words[0].idx, words[-1].idx + len(words[-1])))
-        return GroundedText(text, tuple(phrases))
-
-    return split_parsed
+                spans.append((words[0].idx, words[-1].idx + len(words[-1])))
+        return spans
 
 
-def _list(text: str) -> GroundedText:
-    pieces = re.finditer(r"[^;\s](?:[^;]*[^;\s])?", text)
-    return GroundedText(text, tuple(Phrase(*piece.span()) for piece in pieces))
+split_command = CommandSplitter()
 
 
-def _whole(text: str) -> GroundedText:
-    """All of the text is one expression, but for its full stop."""
+def _list_items(text: str) -> list[Span]:
+    """Return the expressions of a list, without the spaces around them."""
+    return [item.span() for item in re.finditer(r"[^;\s](?:[^;]*[^;\s])?", text)]
+
+
+def _whole(text: str) -> list[Span]:
+    """Return the whole text as one expression, without its full stop; nothing for an empty text."""
     expression = text.strip()
     if expression.endswith((".", "!", "?")):
         expression = expression[:-1].rstrip()
     start = len(text) - len(text.lstrip())
-    return GroundedText(text, (Phrase(start, start + len(expression)),) if expression else ())
+    return [(start, start + len(expression))] if expression else []
 
 
 def _tokens(text: str) -> list[_Token]:
-    found = list(_WORD.finditer(text))
-    words = [word[0].lower().replace("’", "'") for word in found] + ["."]
+    matches = list(_WORD.finditer(text))
+    words = [match[0].lower().replace("’", "'") for match in matches] + ["."]
     tokens: list[_Token] = []
     i = 0
-    while i < len(found):
+    while i < len(matches):
         before = tokens[-1] if tokens else _END
         size, kind = _kind(before, words[i : i + 5])
-        if found[i][0] == "A" and before.kind == "word":  # shelf A
+        if matches[i][0] == "A" and before.kind == "word":  # shelf A
             size, kind = 1, "word"
         end = i + size
-        tokens.append(_Token(found[i].start(), found[end - 1].end(), " ".join(words[i:end]), kind))
+        tokens.append(_Token(matches[i].start(), matches[end - 1].end(), " ".join(words[i:end]), kind))
         i = end
     return tokens
 
 
 def _kind(before: _Token, words: list[str]) -> tuple[int, _Kind]:
-    """How many of the words are one token, and of which kind it is after the token before."""
+    """Return how many of the words are one token, and its kind after the token before."""
     kind, after = map(_listed_kind, words[:2])
     if before.words in {"the", "a", "an"} and before.kind == "determiner":  # the off switch
         return 1, kind if kind in {"number", "pause"} else "word"
@@ -254,20 +285,22 @@ def _listed_kind(word: str) -> _Kind:
 
 
 def _is_verb(word: str, after: str) -> bool:
-    """Whether one of the verbs is a verb here: in `set the cup down`, not in `set of cups`."""
+    """Return whether a listed verb is a verb before this word: in `set the cup`, not in `set of cups`."""
     if word in _NOUNS_TOO:
         return _listed_kind(after) in _AFTER_VERB or after in {"at", "over"}
     return after != "of"
 
 
 def _clauses(tokens: list[_Token]) -> Iterator[tuple[bool, list[_Token]]]:
-    """What stands between verbs, pauses, and each `and` that parts noun phrases; and whether its verb is one
-    of placing."""
+    """Yield the words between verbs, pauses, and `and`s that separate noun phrases.
+
+    The first value is whether the verb before is a verb of placing.
+    """
     placing = between = False
     clause: list[_Token] = []
     for token, after in zip(tokens, [*tokens[1:], _END], strict=True):
-        parts = token.kind == "and" and after.kind in {"determiner", "number"} and not between
-        if parts or token.kind == "pause" or token.kind in _STARTING:
+        separates = token.kind == "and" and after.kind in {"determiner", "number"} and not between
+        if separates or token.kind == "pause" or token.kind in _STARTING:
             yield placing, clause
             clause, between = [], False
             placing = token.kind == "placing" or (placing and token.kind != "verb")
@@ -278,11 +311,11 @@ def _clauses(tokens: list[_Token]) -> Iterator[tuple[bool, list[_Token]]]:
 
 
 def _expressions(placing: bool, clause: list[_Token]) -> Iterator[list[_Token]]:
-    """The noun phrases of a clause, each with what belongs to it."""
-    aim = _aim(clause) if placing else -1
+    """Yield the noun phrases of a clause, with the words that belong to them."""
+    goal = _goal_preposition(clause) if placing else -1
     phrase: list[_Token] = []
     for i, token in enumerate([*clause, _END]):
-        ends = i == aim or token.kind in _ENDING
+        ends = i == goal or token.kind in _ENDING
         if ends or (token.kind == "determiner" and phrase and phrase[-1].kind in _BEFORE_NEXT):
             yield phrase
             phrase = []
@@ -290,8 +323,11 @@ def _expressions(placing: bool, clause: list[_Token]) -> Iterator[list[_Token]]:
             phrase.append(token)
 
 
-def _aim(clause: list[_Token]) -> int:
-    """The index of the preposition of place that says to where: the last after the thing to place."""
+def _goal_preposition(clause: list[_Token]) -> int:
+    """Return the index of the preposition of place that names the goal, or -1.
+
+    It is the last one after the object that is to be placed.
+    """
     kinds = [token.kind for token in clause]
     if "goal" in kinds or "place" not in kinds:
         return -1
@@ -299,23 +335,23 @@ def _aim(clause: list[_Token]) -> int:
     if "word" not in kinds[:first]:  # put it on the table next to the bowl
         return first
     # Not: the mug that is on the table.
-    places = (i for i, kind in enumerate(kinds) if kind == "place" and kinds[i - 1] != "relative")
-    return max(places, default=-1)
+    candidates = (i for i, kind in enumerate(kinds) if kind == "place" and kinds[i - 1] != "relative")
+    return max(candidates, default=-1)
 
 
 def _named(phrase: list[_Token]) -> list[_Token]:
-    """The phrase without what leads nowhere at its end; empty if it names no thing."""
+    """Return the phrase without prepositions at its end; nothing if it names no object."""
     while phrase and phrase[-1].kind not in {"number", "word"}:
         phrase.pop()
-    return phrase if _is_thing(phrase) else []
+    return phrase if _is_object(phrase) else []
 
 
-def _is_thing(phrase: list[_Token]) -> bool:
+def _is_object(phrase: list[_Token]) -> bool:
     words = {token.words for token in phrase if token.kind == "word"}
     return bool(words - _VAGUE) and phrase[0].words != "your"
 
 
-def _chunk_is_thing(chunk: Any) -> bool:
+def _chunk_is_object(chunk: Any) -> bool:
     if chunk.root.pos_ == "PRON" or chunk[0].lower_ == "your":
         return False
     words = (word for word in chunk if word.pos_ not in {"DET", "NUM", "PRON"})

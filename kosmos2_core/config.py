@@ -1,7 +1,7 @@
-"""What a checkpoint's config.json says about the model's shape, read through an allow-list.
+"""The configuration of a checkpoint: the model's shape, read from config.json through an allow-list.
 
-Only the fields below are read, each is checked, and everything else in the file is ignored: a
-configuration comes from the network as often as not.
+Only the fields below are read, all of them are checked, and everything else in the file is ignored, because a
+configuration often comes from the network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MODEL_TYPE = "kosmos-2"
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower: a CLIP ViT. Defaults are the public checkpoint's."""
+    """The shape of the vision tower, a CLIP ViT. Defaults are the public checkpoint's."""
 
     hidden_size: int = 1024
     intermediate_size: int = 4096
@@ -34,12 +34,13 @@ class VisionConfig:
 
     @property
     def num_patches(self) -> int:
+        """Number of patches of an image."""
         return (self.image_size // self.patch_size) ** 2
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The decoder. Defaults are the public checkpoint's."""
+    """The shape of the decoder. Defaults are the public checkpoint's."""
 
     vocab_size: int = 65037
     max_position_embeddings: int = 2048
@@ -60,6 +61,17 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """The shape of the whole model. Defaults are the public checkpoint's.
+
+    Args:
+        vision_config: Shape of the vision tower.
+        text_config: Shape of the decoder.
+        latent_query_num: Number of the decoder's tokens for an image.
+
+    Raises:
+        ModelError: A value is of the wrong type or out of range, or the shapes do not fit each other.
+    """
+
     vision_config: VisionConfig = field(default_factory=VisionConfig)
     text_config: TextConfig = field(default_factory=TextConfig)
     latent_query_num: int = 64
@@ -69,16 +81,20 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a checkpoint's config.json."""
+    """Read a checkpoint's config.json.
+
+    Raises:
+        ModelError: The file is missing or damaged, of another kind of model, or describes no valid shape.
+    """
     try:
         values = read_json(path)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist: name a folder with a Kosmos-2 checkpoint.") from None
     if not isinstance(values, dict) or values.get("model_type") != MODEL_TYPE:
         kind = values.get("model_type") if isinstance(values, dict) else None
-        raise ModelError(f"{path} is of a model of type {kind!r}: only {MODEL_TYPE!r} is known here.")
+        raise ModelError(f"{path} belongs to a model of type {kind!r}: only {MODEL_TYPE!r} can be used.")
     if values.get("tie_word_embeddings", True) is not True:
-        raise ModelError(f"{path} has an output layer of its own: Kosmos-2 shares it with the embedding.")
+        raise ModelError(f"{path} has a separate output layer: Kosmos-2 shares it with the embedding.")
     return Config(
         vision_config=_pick(VisionConfig, values.get("vision_config"), path),
         text_config=_pick(TextConfig, values.get("text_config"), path),
@@ -87,7 +103,7 @@ def read_config(path: Path) -> Config:
 
 
 def config_to_json(config: Config) -> str:
-    """A config.json that this reader and the peer's understand."""
+    """Return the text of a config.json, for this module and for `transformers`."""
     values: dict[str, Any] = asdict(config)
     values |= {"model_type": MODEL_TYPE, "architectures": ["Kosmos2ForConditionalGeneration"]}
     values["tie_word_embeddings"] = True
@@ -104,16 +120,16 @@ def _pick(part: type[Part], values: object, path: Path) -> Part:
         return part()
     if not isinstance(values, dict):
         raise ModelError(f"{path} does not describe the {part.__name__}: download the checkpoint again.")
-    known = {one.name for one in fields(part)}
+    known = {entry.name for entry in fields(part)}
     return part(**{name: value for name, value in values.items() if name in known and value is not None})
 
 
 def check_config(config: Config) -> None:
-    """Every number of the right kind and range, and the shapes fit each other."""
+    """Raise a ModelError if a value is of the wrong type or range, or shapes do not fit each other."""
     vision, text = config.vision_config, config.text_config
     for part in (vision, text, config):
-        for one in fields(part):
-            _check_field(one.name, getattr(part, one.name), str(one.type))
+        for entry in fields(part):
+            _check_field(entry.name, getattr(part, entry.name), str(entry.type))
     for name, width, heads in (
         ("vision_config", vision.hidden_size, vision.num_attention_heads),
         ("text_config", text.embed_dim, text.attention_heads),
@@ -125,16 +141,16 @@ def check_config(config: Config) -> None:
             f"vision_config: patch_size {vision.patch_size} exceeds image_size {vision.image_size}."
         )
     if text.embed_dim % 2 or text.embed_dim < 4:
-        raise ModelError(f"text_config: embed_dim is {text.embed_dim}: an even number from 4 is needed.")
+        raise ModelError(f"text_config: embed_dim is {text.embed_dim}: it must be even and at least 4.")
     special = (text.bos_token_id, text.pad_token_id, text.eos_token_id)
     if max(special) >= text.vocab_size:
         raise ModelError(f"text_config: special ids {special} exceed a vocabulary of {text.vocab_size}.")
 
 
 ACTIVATIONS = ("gelu", "quick_gelu")
-# Far above every real size, and small enough to make a model of before any tensor is read.
+# Far above all real sizes, and small enough to build a model from before any tensor is read.
 LARGEST = {"layers": 512, "num_hidden_layers": 512, "max_position_embeddings": 1 << 17}
-LARGEST_SIZE = 1 << 22  # any other
+LARGEST_SIZE = 1 << 22  # of any other number
 
 
 def _check_field(name: str, value: object, kind: str) -> None:
@@ -142,14 +158,14 @@ def _check_field(name: str, value: object, kind: str) -> None:
     if kind == "int":
         lowest = 0 if name.endswith("token_id") else 1
         largest = LARGEST.get(name, LARGEST_SIZE)
-        good = isinstance(value, int) and number and lowest <= value <= largest
+        valid = isinstance(value, int) and number and lowest <= value <= largest
     elif kind == "float":
-        good = number and 0 <= value < 1  # type: ignore[operator]
+        valid = number and 0 <= value < 1  # type: ignore[operator]
     elif kind == "str":
-        good = value in ACTIVATIONS
+        valid = value in ACTIVATIONS
     elif kind == "bool":
-        good = isinstance(value, bool)
+        valid = isinstance(value, bool)
     else:
         return
-    if not good:
-        raise ModelError(f"config.json: {name} is {value!r}, which is no {kind} that makes a Kosmos-2.")
+    if not valid:
+        raise ModelError(f"config.json: {name} is {value!r}: that is not a valid {kind} for Kosmos-2.")

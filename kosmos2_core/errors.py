@@ -1,16 +1,16 @@
-"""What went wrong, in one sentence for the person who can mend it."""
+"""Errors that are raised on purpose: each text is one sentence for the person who can act on it."""
 
 
 class Kosmos2Error(Exception):
-    """Base of all errors this project raises on purpose.
+    """Base of all errors that this project raises on purpose.
 
-    Its text is one sentence that names what was wrong and what to do. Only the worker, the node's
-    callbacks and the command line catch it.
+    The text is one sentence that names what was wrong and what to do. Only callbacks of the node, its
+    inference thread and the command line catch it.
     """
 
 
 class InputError(Kosmos2Error):
-    """What a user gave cannot be used: an image, a box, a text, a number."""
+    """An image, a box, a text or a number that a user gave cannot be used."""
 
 
 class ModelError(Kosmos2Error):
@@ -18,4 +18,4 @@ class ModelError(Kosmos2Error):
 
 
 class TooLongError(InputError):
-    """A prompt and its answer have more tokens than the model."""
+    """A prompt and its answer together have more tokens than the model has positions."""

@@ -1,8 +1,8 @@
-"""Text to ids and back, by a checkpoint's tokenizer.json, such that no text becomes a control token.
+"""The tokenizer: text to token ids and back, from a checkpoint's tokenizer.json.
 
-Control tokens (`<s>`, `<phrase>`, `<patch_index_0000>` and so on) have their own door, their names. They
-are taken out of the vocabulary that text is matched against, in every form: the list of added tokens,
-which are matched before anything else, and the pieces themselves.
+No text becomes a control token (`<s>`, `<phrase>`, `<patch_index_0000>` and so on): these are looked up by
+name alone. They are removed from the vocabulary that text is matched against, both from the list of added
+tokens, which are matched first, and from the pieces of the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPACE = "\u2581"  # how pieces write a space before a word
 
 @dataclass(frozen=True, slots=True)
 class ControlIds:
-    """Ids of the control tokens; the names are the public checkpoint's, the ids each checkpoint's own."""
+    """Ids of the control tokens. All checkpoints use the same names, but may have other ids."""
 
     start: int  # <s>
     pad: int
@@ -39,13 +39,14 @@ class ControlIds:
     phrase_end: int
     object: int
     object_end: int
-    another: int  # </delimiter_of_multi_objects/>
+    another: int  # </delimiter_of_multi_objects/>: another box follows
     grounding: int
-    location: int  # the first of grid * grid
-    grid: int
+    location: int  # the first of grid * grid location tokens
+    grid: int  # cells along a side of the image
 
     @property
     def locations(self) -> range:
+        """The ids of all location tokens."""
         return range(self.location, self.location + self.grid * self.grid)
 
 
@@ -63,21 +64,29 @@ NAMES = {
     "another": "</delimiter_of_multi_objects/>",
     "grounding": "<grounding>",
 }
-# Control tokens that nothing here says, but that text may not become either.
+# Control tokens that are not used, but that text may not become either.
 UNUSED = ("<mask>", "</doc>", "</chunk>", "</line>")
 
 
 class Tokenizer:
+    """A Unigram tokenizer.
+
+    Args:
+        description: The content of a tokenizer.json.
+
+    Raises:
+        ModelError: It is of another kind, lacks control tokens, or is damaged.
+    """
+
     def __init__(self, description: dict[str, Any]) -> None:
-        """description: a tokenizer.json, of a Unigram model."""
         pieces = _pieces(description)
         added = {token["content"]: token["id"] for token in description.get("added_tokens", [])}
-        ids = {piece: number for number, (piece, _) in enumerate(pieces)} | added
+        ids = {piece: token for token, (piece, _) in enumerate(pieces)} | added
         self.control = _control(ids)
         self.control_ids = frozenset(
-            number for name, number in ids.items() if name in added or _is_control(name)
+            token for name, token in ids.items() if name in added or _is_control(name)
         )
-        self._pieces = {number: name for name, number in ids.items()}
+        self._pieces = {token: name for name, token in ids.items()}
         self.size = max(self._pieces) + 1
         with _library_errors():
             self._tokenizer = tokenizers.Tokenizer.from_str(
@@ -86,7 +95,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """The tokenizer in a checkpoint's folder."""
+        """Load the tokenizer in a checkpoint's folder.
+
+        Raises:
+            ModelError: The file is missing or cannot be used.
+        """
         file = folder / "tokenizer.json"
         try:
             description = read_json(file)
@@ -94,7 +107,7 @@ class Tokenizer:
             raise ModelError(f"{file} does not exist: name a folder with a Kosmos-2 checkpoint.") from None
         try:
             tokenizer = cls(description)
-            tokenizer.encode("a \uff4d\uff55\uff47 \u676f")  # what is wrong with it may show only now
+            tokenizer.encode("a \uff4d\uff55\uff47 \u676f")  # some damage shows only when it is used
         except ModelError as error:
             raise ModelError(f"{file}: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,24 +115,24 @@ class Tokenizer:
         return tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Ids of any text; never a control token's, except <unk> for what the vocabulary cannot say."""
+        """Return the ids of any text, without control tokens except <unk> for characters not known."""
         readable = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be encoded
         with _library_errors():
             ids: list[int] = self._tokenizer.encode(readable, add_special_tokens=False).ids
         return ids
 
-    def piece(self, number: int) -> str:
-        """The text of one id, with its leading space; nothing for a control token."""
-        if number == self.control.unknown:
+    def piece(self, token: int) -> str:
+        """Return the text of one id, with its leading space; the empty text for a control token."""
+        if token == self.control.unknown:
             return " \ufffd"
-        if number in self.control_ids:
+        if token in self.control_ids:
             return ""
-        return str(self._pieces.get(number, "")).replace(SPACE, " ")
+        return str(self._pieces.get(token, "")).replace(SPACE, " ")
 
 
 @contextmanager
 def _library_errors() -> Iterator[None]:
-    """The library raises plain Exception, and on a damaged table panics, which is no Exception even."""
+    """Turn errors of the library into a ModelError, also its panics, which are no Exceptions."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
@@ -132,22 +145,25 @@ def _library_errors() -> Iterator[None]:
 def _pieces(description: dict[str, Any]) -> list[tuple[str, float]]:
     model = description.get("model", {})
     if model.get("type", "Unigram") != "Unigram" or not isinstance(model.get("vocab"), list):
-        raise ModelError("it is no Unigram tokenizer, as Kosmos-2's is.")
+        raise ModelError("it is not a Unigram tokenizer, which Kosmos-2 has.")
     return [(piece, score) for piece, score in model["vocab"]]
 
 
 def _control(ids: dict[str, int]) -> ControlIds:
     missing = [name for name in NAMES.values() if name not in ids]
     if missing:
-        raise ModelError(f"the tokenizer has no {missing[0]}: it is not a Kosmos-2's.")
-    numbers = sorted(number for name, number in ids.items() if LOCATION.fullmatch(name))
-    grid = math.isqrt(len(numbers))
-    expected = (
-        {f"<patch_index_{place:04}>": numbers[0] + place for place in range(len(numbers))} if numbers else {}
+        raise ModelError(f"the tokenizer has no {missing[0]}: it is not a Kosmos-2 tokenizer.")
+    locations = sorted(token for name, token in ids.items() if LOCATION.fullmatch(name))
+    grid = math.isqrt(len(locations))
+    in_order = all(
+        ids.get(f"<patch_index_{cell:04}>") == locations[0] + cell for cell in range(len(locations))
     )
-    if grid < 2 or grid * grid != len(numbers) or any(ids.get(name) != one for name, one in expected.items()):
-        raise ModelError(f"the tokenizer has {len(numbers)} location tokens, which make no square in order.")
-    return ControlIds(**{field: ids[name] for field, name in NAMES.items()}, location=numbers[0], grid=grid)
+    if grid < 2 or grid * grid != len(locations) or not in_order:
+        raise ModelError(
+            f"the tokenizer has {len(locations)} location tokens, which are not a square grid in order."
+        )
+    named = {field: ids[name] for field, name in NAMES.items()}
+    return ControlIds(**named, location=locations[0], grid=grid)
 
 
 def _is_control(name: str) -> bool:
@@ -157,8 +173,11 @@ def _is_control(name: str) -> bool:
 def _without_control(
     description: dict[str, Any], pieces: list[tuple[str, float]], added: dict[str, int]
 ) -> dict[str, Any]:
-    """The description with control tokens unreachable: no added tokens, and their pieces with a space
-    inside, which the text that pieces are matched against never has."""
+    """Return the description with control tokens that no text can reach.
+
+    There are no added tokens, and control tokens among the pieces get a space inside, which the text that
+    pieces are matched against never has.
+    """
     hidden = [
         (f"{piece} ", score) if piece in added or _is_control(piece) else (piece, score)
         for piece, score in pieces

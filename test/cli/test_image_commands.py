@@ -72,7 +72,7 @@ def test_a_bad_image_among_many_is_named_and_the_others_are_answered(kosmos2, ph
     code, out, err = kosmos2("locate", "the mug", photos, tmp_path / "bad.png", photos / "1.png", "--json")
     assert code == 2
     assert len(out.splitlines()) == 4
-    assert f"{tmp_path / 'bad.png'} is no image" in err
+    assert f"{tmp_path / 'bad.png'} is not an image" in err
     assert "1 of the images could not be read, the first is " in err
 
 
@@ -142,7 +142,7 @@ def test_verify_proves_that_the_peer_agrees(kosmos2, photos):
 
 
 def test_verify_fails_where_they_differ(kosmos2, photos, monkeypatch):
-    monkeypatch.setattr("kosmos2_core.checkpoint.sinusoids", torch.zeros)  # no positions
+    monkeypatch.setattr("kosmos2_core.model.sinusoids", torch.zeros)  # no positions
     code, out, _ = kosmos2("verify", photos / "0.png", "--tokens", 12, "--json")
     assert code == 1
     assert not all(json.loads(line)["good"] for line in out.splitlines())
@@ -166,7 +166,7 @@ BAD = [
     (("locate", "the mug", "PHOTO", "--every", "0"), "--every is 0"),
     (("describe", "PHOTO", "--region", "1,2,3"), "is not four numbers"),
     (("describe", "PHOTO", "--region", "0.5,0.5,0.1,0.1"), "is not x1,y1,x2,y2"),
-    (("describe", "PHOTO", "--region", "0,0,1,1", "--wording", "It is"), "does not mark one thing"),
+    (("describe", "PHOTO", "--region", "0,0,1,1", "--wording", "It is"), "must mark exactly one thing"),
     (("ask", " ", "PHOTO"), "the question is empty"),
     (("ask", "what?", "PHOTO", "--region", "0,0,1,1"), "does not say what the region is"),
     (("caption", "PHOTO", "--beams", "0"), "beams is 0"),

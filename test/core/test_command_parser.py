@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kosmos2_core.command_parser import spacy_splitter, split_command
+from kosmos2_core.command_parser import SpacySplitter, split_command
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, parse_markdown, write_markdown
 
@@ -209,7 +209,7 @@ def test_what_the_rule_locates(command):
 @needs_spacy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_parse_locates(command):
-    assert write_markdown(spacy_splitter(docs().__getitem__)(parse_markdown(command).text)) == PARSED.get(
+    assert write_markdown(SpacySplitter(docs().__getitem__)(parse_markdown(command).text)) == PARSED.get(
         command, command
     )
 
@@ -257,21 +257,21 @@ def test_a_pipeline_without_a_parser_is_said():
     import spacy
 
     with pytest.raises(InputError, match="en_core_web_sm"):
-        spacy_splitter(spacy.blank("en"))("pick up the mug")
+        SpacySplitter(spacy.blank("en"))("pick up the mug")
 
 
 @needs_spacy
 def test_a_text_without_a_word_has_no_phrase_for_a_parser_either():
     import spacy
 
-    assert spacy_splitter(spacy.blank("en"))("") == GroundedText("")
+    assert SpacySplitter(spacy.blank("en"))("") == GroundedText("")
 
 
 @needs_spacy
 def test_punctuation_is_in_no_span_of_a_parse():
     text = 'take "the mug" - "'
     line = 'take/ROOT "/punct/mug the/det/mug mug/dobj/take "/punct/mug -/dobj/take "/pobj/-'
-    assert write_markdown(spacy_splitter(lambda text: doc_of(text, line))(text)) == 'take "[the mug]" - "'
+    assert write_markdown(SpacySplitter(lambda text: doc_of(text, line))(text)) == 'take "[the mug]" - "'
 
 
 WORDS = (

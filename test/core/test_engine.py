@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +37,8 @@ REQUESTS = [
     Complete("It is", ground=True),
     Score(Ask("What is red?"), ("the mug", "the bowl on the left")),
 ]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -407,6 +412,36 @@ def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
                 assert part.x1 - 0.02 <= after.boxes[0].x1 < after.boxes[0].x2 <= part.x2 + 0.02
                 assert set(after.cells[1:]) <= set(before.cells)
     assert changed
+
+
+FRESH_PROCESS = """
+import sys
+from pathlib import Path
+import numpy as np
+from kosmos2_core.engine import Engine
+from kosmos2_core.requests import Locate
+engine = Engine.load(Path(sys.argv[1]), device="cpu")
+engine.look(np.zeros((240, 320, 3), np.uint8)).run(Locate("the red mug"))
+print(*sorted({"torch._dynamo", "sympy", "huggingface_hub", "transformers"} & sys.modules.keys()))
+"""
+
+
+def test_a_local_checkpoint_needs_neither_the_compiler_nor_the_hub():
+    """Each of them would take half a second to two seconds to import."""
+    command = [sys.executable, "-c", FRESH_PROCESS, ROOT / "models/tabletop-tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("text", ["put [the mug", "[the mug] into [the bowl", "the mug [", "[[the mug]"])
+def test_an_unclosed_bracket_is_refused(text):
+    with pytest.raises(InputError, match=r"`\[` without its `\]`"):
+        Locate(text).grounded()
+
+
+@pytest.mark.parametrize("text", [r"the mug \[", "[the mug]", "the mug ]", "the [] mug"])
+def test_closed_and_escaped_brackets_are_not_refused(text):
+    assert Locate(text).grounded().phrases
 
 
 def test_zoom_is_for_one_image(engine, images):

@@ -93,10 +93,10 @@ def test_an_array_is_not_changed_by_its_use():
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (b"", "no image"),
-        (b"not an image at all", "no image"),
-        (encoded("GIF"), "no image"),
-        (encoded("TIFF"), "no image"),
+        (b"", "not an image"),
+        (b"not an image at all", "not an image"),
+        (encoded("GIF"), "not an image"),
+        (encoded("TIFF"), "not an image"),
         ("nowhere/mug.png", "nowhere/mug.png cannot be opened"),
         (np.zeros((4, 4, 3), np.float32), "float32"),
         (np.zeros((4, 4, 2), np.uint8), "(4, 4, 2)"),

@@ -26,7 +26,7 @@ GREY = np.zeros((64, 96), np.uint8)
 BROKEN_FILES: dict[str, tuple[str, bytes | None, str, str]] = {
     "image missing": ("bad/a.png", None, line({"image": "bad/a.png"}), "bad/a.png cannot be opened"),
     "image cut off": ("bad/b.png", png(GREY)[:-30], line({"image": "bad/b.png"}), "bad/b.png is damaged"),
-    "no image": ("bad/c.png", b"<html>", line({"image": "bad/c.png"}), "bad/c.png is no image"),
+    "no image": ("bad/c.png", b"<html>", line({"image": "bad/c.png"}), "bad/c.png is not an image"),
     "mask missing": ("bad/d.png", None, line({"mask": "bad/d.png"}), "bad/d.png cannot be opened"),
     "mask of colours": ("bad/e.png", png(np.dstack([GREY] * 3)), line({"mask": "bad/e.png"}), "8-bit grey"),
     "mask of another size": (

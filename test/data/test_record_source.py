@@ -136,8 +136,8 @@ def bomb():
     ("content", "words"),
     [
         (None, "images/0.png cannot be opened: No such file"),
-        (b"", "images/0.png is no image"),
-        (b"GIF89a", "images/0.png is no image"),
+        (b"", "images/0.png is not an image"),
+        (b"GIF89a", "images/0.png is not an image"),
         (bomb(), "images/0.png is too large"),
     ],
     ids=["missing", "empty", "GIF", "bomb"],

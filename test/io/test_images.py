@@ -230,7 +230,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(encoding, fields, words):
 @pytest.mark.parametrize(
     ("format", "data", "words"),
     [
-        ("jpeg", b"", "no image"),
+        ("jpeg", b"", "not an image"),
         ("h264", b"\0\0\0\1\x67", "PNG, JPEG and WebP are read"),
         ("16UC1; compressedDepth png", bytes(12) + encoded("PNG"), "is depth (compressedDepth)"),
         ("16UC1; png compressed", encoded("PNG"), "is depth (16UC1)"),

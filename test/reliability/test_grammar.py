@@ -117,7 +117,9 @@ def test_boxes_of_answers_at_random_are_sound(babbler, picture, count, released,
 def test_boxes_of_the_search_are_sound(engine, picture, count, record_property):
     rng, number = random.Random(0), count(500, 30)
     words = ("the", "red", "mug", "bowl", "left", "of", "a", "can", "on", "old", "table")
-    requests = [Locate(" ".join(rng.choices(words, k=3)), max_boxes=8) for _ in range(number)]
+    requests = [
+        Locate(" ".join(rng.choices(words, k=3)), max_boxes=8, min_presence=0.0) for _ in range(number)
+    ]
     boxes = 0
     for answer in engine.look(picture).run(*requests):
         [entity] = answer.phrases

@@ -88,16 +88,16 @@ MORE = {
     "the tokenizer is a list": (write("tokenizer.json", "[]"), "cannot be read"),
     "the tokenizer is of another kind": (
         change_tokenizer(lambda description: description["model"].update(type="BPE")),
-        "no Unigram",
+        "not a Unigram",
     ),
     "the tokenizer lacks control tokens": (
         change_tokenizer(lambda description: description.update(added_tokens=[])),
         "has no",
     ),
-    "the location tokens are out of order": (change_tokenizer(swap_locations), "no square in order"),
+    "the location tokens are out of order": (change_tokenizer(swap_locations), "not a square grid in order"),
     "the tokenizer is larger than the model": (
         change_tokenizer(lambda description: description["added_tokens"][4].update(id=1 << 40)),
-        "not of one checkpoint",
+        "do not belong to the same checkpoint",
     ),
     "the tokenizer knows no unknown": (
         change_tokenizer(lambda description: description["model"].update(unk_id=None)),

@@ -75,7 +75,7 @@ def test_a_damaged_image_is_named_and_the_others_are_answered(answer, pictures, 
         [question("1", pictures[0]), question("2", tmp_path / "bad.png"), question("3", pictures[1])]
     )
     assert list(answers.answers) == ["1", "3"]
-    assert "bad.png is no image" in answers.failed["2"]
+    assert "bad.png is not an image" in answers.failed["2"]
     place(pictures[2], tmp_path / "bad.png")
     assert "2" in answer([question("2", tmp_path / "bad.png")]).answers
 
