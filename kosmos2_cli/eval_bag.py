@@ -130,6 +130,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _bag_options(arguments: argparse.Namespace) -> BagOptions:
+    from kosmos2_data.bag_frames import ImageSelection
     from kosmos2_data.bag_topics import RequestedTopics
     from kosmos2_eval.bag.recording import BagOptions
 
@@ -146,9 +147,7 @@ def _bag_options(arguments: argparse.Namespace) -> BagOptions:
         phrase_file=arguments.phrases,
         label_file=label_file,
         as_labelled=arguments.as_labelled,
-        from_s=arguments.from_s,
-        to_s=arguments.to_s,
-        stride=arguments.every,
+        selection=ImageSelection(arguments.from_s, arguments.to_s, arguments.every),
     )
 
 
@@ -160,8 +159,8 @@ def _load_predictors(
 
     predictors: list[Predictor] = []
     load_s = []
-    if isinstance(recording.asking, RecordedAnswers):
-        predictors.append(recording.asking)
+    if isinstance(recording.commands, RecordedAnswers):
+        predictors.append(recording.commands)
         load_s.append(0.0)
     models = [] if predictors else [arguments.model]
     for path in [*models, *([arguments.compare] if arguments.compare else [])]:

@@ -101,7 +101,7 @@ def reliability_figure(curves: Mapping[str, Sequence[Bin]], size: tuple[float, f
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _style(axes, "", "fraction that is right")
     _style(counts, "score", "phrases")
-    axes.set(xlim=(0, 1), ylim=Y_LIMITS)
+    axes.set(xlim=(-0.02, 1.02), ylim=Y_LIMITS)
     axes.plot([0, 1], [0, 1], "--", color=COLOURS["faint"], linewidth=1)
     for index, (name, bins) in enumerate(curves.items()):
         colour = COLOURS[SERIES[index % len(SERIES)]]

@@ -97,7 +97,7 @@ def evaluate_bag(
     Raises:
         InputError: no command applies to any image.
     """
-    selected = read_frames(recording.bag, recording.topics, recording.part, recording.targets)
+    selected = read_frames(recording.bag, recording.topics, recording.span, recording.targets)
     for batch in islice(_batches(enumerate(selected)), log.count, None):
         log.add(_evaluate_batch(recording, predictors, batch, first=log.count == 0))
         progress(len(batch))
@@ -140,10 +140,10 @@ def _evaluate_batch(
         ])  # fmt: skip
     return {
         "images": len(batch),
-        "silent_ns": images.unasked_ns,
+        "unasked_ns": images.unasked_ns,
         "rejected": images.rejected,
         "queries": [query_to_json(query) for of_image in queries for query in of_image],
-        "found": predictions,
+        "predictions": predictions,
         "read_s": read_s,
         "model_s": model_s,
         "alone_s": [_times_alone(predictor, readable) for predictor in predictors] if first else [],
@@ -171,7 +171,7 @@ class _ReadImages:
     def of(cls, recording: Recording, batch: Sequence[NumberedFrame]) -> _ReadImages:
         images = cls()
         for number, frame in batch:
-            commands = recording.asking.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
+            commands = recording.commands.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
             if not commands and not frame.damage:
                 images.unasked_ns.append(frame.stamp_ns)
                 continue
@@ -233,13 +233,13 @@ def _read_log(log: JsonLinesLog, models: int) -> BagEvaluation:
     alone_s: list[tuple[float, ...]] = [()] * models
     for batch in log.steps():
         queries = [query_from_json(fields) for fields in batch["queries"]]
-        for of_model, predictions in zip(results, batch["found"], strict=True):
+        for of_model, predictions in zip(results, batch["predictions"], strict=True):
             of_model += [
                 QueryResult(query, prediction_from_json(fields))
                 for query, fields in zip(queries, predictions, strict=True)
             ]
         images += batch["images"]
-        unasked_ns += batch["silent_ns"]
+        unasked_ns += batch["unasked_ns"]
         rejected.update(batch["rejected"])
         read_s += batch["read_s"]
         model_s = [total + seconds for total, seconds in zip(model_s, batch["model_s"], strict=True)]

@@ -40,49 +40,49 @@ class BagOptions:
     """What a user wants to evaluate in a bag.
 
     Args:
-        wanted: topics that the user named.
+        requested_topics: topics that the user named.
         phrases: phrases or commands for every image, instead of the recorded commands.
         phrase_file: a file with one of them per line.
         label_file: a file of labels, instead of a topic.
         as_labelled: ask for what the labels name, instead of the recorded commands.
-        from_s: start of the evaluated part, in seconds from the start of the bag.
-        to_s: its end; None: the end of the bag.
-        stride: use every Nth image of each camera.
+        selection: which images to use.
 
     Raises:
         InputError: the options contradict each other or are out of range.
     """
 
-    wanted: RequestedTopics = field(default_factory=RequestedTopics)
+    requested_topics: RequestedTopics = field(default_factory=RequestedTopics)
     phrases: tuple[str, ...] = ()
     phrase_file: Path | None = None
     label_file: Path | None = None
     as_labelled: bool = False
-    from_s: float = 0.0
-    to_s: float | None = None
-    stride: int = 1
+    selection: ImageSelection = field(default_factory=ImageSelection)
 
     def __post_init__(self) -> None:
-        self.selection  # noqa: B018  checks the numbers
         if sum((bool(self.phrases), self.phrase_file is not None, self.as_labelled)) > 1:
             raise InputError(
                 "--phrase, --phrases and --as-labelled exclude each other: give one of these options."
             )
 
-    @property
-    def selection(self) -> ImageSelection:
-        """Which images to use."""
-        return ImageSelection(self.from_s, self.to_s, self.stride)
-
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """An open bag with everything that the evaluation needs of it."""
+    """An open bag with everything that the evaluation needs of it.
+
+    Args:
+        bag: the open bag.
+        topics: its topics.
+        span: the part of the recording to evaluate.
+        commands: the commands that apply to each image.
+        labels: the true boxes; None without labels.
+        centres: the true 3D positions.
+        camera_models: camera models by the topic of their CameraInfo.
+    """
 
     bag: BagReader
     topics: RecordingTopics
-    part: FrameSpan
-    asking: CommandSource
+    span: FrameSpan
+    commands: CommandSource
     labels: Labels | None
     centres: Centres
     camera_models: CameraModels
@@ -112,7 +112,7 @@ def open_recording(
     Raises:
         InputError: something is missing in the bag or ambiguous, or options do not fit it.
     """
-    topics = choose_topics(bag, options.wanted)
+    topics = choose_topics(bag, options.requested_topics)
     several = len(topics.cameras) > 1
     labels: Labels | None
     if options.label_file:
@@ -121,15 +121,15 @@ def open_recording(
     else:
         labels = read_labels(bag, topics.labels, several) if topics.labels else None
     recorded = read_recorded_answers(answers, topics, answers_topic) if answers else None
-    asking = recorded or _commands(bag, topics, options, labels)
+    commands = recorded or _command_source(bag, topics, options, labels)
     if labels:
-        _check_names(asking, labels)
+        _check_names(commands, labels)
     centres = read_centres(bag, topics.labels_3d) if topics.labels_3d else {}
-    part = options.selection.span_of(bag)
-    return Recording(bag, topics, part, asking, labels, centres, read_camera_models(bag, topics))
+    span = options.selection.span_of(bag)
+    return Recording(bag, topics, span, commands, labels, centres, read_camera_models(bag, topics))
 
 
-def _commands(
+def _command_source(
     bag: BagReader, topics: RecordingTopics, options: BagOptions, labels: Labels | None
 ) -> CommandSource:
     if options.phrases or options.phrase_file:
@@ -147,12 +147,12 @@ def _commands(
     )
 
 
-def _check_names(asking: CommandSource, labels: Labels) -> None:
+def _check_names(source: CommandSource, labels: Labels) -> None:
     """Refuse labels that name none of the phrases: every answer would count as wrong or not labelled."""
-    if isinstance(asking, TimedCommands):
-        commands = [command for command in asking.commands if command]
-    elif isinstance(asking, FixedCommands):
-        commands = list(asking.commands)
+    if isinstance(source, TimedCommands):
+        commands = [command for command in source.commands if command]
+    elif isinstance(source, FixedCommands):
+        commands = list(source.commands)
     else:
         return
     phrases = {

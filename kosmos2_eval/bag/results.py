@@ -50,8 +50,8 @@ def write_files(
     names = [predictor.name for predictor in predictors]
     results = results_of(recording, predictors, evaluation)
     timings = timings_of(names, evaluation, load_s)
-    if isinstance(recording.asking, RecordedAnswers):
-        timings["node"] = node_timings(recording.asking)
+    if isinstance(recording.commands, RecordedAnswers):
+        timings["node"] = node_timings(recording.commands)
     by_name = dict(zip(names, evaluation.results, strict=True))
     (folder / RESULTS).write_text(json_text(results), encoding="utf-8")
     (folder / TIMINGS).write_text(json_text(timings), encoding="utf-8")
@@ -68,7 +68,7 @@ def results_of(
     recording: Recording, predictors: Sequence[Predictor], evaluation: BagEvaluation
 ) -> dict[str, Any]:
     """Return the content of results.json."""
-    topics, part = recording.topics, recording.part
+    topics = recording.topics
     results = {
         "models": [predictor.name for predictor in predictors],
         "min_presence": [predictor.min_presence for predictor in predictors],
@@ -78,7 +78,7 @@ def results_of(
             "labels": topics.labels or ("file" if recording.labels else None),
             "labels_3d": topics.labels_3d,
         },
-        "every": part.every,
+        "every": recording.span.every,
         "images": {
             "recorded": recording.image_count,
             "chosen": evaluation.images,
@@ -88,8 +88,8 @@ def results_of(
         },
         "figures": model_metrics(evaluation.results[0]),
     }
-    if isinstance(recording.asking, RecordedAnswers):
-        results["answers"] = answer_counts(recording.asking, evaluation)
+    if isinstance(recording.commands, RecordedAnswers):
+        results["answers"] = answer_counts(recording.commands, evaluation)
     if len(predictors) > 1:
         results["compared"] = {
             "figures": model_metrics(evaluation.results[1]),

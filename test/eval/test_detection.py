@@ -101,8 +101,8 @@ def test_recall_is_coco_s_where_a_phrase_has_one_true_box(ranked):
 
 
 def test_any_of_several_true_boxes_will_do():
-    here, there = Box(0, 0, 0.2, 0.2), Box(0.5, 0.5, 0.7, 0.7)
-    phrase = RankedBoxes((here, there), (Box(0.5, 0.5, 0.7, 0.7, 0.9),), SIDE * SIDE)
+    near, far = Box(0, 0, 0.2, 0.2), Box(0.5, 0.5, 0.7, 0.7)
+    phrase = RankedBoxes((near, far), (Box(0.5, 0.5, 0.7, 0.7, 0.9),), SIDE * SIDE)
     assert recall([phrase], 1) == 1.0
     assert recall([RankedBoxes((), phrase.boxes, SIDE * SIDE)], 1) is None
 

@@ -44,11 +44,11 @@ def test_a_certain_score_that_is_wrong_is_bad_but_not_endless():
 @given(SCORES, st.integers(1, 20))
 def test_bins_hold_all_scores_in_order_and_about_as_many_each(scores, bins):
     found = reliability(scores, [score > 0.5 for score in scores], bins)
-    counts = [one.count for one in found]
+    counts = [entry.count for entry in found]
     assert sum(counts) == len(scores)
     assert max(counts) - min(counts) <= 1
     assert len(found) == min(bins, len(scores))
-    assert [one.score for one in found] == sorted(one.score for one in found)
+    assert [entry.score for entry in found] == sorted(entry.score for entry in found)
 
 
 def test_the_calibration_error_is_the_distance_of_scores_from_what_is_right():

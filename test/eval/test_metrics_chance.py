@@ -12,7 +12,7 @@ from kosmos2_eval.metrics import bootstrap_interval, mcnemar, paired_difference
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
 def test_mcnemar_is_a_test_of_a_coin(pairs):
-    found = mcnemar([one for one, _ in pairs], [other for _, other in pairs])
+    found = mcnemar([before for before, _ in pairs], [after for _, after in pairs])
     assert (found.lost, found.won) == (pairs.count((True, False)), pairs.count((False, True)))
     throws = found.lost + found.won
     expected = binomtest(found.won, throws, 0.5).pvalue if throws else 1.0

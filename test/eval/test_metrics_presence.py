@@ -50,8 +50,8 @@ def test_kinds_are_apart_and_the_worst_is_named():
         ]
     )
     assert list(metrics["kinds"]) == ["command", "name", "size"]
-    assert [own["false_alarms"] for own in metrics["kinds"].values()] == [None, 0.5, 1.0]
-    assert [own["misses"] for own in metrics["kinds"].values()] == [0.5, 0.5, None]
+    assert [rates["false_alarms"] for rates in metrics["kinds"].values()] == [None, 0.5, 1.0]
+    assert [rates["misses"] for rates in metrics["kinds"].values()] == [0.5, 0.5, None]
     assert metrics["kinds"]["size"]["auroc"] is None
     assert metrics["all"]["false_alarms"] == 0.75
     assert metrics["worst"] == {"false_alarms": ["size"], "misses": ["command", "name"]}

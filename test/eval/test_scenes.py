@@ -166,10 +166,10 @@ def test_presence_is_told_by_the_probes_and_boxes_by_the_other_phrases():
     assert (presence["probes"], presence["threshold"], presence["images"]) == (2, 0.5, 2)
     assert list(presence["kinds"]) == ["name"]
     assert (presence["all"]["false_alarms"], presence["all"]["misses"]) == (0.5, 1.0)
-    own = SceneEvaluation(1, examples, ()).summary()["presence"]
-    assert own["probes"] is None
-    assert own["kinds"]["absent"]["false_alarms"] == 1.0
-    assert own["kinds"]["absent"]["misses"] is None
+    without_probes = SceneEvaluation(1, examples, ()).summary()["presence"]
+    assert without_probes["probes"] is None
+    assert without_probes["kinds"]["absent"]["false_alarms"] == 1.0
+    assert without_probes["kinds"]["absent"]["misses"] is None
     assert "presence" not in SceneEvaluation(1, (), ()).summary()
 
 

@@ -21,7 +21,10 @@ def answer(markdown):
     said = parse_markdown(markdown)
     return Answer(
         said.text,
-        tuple(Entity(said.words_of(one), one.start, one.end, one.boxes or ()) for one in said.phrases),
+        tuple(
+            Entity(said.words_of(phrase), phrase.start, phrase.end, phrase.boxes or ())
+            for phrase in said.phrases
+        ),
     )
 
 
@@ -43,10 +46,10 @@ def said(task, truth, markdown, **fields):
     ],
 )
 def test_a_question_s_answer_has_the_same_words_and_boxes(truth, words, exact):
-    one = said("ask", truth, words, question=parse_markdown("Where is it?"), kind="where")
-    assert one.exact == exact
-    assert one.question == "Where is it?"
-    assert text_metrics([one])["ask"] == {
+    answered = said("ask", truth, words, question=parse_markdown("Where is it?"), kind="where")
+    assert answered.exact == exact
+    assert answered.question == "Where is it?"
+    assert text_metrics([answered])["ask"] == {
         "count": 1,
         "exact": float(exact),
         "kinds": {"where": {"count": 1, "exact": float(exact)}},
@@ -63,15 +66,15 @@ def test_a_question_s_answer_has_the_same_words_and_boxes(truth, words, exact):
     ],
 )
 def test_a_description_says_the_names_of_the_thing_in_its_box(words, names, exact):
-    one = said("describe", "[a small red mug](0.1,0.1,0.4,0.4)", words)
-    assert (one.names, one.exact) == (names, exact)
+    answered = said("describe", "[a small red mug](0.1,0.1,0.4,0.4)", words)
+    assert (answered.names, answered.exact) == (names, exact)
 
 
 def test_of_a_thing_without_names_all_must_be_said():
-    one = score_text_answer(
+    answered = score_text_answer(
         0, RECORD, Item("describe", parse_markdown("[an old bowl](0.6,0.6,0.9,0.9)")), answer("the bowl, old")
     )
-    assert one.names
+    assert answered.names
     assert not said("describe", "[an old bowl](0.6,0.6,0.9,0.9)", "the bowl").names
 
 

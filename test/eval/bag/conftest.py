@@ -41,7 +41,7 @@ def run(model):
         folder.mkdir(parents=True, exist_ok=True)
         with BagReader([bag]) as reader, BagReader([answers or bag]) as other:
             recording = open_recording(reader, BagOptions(**options), other if answers else None, topic)
-            predictors = models or [recording.asking if answers else model]
+            predictors = models or [recording.commands if answers else model]
             log = open_log(folder, str(options))
             evaluation = evaluate_bag(recording, predictors, log, tick)
             load_s = [0.0] * len(predictors)
@@ -65,7 +65,7 @@ def bag_of(tmp_path):
     """A bag of topics: messages, each at its log time."""
 
     def written(said, name="made.mcap") -> Path:
-        ordered = sorted(said, key=lambda one: one.stamp_ns)
+        ordered = sorted(said, key=lambda message: message.stamp_ns)
         return write_mcap(tmp_path / name, ordered)
 
     return written

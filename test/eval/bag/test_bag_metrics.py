@@ -70,13 +70,13 @@ def test_groups_are_by_kind_size_and_camera():
         result(truth=(FAR,), found=FAR),
     ]
     found = model_metrics(results)
-    assert {name: each["accuracy"]["0.5"] for name, each in found["kinds"].items()} == {
+    assert {name: group["accuracy"]["0.5"] for name, group in found["kinds"].items()} == {
         "name": 1.0,
         "relation": 0.0,
         "size": 1.0,
     }
-    assert {name: each["queries"] for name, each in found["sizes"].items()} == {"medium": 1, "small": 2}
-    assert {name: each["queries"] for name, each in found["cameras"].items()} == {"/image": 2, "/other": 1}
+    assert {name: group["queries"] for name, group in found["sizes"].items()} == {"medium": 1, "small": 2}
+    assert {name: group["queries"] for name, group in found["cameras"].items()} == {"/image": 2, "/other": 1}
 
 
 def test_steps_are_of_one_camera_and_one_standing_phrase():

@@ -15,6 +15,7 @@ from recordings import FORMS, Said
 from kosmos2_cli.main import main
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
+from kosmos2_data.bag_frames import ImageSelection
 from kosmos2_data.bag_topics import RequestedTopics
 from kosmos2_eval.bag.evaluation import LOG_NAME
 from kosmos2_eval.bag.predictors import ModelPredictor
@@ -33,7 +34,7 @@ def content(folder):
 @pytest.fixture(scope="session")
 def said(sim_bag):
     with BagReader([sim_bag]) as bag:
-        return [Said(one.topic, one.stamp_ns, one.message()) for one in bag.messages()]
+        return [Said(recorded.topic, recorded.stamp_ns, recorded.message()) for recorded in bag.messages()]
 
 
 def test_what_is_found_is_what_the_engine_answers(evaluated, model, sim_bag):
@@ -47,21 +48,25 @@ def test_what_is_found_is_what_the_engine_answers(evaluated, model, sim_bag):
         "rejected": {},
     }
     with BagReader([sim_bag]) as bag:
-        images = [to_rgb(one.message()) for one in bag.messages(["/camera/image"])]
-        truths = [one.message() for one in bag.messages(["/truth/grounding"])]
-    assert len(answered) == sum(len(one.phrases) for one in truths)
-    for one in answered[::5]:
-        [answer] = model.engine.run([([images[one.query.frame]], Locate(one.query.text))])
+        images = [to_rgb(recorded.message()) for recorded in bag.messages(["/camera/image"])]
+        truths = [recorded.message() for recorded in bag.messages(["/truth/grounding"])]
+    assert len(answered) == sum(len(message.phrases) for message in truths)
+    for result in answered[::5]:
+        [answer] = model.engine.run([([images[result.query.frame]], Locate(result.query.text))])
         [phrase] = answer.phrases
-        assert phrase.presence == pytest.approx(one.presence, abs=0.02)
-        assert bool(phrase.boxes) == (one.box is not None)  # with the checkpoint's threshold, as the node
+        assert phrase.presence == pytest.approx(result.presence, abs=0.02)
+        assert bool(phrase.boxes) == (result.box is not None)  # with the checkpoint's threshold, as the node
         for box in phrase.boxes[:1]:
-            assert box.pixels(1, 1) == pytest.approx(one.box.pixels(1, 1), abs=0.01)
-            assert box.score == pytest.approx(one.score, abs=0.02)
-        true = next(each for each in truths[one.query.frame].phrases if each.phrase == one.query.phrase)
+            assert box.pixels(1, 1) == pytest.approx(result.box.pixels(1, 1), abs=0.01)
+            assert box.score == pytest.approx(result.score, abs=0.02)
+        true = next(
+            phrase for phrase in truths[result.query.frame].phrases if phrase.phrase == result.query.phrase
+        )
         corners = [(box.x_min, box.y_min, box.x_max, box.y_max) for box in true.boxes]
-        assert [box.pixels(320, 240) for box in one.query.truth] == [pytest.approx(each) for each in corners]
-    share = np.mean([one.right for one in answered if one.query.truth])
+        assert [box.pixels(320, 240) for box in result.query.truth] == [
+            pytest.approx(corner) for corner in corners
+        ]
+    share = np.mean([result.right for result in answered if result.query.truth])
     assert results["figures"]["all"]["accuracy"]["0.5"] == pytest.approx(share)
 
 
@@ -101,7 +106,7 @@ main(sys.argv[1:])
 
 def test_killed_the_same_command_goes_on(sim_bag, root, evaluated, tmp_path):
     arguments = ["eval", "bag", sim_bag, "--model", root / "models/tabletop-tiny", "--out", tmp_path]
-    arguments = [str(one) for one in [*arguments, "--device", "cpu"]]
+    arguments = [str(argument) for argument in [*arguments, "--device", "cpu"]]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, env=os.environ)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "results.json").exists()
@@ -122,13 +127,17 @@ def test_every_image_is_counted_and_so_is_a_damaged_one(bag_of, run, tmp_path):
     assert sum(found["rejected"].values()) == 1
     assert "rgb9" in next(iter(found["rejected"]))
     assert results["figures"]["all"]["labelled"] == 1
-    assert [one.query.frame for one in evaluation.results[0]] == [1, 3, 4]
+    assert [result.query.frame for result in evaluation.results[0]] == [1, 3, 4]
 
 
 def test_without_labels_there_are_rates_and_pictures(bag_of, run, best_boxes, tmp_path):
     said = [image("/image", number, shade=20 * number) for number in range(6)]
     results, _ = run(
-        bag_of(said), tmp_path / "out", models=[best_boxes], phrases=("the mug", "the bowl"), stride=2
+        bag_of(said),
+        tmp_path / "out",
+        models=[best_boxes],
+        phrases=("the mug", "the bowl"),
+        selection=ImageSelection(every=2),
     )
     figures = results["figures"]
     assert results["images"]["chosen"] == 3
@@ -148,8 +157,10 @@ def test_two_cameras_with_labels_of_their_own(bag_of, run, best_boxes, tmp_path)
             said.append(image(f"/{eye}/image", number, frame=eye))
         said.append(detections("/labels", "[the mug](0,0,1,1)", number, frame="left"))
         said.append(detections("/labels", "[the bowl](0,0,1,1)", number, frame="right"))
-    wanted = RequestedTopics(images=("all",))
-    results, _ = run(bag_of(said), tmp_path / "out", models=[best_boxes], wanted=wanted, phrases=("the mug",))
+    topics = RequestedTopics(images=("all",))
+    results, _ = run(
+        bag_of(said), tmp_path / "out", models=[best_boxes], requested_topics=topics, phrases=("the mug",)
+    )
     cameras = results["figures"]["cameras"]
     assert cameras["/left/image"]["absent"] == 0
     assert cameras["/right/image"]["absent"] == 3
@@ -158,26 +169,26 @@ def test_two_cameras_with_labels_of_their_own(bag_of, run, best_boxes, tmp_path)
 
 def test_a_label_file_says_the_same_as_the_topic(said, sim_bag, run, evaluated, tmp_path):
     lines = []
-    for one in said:
-        if one.topic == "/truth/grounding":
-            stamp_ns = one.message.header.stamp.sec * 10**9 + one.message.header.stamp.nanosec
-            lines.append(f"{stamp_ns / 1e9:.3f} {one.message.markdown}\n")
+    for message in said:
+        if message.topic == "/truth/grounding":
+            stamp_ns = message.message.header.stamp.sec * 10**9 + message.message.header.stamp.nanosec
+            lines.append(f"{stamp_ns / 1e9:.3f} {message.message.markdown}\n")
     (tmp_path / "labels.txt").write_text("".join(lines))
     run(sim_bag, tmp_path / "out", label_file=tmp_path / "labels.txt")
     found, expected = (read_queries(folder / "queries.csv") for folder in (tmp_path / "out", evaluated[0]))
-    assert [one.key for one in found] == [one.key for one in expected]
-    for one, other in zip(found, expected, strict=True):
-        assert one.iou == pytest.approx(other.iou, abs=1e-4)  # Markdown has six decimals
+    assert [row.key for row in found] == [row.key for row in expected]
+    for row, same in zip(found, expected, strict=True):
+        assert row.iou == pytest.approx(same.iou, abs=1e-4)  # Markdown has six decimals
 
 
 def test_a_part_of_the_recording(run, sim_bag, evaluated, tmp_path):
-    _, evaluation = run(sim_bag, tmp_path, from_s=2.0, to_s=3.9)
-    stamps = sorted({one.query.stamp_ns for one in evaluation.results[0]})
-    whole = sorted({one.query.stamp_ns for one in evaluated[2].results[0]})
+    _, evaluation = run(sim_bag, tmp_path, selection=ImageSelection(2.0, 3.9))
+    stamps = sorted({result.query.stamp_ns for result in evaluation.results[0]})
+    whole = sorted({result.query.stamp_ns for result in evaluated[2].results[0]})
     assert stamps == whole[4:8]
-    present = [one for one in evaluation.results[0] if one.query.truth and one.box]
+    present = [result for result in evaluation.results[0] if result.query.truth and result.box]
     assert present
-    assert all(one.prediction.centre_m or one.prediction.unplaced for one in present)
+    assert all(result.prediction.centre_m or result.prediction.unplaced for result in present)
 
 
 def test_two_models_answer_the_same_and_are_told_apart(run, sim_bag, model, engine, tmp_path):
@@ -185,7 +196,7 @@ def test_two_models_answer_the_same_and_are_told_apart(run, sim_bag, model, engi
     results, evaluation = run(sim_bag, tmp_path, models=models)
     compared = results["compared"]
     before, after = evaluation.results
-    assert [one.query for one in before] == [one.query for one in after]
+    assert [result.query for result in before] == [result.query for result in after]
     present = [(a.iou >= RIGHT, b.iou >= RIGHT) for a, b in zip(before, after, strict=True) if a.query.truth]
     assert compared["difference"]["mcnemar"]["lost"] == present.count((True, False)) > 3
     assert compared["difference"]["accuracy"]["difference"] < -0.2
@@ -205,10 +216,10 @@ def test_the_same_model_twice_makes_no_difference(run, sim_bag, model, tmp_path)
 def test_timings_are_apart_from_results(evaluated):
     folder, _, _ = evaluated
     timings = json.loads((folder / "timings.json").read_text())
-    [own] = timings["models"]
-    assert own["one_image_ms"]["count"] == 8
-    assert 0 < own["one_image_ms"]["median"] <= own["one_image_ms"]["max"]
-    assert own["images_per_s"] == pytest.approx(12 / own["answer_s"], rel=1e-3)
+    [timing] = timings["models"]
+    assert timing["one_image_ms"]["count"] == 8
+    assert 0 < timing["one_image_ms"]["median"] <= timing["one_image_ms"]["max"]
+    assert timing["images_per_s"] == pytest.approx(12 / timing["answer_s"], rel=1e-3)
     assert not {"load_s", "answer_s", "read_s"} & set(
         re.findall(r"\w+", (folder / "results.json").read_text())
     )
@@ -232,4 +243,4 @@ def test_nothing_to_look_for_is_a_sentence(bag_of, run, tmp_path):
         run(late, tmp_path)
     assert not (tmp_path / LOG_NAME).exists()  # there is nothing to go on with
     with pytest.raises(InputError, match=r"--from 9 is after the end of the bag, which has 0\.3 s"):
-        run(late, tmp_path, phrases=("the mug",), from_s=9.0)
+        run(late, tmp_path, phrases=("the mug",), selection=ImageSelection(9.0))

@@ -23,14 +23,14 @@ def overlay(evaluated):
 def fits(value, schema, where="annotations"):
     """A JSON schema's part that this one has."""
     if "const" in schema or "oneOf" in schema:
-        assert value in [one["const"] for one in schema["oneOf"]], where
+        assert value in [choice["const"] for choice in schema["oneOf"]], where
     elif schema["type"] == "object":
         assert set(value) == set(schema["properties"]), where
-        for name, one in value.items():
-            fits(one, schema["properties"][name], f"{where}.{name}")
+        for name, item in value.items():
+            fits(item, schema["properties"][name], f"{where}.{name}")
     elif schema["type"] == "array":
-        for one in value:
-            fits(one, schema["items"], where)
+        for item in value:
+            fits(item, schema["items"], where)
     else:
         kinds = {"number": (int, float), "integer": int, "string": str}
         assert isinstance(value, kinds[schema["type"]]), where
@@ -39,27 +39,28 @@ def fits(value, schema, where="annotations"):
 def test_each_image_has_the_truth_and_what_was_found_at_its_stamp(overlay, evaluated):
     results = evaluated[2].results[0]
     assert set(overlay) == {"/overlay/camera/image/truth", "/overlay/camera/image/tabletop-tiny"}
-    stamps = sorted({one.query.stamp_ns for one in results})
+    stamps = sorted({result.query.stamp_ns for result in results})
     for messages in overlay.values():
         assert [message.publish_time for message, _ in messages] == stamps
         assert [message.log_time for message, _ in messages] == stamps  # of the image, in this recording
         for message, said in messages:
             fits(said, schema_of_annotations())
-            for one in said["points"] + said["texts"]:
-                assert one["timestamp"]["sec"] * 10**9 + one["timestamp"]["nsec"] == message.publish_time
+            for item in said["points"] + said["texts"]:
+                assert item["timestamp"]["sec"] * 10**9 + item["timestamp"]["nsec"] == message.publish_time
 
 
 def test_boxes_are_in_pixels_with_the_words_above(overlay, evaluated):
     results = evaluated[2].results[0]
-    [one] = [one for one in results if one.query.frame == 3][:1]
+    of_image = [result for result in results if result.query.frame == 3]
+    first = of_image[0]
     _, said = overlay["/overlay/camera/image/tabletop-tiny"][3]
-    x1, y1, x2, y2 = one.box.pixels(320, 240)
+    x1, y1, x2, y2 = first.box.pixels(320, 240)
     assert said["points"][0]["type"] == 2
     corners = [(point["x"], point["y"]) for point in said["points"][0]["points"]]
     assert corners[0] == pytest.approx((x1, y1), abs=0.01)
     assert corners[2] == pytest.approx((x2, y2), abs=0.01)
-    assert said["texts"][0]["text"] == f"{one.query.phrase} {one.score:.2f}"
+    assert said["texts"][0]["text"] == f"{first.query.phrase} {first.score:.2f}"
     _, true = overlay["/overlay/camera/image/truth"][3]
     assert [text["text"] for text in true["texts"]] == [
-        each.query.phrase for each in results if each.query.frame == 3 for _ in each.query.truth
+        result.query.phrase for result in of_image for _ in result.query.truth
     ]

@@ -6,6 +6,7 @@ import pytest
 from eval_bags import grounded, image, stamp
 
 from kosmos2_core.errors import InputError
+from kosmos2_data.bag_frames import ImageSelection
 from kosmos2_data.bag_topics import RequestedTopics, choose_topics
 from kosmos2_eval.bag.predictors import read_recorded_answers
 from kosmos2_io.bag_reader import BagReader
@@ -50,7 +51,12 @@ def test_another_model_is_asked_what_the_node_was(run, sim_bag, model, tmp_path)
     with BagReader([sim_bag]) as bag:
         node = read_recorded_answers(bag, choose_topics(bag, RequestedTopics()), "/truth/grounding")
     results, evaluation = run(
-        sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", models=[node, model], to_s=1.0
+        sim_bag,
+        tmp_path,
+        answers=sim_bag,
+        topic="/truth/grounding",
+        models=[node, model],
+        selection=ImageSelection(to_s=1.0),
     )
     assert results["models"] == ["truth", "tabletop-tiny"]
     true, found = evaluation.results

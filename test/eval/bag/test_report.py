@@ -12,6 +12,7 @@ from PIL import Image
 
 from kosmos2_core import __version__
 from kosmos2_core.boxes import Box
+from kosmos2_data.bag_frames import ImageSelection
 from kosmos2_eval.bag.examples import example_groups
 from kosmos2_eval.bag.queries import Prediction, QueryResult
 
@@ -86,7 +87,9 @@ def test_what_no_box_means_is_said(page, evaluated, model, run, bag_of, tmp_path
 
 
 def test_recorded_answers_do_not_say_their_threshold(run, sim_bag, tmp_path):
-    results, _ = run(sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", to_s=1.0)
+    results, _ = run(
+        sim_bag, tmp_path, answers=sim_bag, topic="/truth/grounding", selection=ImageSelection(to_s=1.0)
+    )
     assert results["min_presence"] == [None]
     assert "its presence is below the threshold<" in (tmp_path / "report.html").read_text()
 

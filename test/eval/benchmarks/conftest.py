@@ -1,4 +1,4 @@
-"""The small model that comes along, in our engine and in the peer, on simulated images."""
+"""The included small model in our engine and in `transformers`, on simulated images."""
 
 import pytest
 from released_peer import TINY, peer, pictures  # noqa: F401
@@ -15,15 +15,16 @@ def tiny():
 
 @pytest.fixture
 def evaluate(tiny, tmp_path):
-    """Read a benchmark's data below tmp_path, ask, and judge: questions, answers, figures of each way."""
+    """Read a benchmark's data below tmp_path, ask and score: questions, answers and scores by way."""
 
-    def run(benchmark, split, **choice):
-        questions = benchmark.read(tmp_path, BenchmarkPart(split, **choice))
-        said = ask(tiny, questions, benchmark.decoding)
-        ways = {way: [one[way] for one in said] for way in said[0]}
-        figures = {
-            way: {one.name: one for one in benchmark.score(questions, own)} for way, own in ways.items()
+    def run(benchmark, split, **part):
+        questions = benchmark.read(tmp_path, BenchmarkPart(split, **part))
+        answers = ask(tiny, questions, benchmark.decoding)
+        ways = {way: [by_way[way] for by_way in answers] for way in answers[0]}
+        scores = {
+            way: {score.name: score for score in benchmark.score(questions, of_way)}
+            for way, of_way in ways.items()
         }
-        return questions, ways, figures
+        return questions, ways, scores
 
     return run

@@ -27,8 +27,8 @@ def test_words_and_cider_are_those_of_pycocoevalcap():
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     split = PTBTokenizer().tokenize
-    references = split({at: [{"caption": text} for text in own] for at, own in enumerate(TRUTHS)})
-    candidates = split({at: [{"caption": text}] for at, text in enumerate(SAID)})
+    references = split({number: [{"caption": text} for text in texts] for number, texts in enumerate(TRUTHS)})
+    candidates = split({number: [{"caption": text}] for number, text in enumerate(SAID)})
     assert java_words(dict(enumerate(TRUTHS))) == references
     [cider] = caption_scores(TRUTHS, SAID, ("CIDEr",))
     assert cider.value == pytest.approx(100 * Cider().compute_score(references, candidates)[0])
@@ -88,4 +88,4 @@ def test_where_java_ends_early_cider_is_there_still(monkeypatch, tmp_path):
 
 
 def test_nothing_said_is_no_figure():
-    assert [one.value for one in caption_scores([], [], ("CIDEr",))] == [None]
+    assert [score.value for score in caption_scores([], [], ("CIDEr",))] == [None]

@@ -19,17 +19,20 @@ ABOUT = {"benchmark": "refcoco", "split": "val", "model": "mine"}
 
 @pytest.fixture
 def questions():
-    return [Question(str(at), (Path(f"{at // 2}"),), (), (HERE,), ours=Locate("it")) for at in range(4)]
+    return [
+        Question(str(number), (Path(f"{number // 2}"),), (), (HERE,), ours=Locate("it"))
+        for number in range(4)
+    ]
 
 
 @pytest.fixture
 def answers(questions):
     said = {
-        one.id: {
-            "released": BenchmarkAnswer(boxes=(HERE if one.id in "01" else THERE,)),
+        question.id: {
+            "released": BenchmarkAnswer(boxes=(HERE if question.id in "01" else THERE,)),
             "ours": BenchmarkAnswer(boxes=(HERE,)),
         }
-        for one in questions
+        for question in questions
     }
     return AnswerStore(Path("out"), ABOUT, said)
 
@@ -47,7 +50,7 @@ def test_the_table_has_the_paper_s_figures_and_both_of_ours(questions, answers):
 def test_the_error_takes_questions_about_one_image_to_go_wrong_together(questions):
     """Two images, one right in both its questions: as if there were two questions, not four."""
     assert mean_score("it", questions, [1, 1, 0, 0]).error == pytest.approx(50)
-    alone = [Question(str(at), (), (), None) for at in range(4)]
+    alone = [Question(str(number), (), (), None) for number in range(4)]
     assert mean_score("it", alone, [1, 1, 0, 0]).error == pytest.approx(100 * (0.25 / 3) ** 0.5)
     assert mean_score("it", questions[:2], [1, 1]).error is None
 

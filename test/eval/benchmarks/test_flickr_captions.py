@@ -27,9 +27,9 @@ def data(tmp_path, pictures):
 @pytest.mark.extra("captions", "pycocoevalcap")
 def test_captions_are_the_best_of_the_release_s_five_beams(data, evaluate, peer, pictures):
     questions, ways, figures = evaluate(CAPTION, "test")
-    assert [one.images[0].name for one in questions] == ["0.jpg", "3.jpg"]
+    assert [question.images[0].name for question in questions] == ["0.jpg", "3.jpg"]
     assert questions[0].truth == ["A ring is here.", "A ring is there."]
-    expected = [peer.says(pictures[at], "An image of", num_beams=5) for at in (0, 3)]
-    assert [one.text for one in ways["released"]] == expected
+    expected = [peer.says(pictures[number], "An image of", num_beams=5) for number in (0, 3)]
+    assert [answer.text for answer in ways["released"]] == expected
     assert figures["released"]["CIDEr"].count == 2
     assert CAPTION.published(BenchmarkPart("test")) == {"CIDEr": 66.7}

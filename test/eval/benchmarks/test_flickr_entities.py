@@ -44,8 +44,8 @@ def test_each_phrase_is_asked_with_what_is_before_it(write_data, evaluate, peer,
     ]
     write_data([("1.jpg", CAPTION, phrases)])
     questions, ways, figures = evaluate(FLICKR30K, "val")
-    assert all(one.ours.min_presence == 0 for one in questions)  # no phrase is of an absent thing
-    assert [one.boxes for one in ways["released"]] == [tuple(largest), tuple(smallest), tuple(mug)]
+    assert all(question.ours.min_presence == 0 for question in questions)  # no phrase is of an absent thing
+    assert [answer.boxes for answer in ways["released"]] == [tuple(largest), tuple(smallest), tuple(mug)]
     assert figures["released"]["R@1"].value == pytest.approx(100 / 3)
     assert figures["released"]["R@10"].value == pytest.approx(100 / 3)
     assert len(ways["ours"][0].boxes) > 1  # the box search gives as many as are judged
@@ -69,7 +69,7 @@ def test_any_box_among_the_first_k_counts_in_the_order_said():
         BenchmarkAnswer(boxes=(*miss * 3, ABOVE)),
         BenchmarkAnswer(boxes=(*miss * 5, ABOVE)),
     ]
-    assert [one.value for one in FLICKR30K.score(questions, said)] == [25, 50, 75]
+    assert [score.value for score in FLICKR30K.score(questions, said)] == [25, 50, 75]
 
 
 def test_a_box_of_two_phrases_is_true_of_both(write_data, tmp_path):

@@ -38,12 +38,14 @@ def elsewhere(box):
 
 def test_boxes_are_those_of_the_release_and_the_first_counts(evaluate, boxes):
     questions, ways, figures = evaluate(REFCOCO, "testA")
-    assert all(one.ours.min_presence == 0 for one in questions)  # no expression is of an absent thing
-    assert [one.boxes for one in ways["released"]] == [tuple(own) for own in boxes]
+    assert all(
+        question.ours.min_presence == 0 for question in questions
+    )  # no expression is of an absent thing
+    assert [answer.boxes for answer in ways["released"]] == [tuple(expected) for expected in boxes]
     assert figures["released"]["accuracy"].value == 50
     assert figures["released"]["accuracy"].count == 4
     assert REFCOCO.published(BenchmarkPart("testA"))["accuracy"] == 57.42
-    assert len({one.images for one in questions}) == 1  # looked at once
+    assert len({question.images for question in questions}) == 1  # looked at once
 
 
 def test_the_second_column_is_our_box_search(evaluate, boxes, tiny, pictures):
@@ -80,7 +82,7 @@ def test_overlaps_are_those_of_pycocotools():
     for _ in range(200):
         corners = np.sort(rng.integers(0, 40, (2, 2, 2)), axis=1)  # box, end, axis
         corners[:, 1] += 1
-        ours = [Box(*(one / 41).ravel()) for one in corners]
+        ours = [Box(*(cells / 41).ravel()) for cells in corners]
         theirs = [[*map(float, low), *map(float, high - low)] for low, high in corners]
         assert best_iou(ours[:1], ours[1:]) == pytest.approx(
             mask.iou(theirs[:1], theirs[1:], [0])[0, 0], abs=1e-9
@@ -94,7 +96,7 @@ def test_a_true_box_over_the_edge_is_cut_off(tmp_path, pictures):
     content["annotations"][1]["bbox"] = [112, 112, 0, 5]  # of no area: nothing can fit it
     write(tmp_path / "mdetr_annotations/finetune_refcoco_val.json", content)
     questions = REFCOCO.read(tmp_path, BenchmarkPart("val"))
-    assert [one.truth for one in questions] == [(Box(0.5, 0.5, 1, 1),), ()]
+    assert [question.truth for question in questions] == [(Box(0.5, 0.5, 1, 1),), ()]
 
 
 def test_what_is_not_there_is_said_with_where_to_get_it(tmp_path):

@@ -69,8 +69,8 @@ EXPECTED = {
     ],
     "cb": [
         *(
-            ("It rains. Question: It is wet. True, False, or Neither? Answer:", one)
-            for one in ("True", "False")
+            ("It rains. Question: It is wet. True, False, or Neither? Answer:", answer)
+            for answer in ("True", "False")
         ),
         ("It rains. Question: It is wet. True, False, or Neither? Answer:", "Neither"),
         2,
@@ -102,7 +102,9 @@ def test_each_task_is_worded_as_its_authors_do(data, tmp_path, task):
     assert options_of(question) == options
     assert question.truth == truth
     assert question.images == ()
-    assert all(isinstance(one, Score) and isinstance(one.prompt, Complete) for one in question.requests)
+    assert all(
+        isinstance(request, Score) and isinstance(request.prompt, Complete) for request in question.requests
+    )
 
 
 def test_a_cause_is_joined_with_because(data, tmp_path):

@@ -33,14 +33,14 @@ def data(tmp_path, pictures):
 
 def test_the_score_is_of_a_thousand(data, tmp_path):
     questions = OCRBENCH.read(tmp_path, BenchmarkPart("all"))
-    assert len({one.id for one in questions}) == 4  # their own ids are not unique
+    assert len({question.id for question in questions}) == 4  # their own ids are not unique
     said = [
         BenchmarkAnswer("it says Centre."),
         BenchmarkAnswer("FIVE\ndollars"),
         BenchmarkAnswer("x^2"),
         BenchmarkAnswer("Question: under? Answer: no"),
     ]
-    figures = {one.name: one.value for one in OCRBENCH.score(questions, said)}
+    figures = {score.name: score.value for score in OCRBENCH.score(questions, said)}
     assert figures["score"] == 750
     assert figures["accuracy"] == 75
     assert figures["Regular Text Recognition"] == 50
@@ -61,5 +61,5 @@ def test_in_formulas_case_counts_and_spaces_do_not(said, name, right):
 
 def test_answers_are_the_peer_s(data, evaluate, peer, pictures):
     _, ways, _ = evaluate(OCRBENCH, "all")
-    for (_, question, _, _), one in zip(ENTRIES, ways["released"], strict=True):
-        assert one.text == peer.says(pictures[0], f"<grounding> Question: {question} Answer:")
+    for (_, question, _, _), answer in zip(ENTRIES, ways["released"], strict=True):
+        assert answer.text == peer.says(pictures[0], f"<grounding> Question: {question} Answer:")

@@ -35,23 +35,25 @@ def data(tmp_path, pictures, monkeypatch):
 
 
 def test_a_box_is_asked_for_once_and_has_all_its_expressions(data, tmp_path):
-    one, other = REG.read(tmp_path, BenchmarkPart("val"))
-    assert one.truth == ["a ring", "the pink one"]
-    assert other.truth == ["a mug"]
-    assert isinstance(one.requests[0], Describe)
+    first, second = REG.read(tmp_path, BenchmarkPart("val"))
+    assert first.truth == ["a ring", "the pink one"]
+    assert second.truth == ["a mug"]
+    assert isinstance(first.requests[0], Describe)
 
 
 @pytest.mark.extra("captions", "pycocoevalcap")
 def test_descriptions_are_those_of_the_release(data, evaluate, peer, pictures):
     _, ways, _ = evaluate(REG, "val")
-    assert [one.text for one in ways["released"]] == [peer.says(pictures[at], prompt(at)) for at in (0, 1)]
+    assert [answer.text for answer in ways["released"]] == [
+        peer.says(pictures[index], prompt(index)) for index in (0, 1)
+    ]
 
 
 @pytest.mark.extra("captions", "pycocoevalcap")
 def test_true_expressions_get_the_best_score(data, tmp_path):
     questions = REG.read(tmp_path, BenchmarkPart("val"))
     good, bad = (
-        {one.name: one.value for one in REG.score(questions, [BenchmarkAnswer(text) for text in texts])}
+        {score.name: score.value for score in REG.score(questions, [BenchmarkAnswer(text) for text in texts])}
         for texts in (("the pink one", "a mug"), ("a mug", "the pink one"))
     )
     assert good["CIDEr"] > 300

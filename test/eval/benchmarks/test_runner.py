@@ -32,7 +32,7 @@ def answer(tiny, tmp_path):
 def test_batches_keep_an_image_s_questions_together():
     a, b = Path("a"), Path("b")
     questions = [question(str(number), image) for number, image in enumerate((a, a, a, b, b))]
-    assert [[one.id for one in batch] for batch in question_batches(questions, 2)] == [
+    assert [[entry.id for entry in batch] for batch in question_batches(questions, 2)] == [
         ["0", "1", "2"],
         ["3", "4"],
     ]
@@ -43,10 +43,10 @@ def test_each_image_is_looked_at_once(answer, pictures, monkeypatch):
     looked = []
     look_at = Engine.look_many
     monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
-    one, other = pictures[:2]
-    questions = [question("1", one), question("2", other), question("3", one, ours=Locate("the mug"))]
+    first, second = pictures[:2]
+    questions = [question("1", first), question("2", second), question("3", first, ours=Locate("the mug"))]
     said = answer(questions, size=2).answers
-    assert [file for [file] in looked] == [one, other]
+    assert [file for [file] in looked] == [first, second]
     assert set(said["1"]) == {"released"}
     assert set(said["3"]) == {"released", "ours"}
 
@@ -90,14 +90,14 @@ def test_a_prompt_that_is_too_long_costs_only_its_own_question(answer, pictures)
 def test_shards_share_all_questions_and_never_one_image(answer, pictures):
     questions = [question(str(number), pictures[number % 3]) for number in range(9)]
     parts = [Shard(rank, 2).select(questions) for rank in (0, 1)]
-    assert sorted(one.id for part in parts for one in part) == [one.id for one in questions]
-    assert not {one.images for one in parts[0]} & {one.images for one in parts[1]}
-    assert [one.id for one in parts[0]] == ["0", "3", "6", "2", "5", "8"]
+    assert sorted(entry.id for part in parts for entry in part) == [entry.id for entry in questions]
+    assert not {entry.images for entry in parts[0]} & {entry.images for entry in parts[1]}
+    assert [entry.id for entry in parts[0]] == ["0", "3", "6", "2", "5", "8"]
 
 
 def test_texts_without_images_are_shared_too():
     questions = [Question(str(number), (), (), None) for number in range(5)]
-    assert [[one.id for one in Shard(rank, 2).select(questions)] for rank in (0, 1)] == [
+    assert [[entry.id for entry in Shard(rank, 2).select(questions)] for rank in (0, 1)] == [
         ["0", "2", "4"],
         ["1", "3"],
     ]
@@ -110,12 +110,12 @@ def test_missing_images_are_named_once(pictures, tmp_path):
 
 def test_an_image_in_several_questions_is_looked_at_once(tiny, pictures, monkeypatch):
     """As examples are: each question has its own prompt of several images."""
-    one, other = pictures[:2]
+    first, second = pictures[:2]
     request = Complete("[It](0.1,0.1,0.4,0.4) is", ("[It](0.5,0.5,0.9,0.9) is a mug",), ground=True)
-    questions = [question("1", one, other, request=request), question("2", other, one, request=request)]
-    apart = [ask(tiny, [each], released_decoding(8))[0] for each in questions]
+    questions = [question("1", first, second, request=request), question("2", second, first, request=request)]
+    apart = [ask(tiny, [single], released_decoding(8))[0] for single in questions]
     looked = []
     look_at = Engine.look_many
     monkeypatch.setattr(Engine, "look_many", lambda self, views: looked.extend(views) or look_at(self, views))
     assert ask(tiny, questions, released_decoding(8)) == apart
-    assert [file for [file] in looked] == [one, other]
+    assert [file for [file] in looked] == [first, second]

@@ -70,7 +70,7 @@ def test_which_option_an_answer_names(said, expected):
 def test_figures_of_all_and_of_each_subject(data, tmp_path):
     questions = SCIENCEQA.read(tmp_path, BenchmarkPart("test"))
     figures = SCIENCEQA.score(questions, [BenchmarkAnswer("B"), BenchmarkAnswer("it is a mug")])
-    assert {one.name: one.value for one in figures} == {
+    assert {score.name: score.value for score in figures} == {
         "accuracy": 50,
         "natural science": 100,
         "language science": 0,
@@ -80,6 +80,6 @@ def test_figures_of_all_and_of_each_subject(data, tmp_path):
 def test_the_prompt_is_the_peer_s(data, evaluate, peer, tmp_path, pictures):
     place(pictures[0], tmp_path / "scienceqa/test/7/image.png")
     questions, ways, _ = evaluate(SCIENCEQA, "test")
-    for question, one in zip(questions, ways["released"], strict=True):
+    for question, answer in zip(questions, ways["released"], strict=True):
         text = question.requests[0].question.replace("\\", "")
-        assert one.text == peer.says(pictures[0], f"<grounding> Question: {text} Answer:")
+        assert answer.text == peer.says(pictures[0], f"<grounding> Question: {text} Answer:")

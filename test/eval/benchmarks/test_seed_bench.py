@@ -18,7 +18,7 @@ QUESTIONS = (
 def likelihoods(tmp_path, pictures, peer):
     """The likeliest is true of the first question, the least likely of the second."""
     place(pictures[1], tmp_path / "SEED-Bench/SEED-Bench-image/1454426_2591111986")
-    own = [
+    options = [
         [
             peer.likelihood(
                 pictures[1], f"Question: {' '.join(text.split())} Answer:", " ".join(choice.split())
@@ -27,30 +27,30 @@ def likelihoods(tmp_path, pictures, peer):
         ]
         for text, _, _ in QUESTIONS[:2]
     ]
-    answers = (int(np.argmax(own[0])), int(np.argmin(own[1])), 0)
+    answers = (int(np.argmax(options[0])), int(np.argmin(options[1])), 0)
     questions = [
         {
-            "answer": "ABCD"[answers[at]],
+            "answer": "ABCD"[answers[index]],
             "data_id": "1454426_2591111986",
             "data_type": kind,
             "question": text,
-            "question_id": str(101669 + at),
+            "question_id": str(101669 + index),
             "question_type_id": number,
             **{f"choice_{letter}": choice for letter, choice in zip("abcd", CHOICES, strict=True)},
         }
-        for at, (text, number, kind) in enumerate(QUESTIONS)
+        for index, (text, number, kind) in enumerate(QUESTIONS)
     ]
     kinds = {"Instance Identity": 2, "Instances Counting": 5, "Action Recognition": 10}
     write(tmp_path / "SEED-Bench/SEED-Bench.json", {"questions": questions, "question_type": kinds})
-    return own
+    return options
 
 
 def test_the_likeliest_choice_by_a_token_s_mean(likelihoods, evaluate):
     questions, ways, figures = evaluate(SEED_BENCH, "image")
     assert len(questions) == 2  # videos are left out
-    for one, own in zip(ways["released"], likelihoods, strict=True):
-        assert one.options == pytest.approx(own, abs=2e-3)
-    assert {name: one.value for name, one in figures["released"].items()} == {
+    for answer, options in zip(ways["released"], likelihoods, strict=True):
+        assert answer.options == pytest.approx(options, abs=2e-3)
+    assert {name: score.value for name, score in figures["released"].items()} == {
         "accuracy": 50,
         "Instances Counting": 100,
         "Instance Identity": 0,

@@ -31,12 +31,12 @@ def said(tmp_path, pictures, peer):
     kinds = ("number", "other", "other")
     annotations = [
         {
-            "question_id": 7000 + at,
+            "question_id": 7000 + index,
             "image_id": 42,
-            "answer_type": kinds[at],
-            "answers": vqa_answers(answers[at]),
+            "answer_type": kinds[index],
+            "answers": vqa_answers(answers[index]),
         }
-        for at in range(3)
+        for index in range(3)
     ]
     write(tmp_path / "vqa/v2_OpenEnded_mscoco_val2014_questions.json", {"questions": questions_of(42)})
     write(tmp_path / "vqa/v2_mscoco_val2014_annotations.json", {"annotations": annotations})
@@ -45,12 +45,12 @@ def said(tmp_path, pictures, peer):
 
 def test_answers_are_the_release_s_and_judged_by_people(said, evaluate):
     _, ways, figures = evaluate(VQAV2, "val")
-    assert [one.text for one in ways["released"]] == said
-    own = figures["released"]
-    assert own["accuracy"].value == pytest.approx(100 * (0.6 + 0 + 1) / 3)
-    assert own["number"].value == pytest.approx(60)
-    assert own["other"].value == pytest.approx(50)
-    assert own["other"].count == 2
+    assert [answer.text for answer in ways["released"]] == said
+    scores = figures["released"]
+    assert scores["accuracy"].value == pytest.approx(100 * (0.6 + 0 + 1) / 3)
+    assert scores["number"].value == pytest.approx(60)
+    assert scores["other"].value == pytest.approx(50)
+    assert scores["other"].count == 2
 
 
 def test_answers_of_test_dev_are_written_for_the_server(tmp_path):
@@ -59,7 +59,7 @@ def test_answers_of_test_dev_are_written_for_the_server(tmp_path):
     questions = VQAV2.read(tmp_path, BenchmarkPart("test-dev"))
     assert questions[0].images[0] == tmp_path / "test2015/COCO_test2015_000000000003.jpg"
     answers = [BenchmarkAnswer(" two "), BenchmarkAnswer("the ring"), BenchmarkAnswer("")]
-    assert [one.value for one in VQAV2.score(questions, answers)] == [None]
+    assert [score.value for score in VQAV2.score(questions, answers)] == [None]
     assert json.loads(VQAV2.submission(questions, answers)) == [
         {"question_id": 7000, "answer": "two"},
         {"question_id": 7001, "answer": "the ring"},
