@@ -65,6 +65,7 @@ class ObjectNoun:
 
     @property
     def plural(self) -> str:
+        """The plural of the noun."""
         return self.word + ("es" if self.word.endswith(("x", "sh")) else "s")
 
 
@@ -101,16 +102,17 @@ class Description:
 
     @property
     def words(self) -> str:
+        """The words of the description, without an article."""
         return " ".join(filter(None, (self.material, self.colour, self.noun.word)))
 
     @property
     def is_name(self) -> bool:
-        """Whether it is the noun of a shape and nothing else: `mug`."""
+        """True for the noun of a shape and nothing else: `mug`."""
         return self.noun.shape is not None and not self.has_attribute
 
     @property
     def has_attribute(self) -> bool:
-        """Whether it has a colour or a material: `red mug`, `shiny object`."""
+        """True with a colour or a material: `red mug`, `shiny object`."""
         return bool(self.colour or self.material)
 
     def sized(self, size: str) -> str:
@@ -160,7 +162,7 @@ class VisibleThings:
 
     @property
     def countable(self) -> bool:
-        """Whether all things in the image are visible well enough to be counted."""
+        """True if all things in the image are visible well enough to be counted."""
         return len(self.referents) == len(self.glimpsed)
 
     def described(self, description: Description) -> Thing | None:

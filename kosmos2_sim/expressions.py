@@ -92,6 +92,7 @@ class ReferringExpression:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
+        """The box of the thing; empty if nothing fits the words."""
         return (box_of(self.thing),) if self.thing else ()
 
 

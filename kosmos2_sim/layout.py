@@ -46,7 +46,7 @@ CORNERS = np.array([[number >> axis & 1 for axis in range(3)] for number in rang
 
 @dataclass(frozen=True)
 class SplitRules:
-    """How the objects of a split's scenes are arranged in the image."""
+    """The rules for the objects of a split: number, size, overlap, and how much is hidden."""
 
     count: tuple[int, int]
     across_m: Pair  # how much of the table the image's width shows

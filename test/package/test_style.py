@@ -32,7 +32,6 @@ ALLOWED_DOCSTRINGS = {
     "kosmos2_data": 1,
     "kosmos2_eval": 11,
     "kosmos2_io": 5,
-    "kosmos2_sim": 4,
 }
 # First words that leave the subject to the reader.
 RIDDLE = re.compile(r"(Of|What|Whether|That which|Each|Where|Who|How) ")

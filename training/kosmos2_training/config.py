@@ -62,7 +62,7 @@ class OptimiserSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """When and on what the model is evaluated during the training."""
+    """The evaluation on held-out data during the training."""
 
     data: str = ""  # records that are not trained on; empty: no evaluation
     interval: Positive = Field(default=500, alias="every")  # steps
@@ -70,7 +70,7 @@ class EvaluationSettings(Settings):
 
 
 class CheckpointSettings(Settings):
-    """When checkpoints are written, and how many are kept."""
+    """The checkpoints that a training can resume from."""
 
     interval: Positive = Field(default=500, alias="every")  # steps
     keep: Positive = 2
