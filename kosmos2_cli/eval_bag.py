@@ -189,14 +189,18 @@ def _evaluate(
 
 
 def _shown_options(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the options that were set, for the report."""
+    """Return the options that were set, for the report, which others read: paths without their folders."""
+
+    def text(value: Any) -> str:
+        return value.resolve().name if isinstance(value, Path) else str(value)
+
     names = {"bags": "bag", "from_s": "--from", "to_s": "--to"}
     options = {}
     for name, value in vars(arguments).items():
         if name in ("out", "json") or value is None or value is False or value == []:  # 0 is a value
             continue
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        options[names.get(name, f"--{name.replace('_', '-')}")] = text
+        shown = ", ".join(map(text, value)) if isinstance(value, list) else text(value)
+        options[names.get(name, f"--{name.replace('_', '-')}")] = shown
     return options
 
 

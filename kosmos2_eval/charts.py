@@ -33,7 +33,8 @@ COLOURS = {
     "unknown": "#d97706",
 }
 SERIES = ("a", "b")  # colours of the first and of the second model
-Y_LIMITS = (-0.02, 1.03)  # leaves room for markers at 0 and at 1
+MARGIN = 0.02  # of the range of an axis, for markers at its ends
+Y_LIMITS = (-MARGIN, 1 + MARGIN)
 MAX_POINTS = 3000  # of a scatter chart; more are thinned out evenly
 
 
@@ -101,7 +102,7 @@ def reliability_figure(curves: Mapping[str, Sequence[Bin]], size: tuple[float, f
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _style(axes, "", "fraction that is right")
     _style(counts, "score", "phrases")
-    axes.set(xlim=(-0.02, 1.02), ylim=Y_LIMITS)
+    axes.set(xlim=(-MARGIN, 1 + MARGIN), ylim=Y_LIMITS)
     axes.plot([0, 1], [0, 1], "--", color=COLOURS["faint"], linewidth=1)
     for index, (name, bins) in enumerate(curves.items()):
         colour = COLOURS[SERIES[index % len(SERIES)]]
@@ -134,7 +135,8 @@ def _chart(x_label: str, y_label: str, x_max: float) -> tuple[Figure, Axes]:
     figure = _figure((4.6, 2.9))
     axes = figure.add_subplot()
     _style(axes, x_label, y_label)
-    axes.set(xlim=(0, x_max or 1), ylim=Y_LIMITS)
+    x_max = x_max or 1
+    axes.set(xlim=(-MARGIN * x_max, (1 + MARGIN) * x_max), ylim=Y_LIMITS)
     axes.locator_params(axis="x", nbins=6)
     return figure, axes
 

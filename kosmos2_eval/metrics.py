@@ -109,7 +109,7 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True)
 class PresenceAnswer:
-    """Whether a phrase was found, and whether it should have been.
+    """The outcome of looking for one phrase in one image.
 
     Args:
         image: number of the image; phrases of one image are statistically dependent.

@@ -69,7 +69,7 @@ class LocateExample:
 
     @property
     def right(self) -> bool:
-        """Whether the box has an IoU of at least 0.5 with a true box."""
+        """True if the box has an IoU of at least 0.5 with a true box."""
         return self.iou >= RIGHT
 
     def found_with(self, min_presence: float) -> bool:

@@ -169,6 +169,7 @@ class _ReadImages:
 
     @classmethod
     def of(cls, recording: Recording, batch: Sequence[NumberedFrame]) -> _ReadImages:
+        """Read and sort the images of a batch."""
         images = cls()
         for number, frame in batch:
             commands = recording.commands.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)

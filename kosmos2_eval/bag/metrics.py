@@ -142,12 +142,12 @@ class FramePair:
 
     @property
     def jumps(self) -> bool:
-        """Whether the predicted box moves to where it does not overlap its previous position."""
+        """True if the predicted box moves to where it does not overlap its previous position."""
         return iou(*self.found) == 0
 
     @property
     def switches(self) -> bool:
-        """Whether the predicted box jumps although the true box does not."""
+        """True if the predicted box jumps although the true box does not."""
         return self.truth is not None and self.jumps and iou(*self.truth) > 0
 
 

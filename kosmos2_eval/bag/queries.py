@@ -67,13 +67,13 @@ class PhraseQuery:
 
     @property
     def track(self) -> tuple[str, int, str, int]:
-        """What the queries of one phrase have in common while its command is current."""
+        """The key of all queries of one phrase while its command is current."""
         return self.camera, self.command_index, self.text, self.index
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model answered to a query.
+    """The answer of a model to a query.
 
     Args:
         boxes: with scores, the highest first.
@@ -117,7 +117,7 @@ class QueryResult:
 
     @property
     def right(self) -> bool:
-        """Whether `box` has an IoU of at least 0.5 with a true box."""
+        """True if `box` has an IoU of at least 0.5 with a true box."""
         return self.iou >= RIGHT
 
     @property
@@ -258,7 +258,7 @@ class QueryRow:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What identifies the same query in another evaluation."""
+        """The key of the same query in another evaluation."""
         return self.camera, self.stamp, self.text, self.index
 
     @classmethod

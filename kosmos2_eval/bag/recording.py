@@ -37,7 +37,7 @@ MAX_NAMES = 5  # named in an error message
 
 @dataclass(frozen=True)
 class BagOptions:
-    """What a user wants to evaluate in a bag.
+    """Options of an evaluation: what to ask about which images of a bag, and what is true.
 
     Args:
         requested_topics: topics that the user named.

@@ -18,7 +18,7 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.errors import InputError
 from kosmos2_eval.bag.examples import ExampleGroup, example_groups, image_urls
 from kosmos2_eval.bag.overlay import RIGHT_COLOUR, TRUE_COLOUR, UNKNOWN_COLOUR, WRONG_COLOUR, colour_of
-from kosmos2_eval.bag.queries import QueryResult
+from kosmos2_eval.bag.queries import PhraseQuery, QueryResult
 from kosmos2_eval.bag.summary import (
     ModelMetrics,
     difference_text,
@@ -35,6 +35,7 @@ from kosmos2_eval.result_files import rounded
 from kosmos2_io.bag_reader import BagReader
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -80,7 +81,7 @@ class ReportContent:
 
     @property
     def labelled(self) -> bool:
-        """Whether the truth of any query is known."""
+        """True if the truth of any query is known."""
         return bool(self.results["figures"]["all"]["labelled"])
 
 
@@ -95,31 +96,19 @@ def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:
     Raises:
         InputError: Jinja2 or matplotlib is not installed.
     """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
-    except ImportError:
-        raise InputError("the report needs Jinja2: `pip install 'kosmos2[eval]'`.") from None
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups = example_groups(content.first)
     queries = [content.first[index].query for group in groups for index in group.indices]
-    page = environment.get_template("report.html").render(
+    page = _template().render(
         title=content.title,
         names=content.names,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
+        style=_markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=_markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
         facts=_facts(content),
         difference=_difference(content),
         cards=list(_cards(content)),
         meanings=_meanings(content),
         run=list(_run(content)),
-        charts=[{**chart, "svg": Markup(chart["svg"])} for chart in _charts(content)],
+        charts=[{**chart, "svg": _markup(chart["svg"])} for chart in _charts(content)],
         reliability=list(_reliability_rows(content)),
         groups=_group_tables(content) if content.labelled else [],
         group_heads=_group_heads(content),
@@ -135,16 +124,37 @@ def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:
     file.write_text(page + "\n", encoding="utf-8")
 
 
-def queries_of(content: ReportContent) -> list[Any]:
+def _template() -> Template:
+    """Return the template of the page; it escapes every value that is not Markup."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise InputError("the report needs Jinja2: `pip install 'kosmos2[eval]'`.") from None
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def queries_of(content: ReportContent) -> list[PhraseQuery]:
     """Return all queries, which are the same for every model."""
     return [result.query for result in content.first]
 
 
+def _markup(text: str) -> Markup:
+    """Return a text that the template inserts without escaping."""
+    from markupsafe import Markup  # a part of Jinja2
+
+    return Markup(text)
+
+
 def _json(value: Any) -> Markup:
     """Return JSON for a script element: without `<`, no text in it can end the element."""
-    from markupsafe import Markup
-
-    return Markup(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
+    return _markup(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
 
 
 # Head, cards and explanations.

@@ -1,4 +1,4 @@
-"""What a benchmark is: its questions, how they are decoded and scored, and the published values."""
+"""The parts of a benchmark: questions, answers, decoding, scores and the published values."""
 
 from __future__ import annotations
 
