@@ -57,7 +57,11 @@ def test_a_new_folder_gets_its_name_when_it_is_complete(tmp_path):
 
 
 def test_of_a_new_folder_that_fails_nothing_is_left(tmp_path):
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "data") as unfinished:  # noqa: PT012
-        unfinished.mkdir()
-        raise KeyboardInterrupt
+    def interrupted():
+        with new_folder(tmp_path / "data") as unfinished:
+            unfinished.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
