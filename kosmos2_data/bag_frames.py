@@ -32,7 +32,7 @@ class FrameSpan:
 
     start_ns: int
     end_ns: int
-    every: int = 1
+    every_nth: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ImageSelection:
     Args:
         from_s: Start of the span.
         to_s: End of the span; None: the end of the recording.
-        every: Use every Nth image of each camera.
+        every_nth: Use every Nth image of each camera.
 
     Raises:
         InputError: A number is out of range; the sentence names the command-line option.
@@ -50,11 +50,11 @@ class ImageSelection:
 
     from_s: float = 0.0
     to_s: float | None = None
-    every: int = 1
+    every_nth: int = 1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"--every {self.every} is not possible: give 1 for every image, or more.")
+        if self.every_nth < 1:
+            raise InputError(f"--every {self.every_nth} is not possible: give 1 for every image, or more.")
         if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
             raise InputError(
                 "--from and --to are seconds from the start of the bag: --from must be the smaller, and not"
@@ -68,7 +68,7 @@ class ImageSelection:
         if start_ns > bag.end_ns:
             seconds = (bag.end_ns - bag.start_ns) / NS_PER_S
             raise InputError(f"--from {self.from_s:g} is after the end of the bag, which has {seconds:g} s.")
-        return FrameSpan(start_ns, min(end_ns, bag.end_ns), self.every)
+        return FrameSpan(start_ns, min(end_ns, bag.end_ns), self.every_nth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ class _EveryNth:
         if not self._span.start_ns <= recorded.stamp_ns <= self._span.end_ns:
             return False
         self._counts[recorded.topic] += 1
-        return (self._counts[recorded.topic] - 1) % self._span.every == 0
+        return (self._counts[recorded.topic] - 1) % self._span.every_nth == 0
 
 
 class _Join:

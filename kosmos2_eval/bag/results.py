@@ -78,7 +78,7 @@ def results_of(
             "labels": topics.labels or ("file" if recording.labels else None),
             "labels_3d": topics.labels_3d,
         },
-        "every": recording.span.every,
+        "every": recording.span.every_nth,
         "images": {
             "recorded": recording.image_count,
             "chosen": evaluation.images,

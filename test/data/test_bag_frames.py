@@ -39,7 +39,7 @@ def numbers(found):
 def test_every_nth_image_of_each_camera_in_a_span(bag_of):
     said = [image(topic, number) for number in range(10) for topic in ("/left", "/right")]
     both = RecordingTopics((CameraTopics("/left"), CameraTopics("/right")), None, None, None)
-    found = read(bag_of(said), topics=both, every=3, start_ns=stamp(2), end_ns=stamp(8))
+    found = read(bag_of(said), topics=both, every_nth=3, start_ns=stamp(2), end_ns=stamp(8))
     assert numbers(found) == [2, 2, 5, 5, 8, 8]
     assert [frame.camera.image for frame in found[:2]] == ["/left", "/right"]
 

@@ -53,7 +53,7 @@ def broken_data(tmp_path_factory) -> tuple[Path, list[str], Callable[[int], str]
     bad = [(text.encode(), words) for text, words in BROKEN_LINES.values()]
     bad += [(text.encode(), words) for _, _, text, words in BROKEN_FILES.values()]
     bad += BROKEN_BYTES.values()
-    lines = [one for number, (text, _) in enumerate(bad) for one in (good[number % 4], text)]
+    lines = [record for number, (text, _) in enumerate(bad) for record in (good[number % 4], text)]
     (folder / "records.jsonl").write_bytes(b"\n\n".join(lines) + b"\n")
     return folder, [words for _, words in bad]
 
@@ -76,7 +76,9 @@ def test_what_reads_one_record_says_the_same(broken_data):
     """Training reads by `check`, the command by `survey`."""
     source = RecordSource(broken_data[0])
     checked = [check(source, number) for number in range(len(source))]
-    assert [one for one in checked if isinstance(one, BadRecord)] == survey(source, range(len(source))).bad
+    assert [record for record in checked if isinstance(record, BadRecord)] == survey(
+        source, range(len(source))
+    ).bad
     image, mask, record = checked[0]
     assert image.shape[:2] == mask.shape == (64, 96)
     assert record == source[0]

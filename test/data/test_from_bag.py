@@ -53,8 +53,8 @@ def test_what_the_simulation_labels_comes_back_whole(tmp_path, compressed):
             assert f"{stamp(truth) // 10**9}.{stamp(truth) % 10**9:09}" in record.image
             assert np.array_equal(source.image(record), to_rgb(image.message()))
             for phrase, said in zip(truth.phrases, item.text.phrases, strict=True):
-                boxes = [[one.x_min, one.y_min, one.x_max, one.y_max] for one in phrase.boxes]
-                assert np.allclose([one.pixels(96, 72) for one in said.boxes], boxes, atol=1e-3)
+                boxes = [[box.x_min, box.y_min, box.x_max, box.y_max] for box in phrase.boxes]
+                assert np.allclose([box.pixels(96, 72) for box in said.boxes], boxes, atol=1e-3)
 
 
 # A detector's labels, and a file's.
@@ -73,7 +73,9 @@ STAMPS = [START_NS + k * 10**9 for k in range(4)]
 def images(topic="/eye/image", stamps=STAMPS):
     pixels = np.arange(HEIGHT * WIDTH * 3, dtype=np.uint8).reshape(HEIGHT, WIDTH, 3)
     frame = topic.split("/")[1]
-    return [Said(topic, one, messages.image(messages.header(one, frame), pixels)) for one in stamps]
+    return [
+        Said(topic, stamp_ns, messages.image(messages.header(stamp_ns, frame), pixels)) for stamp_ns in stamps
+    ]
 
 
 def said_of(folder):
@@ -105,9 +107,9 @@ def test_a_command_makes_a_sentence_of_names(tmp_path):
     bag = write_mcap(
         tmp_path / "run.mcap",
         [
-            *[Said("/grounding/command", at - 1, messages.string(text)) for at, text in given],
+            *[Said("/grounding/command", stamp_ns - 1, messages.string(text)) for stamp_ns, text in given],
             *images(stamps=STAMPS[:2]),
-            *[Said("/labels", at, detected(at, ("the mug", MUG))) for at in STAMPS[:2]],
+            *[Said("/labels", stamp_ns, detected(stamp_ns, ("the mug", MUG))) for stamp_ns in STAMPS[:2]],
             Said("/labels", STAMPS[2], detected(STAMPS[2], ("the bowl", BOWL))),
         ],
     )
@@ -135,11 +137,11 @@ def test_lines_of_a_file_are_labels(tmp_path):
 
 
 def test_each_camera_has_its_own_labels(tmp_path):
-    own = {"left": MUG, "right": BOWL}
+    boxes = {"left": MUG, "right": BOWL}
     lines = [
-        f"{at / 1e9:.3f} /{name}/image [the mug]({box.x1},{box.y1},{box.x2},{box.y2})"
-        for name, box in own.items()
-        for at in STAMPS
+        f"{stamp_ns / 1e9:.3f} /{name}/image [the mug]({box.x1},{box.y1},{box.x2},{box.y2})"
+        for name, box in boxes.items()
+        for stamp_ns in STAMPS
     ]
     (tmp_path / "labels.txt").write_text("\n".join(lines))
     bag = write_mcap(tmp_path / "run.mcap", [*images("/left/image"), *images("/right/image")])
@@ -152,12 +154,12 @@ def test_each_camera_has_its_own_labels(tmp_path):
     assert len(source) == 8
     for record in (source[k] for k in range(8)):
         [box] = record.items[0].text.phrases[0].boxes
-        assert box == own["left" if record.image.startswith("images/left_image-") else "right"]
+        assert box == boxes["left" if record.image.startswith("images/left_image-") else "right"]
 
 
 def test_a_part_of_the_bag_and_each_nth_image(tmp_path):
     run = make_bag(tmp_path / "run", PLAN)
-    made = made_of(tmp_path / "data", run, selection=ImageSelection(1.0, 4.0, every=2))
+    made = made_of(tmp_path / "data", run, selection=ImageSelection(1.0, 4.0, every_nth=2))
     assert (made.images, made.records, made.seconds) == (4, 4, 3.0)
     names = [RecordSource(tmp_path / "data")[k].image for k in range(4)]
     assert [float(name[7:-4]) - 1_767_225_600 for name in names] == [1, 2, 3, 4]
@@ -168,7 +170,7 @@ def test_damaged_images_are_counted_by_reason(tmp_path):
     frames[1].message.encoding = "nonsense"
     bag = write_mcap(tmp_path / "run.mcap", frames)
     line = "[the mug](0.1,0.2,0.3,0.4)"
-    (tmp_path / "labels.txt").write_text("\n".join(f"{at / 1e9:.3f} {line}" for at in STAMPS))
+    (tmp_path / "labels.txt").write_text("\n".join(f"{stamp_ns / 1e9:.3f} {line}" for stamp_ns in STAMPS))
     made = made_of(tmp_path / "data", bag, label_file=tmp_path / "labels.txt")
     [(why, count)] = made.left_out.items()
     assert (count, made.records) == (1, 3)

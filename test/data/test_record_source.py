@@ -21,7 +21,7 @@ from kosmos2_data.records import record_of, to_json
 
 def write_lines(folder, *lines):
     file = folder / "records.jsonl"
-    file.write_bytes(b"\n".join(one if isinstance(one, bytes) else one.encode() for one in lines))
+    file.write_bytes(b"\n".join(record if isinstance(record, bytes) else record.encode() for record in lines))
     return file
 
 
@@ -32,7 +32,9 @@ def into_shard(folder, records, name="shard-000.tar", prefix=""):
             for path in (record.image, record.mask):
                 tar.add(folder / path, prefix + path)
                 (folder / path).unlink()
-    moved = [replace(one, image=f"{name}/{one.image}", mask=f"{name}/{one.mask}") for one in records]
+    moved = [
+        replace(record, image=f"{name}/{record.image}", mask=f"{name}/{record.mask}") for record in records
+    ]
     write_lines(folder, *map(to_json, moved))
 
 
@@ -42,7 +44,7 @@ def test_random_access_is_reading_in_order(tmp_path):
     numbers = list(range(6))
     random.Random(0).shuffle(numbers)
     shuffled = {number: source[number] for number in numbers}
-    assert [to_json(shuffled[number]) for number in range(6)] == [to_json(one) for one in written]
+    assert [to_json(shuffled[number]) for number in range(6)] == [to_json(record) for record in written]
     assert list(source) == [shuffled[number] for number in range(6)]
     assert source[-1] == source[5]
 
@@ -114,10 +116,10 @@ def test_other_processes_read_the_same(tmp_path, shard):
     if shard:
         into_shard(tmp_path, records)
     source = RecordSource(tmp_path)
-    here = [means(source, number) for number in range(len(source))]  # all is opened before the fork
+    expected = [means(source, number) for number in range(len(source))]  # all is opened before the fork
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(source.__getitem__, range(4)) == list(source)
-        assert [float(image.mean()) for image in pool.map(source.image, list(source))] == here
+        assert [float(image.mean()) for image in pool.map(source.image, list(source))] == expected
         pool.close()  # to be ended by SIGTERM needs a process that has no handler of it
         pool.join()
 

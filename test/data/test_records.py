@@ -62,7 +62,7 @@ ITEMS = st.one_of(
 TRUTHS = st.lists(
     st.builds(Truth, st.integers(1, 255), st.lists(WORDS, min_size=1, max_size=2).map(tuple), BOXES),
     max_size=3,
-    unique_by=lambda one: one.mark,
+    unique_by=lambda truth: truth.mark,
 ).map(tuple)
 
 

@@ -22,7 +22,10 @@ def test_a_grounded_frame_has_pixels_and_the_text_s_spans():
     frame = answers.grounded_frame(ASKED, ANSWER)
     mug, egg = frame.phrases
     assert frame.markdown == "swap [the mug](0.1,0.2,0.5,0.6;0,0,0.2,0.2) and [the egg]()"
-    assert [frame.text[one.span_start : one.span_end] for one in frame.phrases] == ["the mug", "the egg"]
+    assert [frame.text[detection.span_start : detection.span_end] for detection in frame.phrases] == [
+        "the mug",
+        "the egg",
+    ]
     best = mug.boxes[0]
     assert (best.x_min, best.y_min, best.x_max, best.y_max, best.score) == (10, 10, 50, 30, 0.9)
     assert (frame.frame_age.sec, frame.frame_age.nanosec) == (1, 500_000_000)
@@ -34,8 +37,8 @@ def test_a_detection_has_the_same_id_in_2d_and_3d_and_an_unknown_place_is_left_o
     known = Box3D((1, 2, 3), (0.1, 0.2, 0.3), (0, 0, 0, 1))
     flat = answers.detections(ASKED, ANSWER).detections
     solid = answers.detections_3d(HEAD, "7", ANSWER, [[None, known], []]).detections
-    assert [one.id for one in flat] == ["7/0/0", "7/0/1"]
-    assert [one.id for one in solid] == ["7/0/1"]
+    assert [detection.id for detection in flat] == ["7/0/0", "7/0/1"]
+    assert [detection.id for detection in solid] == ["7/0/1"]
     centre, size = flat[0].bbox.center.position, (flat[0].bbox.size_x, flat[0].bbox.size_y)
     assert ((centre.x, centre.y), size) == ((30, 20), (40, 20))
     result = solid[0].results[0]

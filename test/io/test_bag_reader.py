@@ -40,11 +40,11 @@ STEP_NS = 100_000_000
 
 def read(*bags, **choice):
     with BagReader(bags) as bag:
-        return [(one.topic, one.stamp_ns, one.data) for one in bag.messages(**choice)]
+        return [(entry.topic, entry.stamp_ns, entry.data) for entry in bag.messages(**choice)]
 
 
 def plain(said):
-    return [(one.topic, one.stamp_ns, one.data) for one in said]
+    return [(entry.topic, entry.stamp_ns, entry.data) for entry in said]
 
 
 ALL = plain(in_order(SAID))
@@ -68,7 +68,7 @@ def test_every_form_of_a_bag_is_read_whole_and_by_time(tmp_path, form):
     with BagReader([bag]) as reader:
         assert reader.missing == []
         assert (reader.start_ns, reader.end_ns) == (ALL[0][1], ALL[-1][1])
-        found = {one.name: (one.type, one.count) for one in reader.topics.values()}
+        found = {entry.name: (entry.type, entry.count) for entry in reader.topics.values()}
         assert found == {
             "/image": ("sensor_msgs/msg/Image", 40),
             "/said": ("std_msgs/msg/String", 40),
@@ -82,7 +82,7 @@ def test_every_form_of_a_bag_is_read_whole_and_by_time(tmp_path, form):
 def test_topics_and_a_stretch_of_time_are_chosen(tmp_path, form):
     bag = FORMS[form](tmp_path, SAID)
     start_ns, end_ns = START_NS + 10 * STEP_NS, START_NS + 20 * STEP_NS
-    wanted = [one for one in ALL if one[0] != "/image" and start_ns <= one[1] <= end_ns]
+    wanted = [entry for entry in ALL if entry[0] != "/image" and start_ns <= entry[1] <= end_ns]
     assert read(bag, topics=["/said", "/tf"], start_ns=start_ns, end_ns=end_ns) == wanted
     assert read(bag, topics=["/nothing"]) == []
 
@@ -90,24 +90,24 @@ def test_topics_and_a_stretch_of_time_are_chosen(tmp_path, form):
 def test_it_reads_what_rosbags_and_mcap_read(tmp_path):
     bag = make_bag(tmp_path / "run", BagPlan(seconds=1, rate_hz=5, width=64, height=48))
     with Reader(bag) as peer:
-        theirs = [(one.topic, stamp_ns, bytes(data)) for one, stamp_ns, data in peer.messages()]
+        theirs = [(entry.topic, stamp_ns, bytes(data)) for entry, stamp_ns, data in peer.messages()]
     assert sorted(read(bag)) == sorted(theirs)
     with (bag / "run.mcap").open("rb") as stream:
         in_mcap = [
-            (one.topic, said.log_time, said.data) for _, one, said in make_reader(stream).iter_messages()
+            (entry.topic, said.log_time, said.data) for _, entry, said in make_reader(stream).iter_messages()
         ]
     assert read(bag) == in_mcap
 
 
 def test_split_files_and_several_bags_are_one_recording(tmp_path):
     """Cut at a time inside the recording, and one topic in a bag of its own."""
-    seen = [one for one in SAID if one.topic != "/tf"]
+    seen = [entry for entry in SAID if entry.topic != "/tf"]
     first, second = seen[:50], seen[50:]
     folder = write_rosbag2(tmp_path / "run", first, MCAP)
     write_mcap(folder / "run_1.mcap", second)
     metadata = folder / "metadata.yaml"
     metadata.write_text(metadata.read_text().replace("- run.mcap", "- run.mcap\n  - run_1.mcap", 1))
-    other = write_rosbag2(tmp_path / "other", [one for one in SAID if one.topic == "/tf"], SQLITE)
+    other = write_rosbag2(tmp_path / "other", [entry for entry in SAID if entry.topic == "/tf"], SQLITE)
     assert sorted(read(folder, other)) == sorted(ALL)
     assert [stamp_ns for _, stamp_ns, _ in read(folder, other)] == [stamp_ns for _, stamp_ns, _ in ALL]
     assert read(folder, folder / "run.mcap") == read(folder)  # not twice
@@ -141,7 +141,7 @@ def test_what_is_of_the_same_time_comes_in_the_order_of_the_files(tmp_path, name
     for number in (9, 10):
         write_mcap(folder / f"run_{number}.mcap", [Said("/said", START_NS, messages.string(f"run_{number}"))])
     with BagReader([folder]) as bag:
-        assert [one.message().data for one in bag.messages()] == ["run_9", "run_10"]
+        assert [entry.message().data for entry in bag.messages()] == ["run_9", "run_10"]
 
 
 def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
@@ -155,7 +155,7 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
     with BagReader(
         [path, write_foxy(tmp_path / "old.db3", [Said("/said", 2, messages.string("a bowl"))])]
     ) as bag:
-        ours, plain = (one.message() for one in bag.messages())
+        ours, plain = (entry.message() for entry in bag.messages())
     assert (ours.data, ours.certainty, plain.data) == ("the mug", 0.5, "a bowl")
     assert not hasattr(plain, "certainty")
     with pytest.raises(InputError, match="a std_msgs/msg/String has no field sound, according to the def"):
@@ -175,12 +175,12 @@ def test_a_robot_s_own_version_of_a_message_is_understood(tmp_path):
 def test_a_definition_that_nobody_should_use_is_not_used(tmp_path, text, kind, capsys):
     path = write_one(tmp_path / "run.mcap", kind, text, b"\0\1\0\0" + bytes(99))
     with BagReader([path]) as bag:
-        [one] = bag.messages()
+        [entry] = bag.messages()
         with pytest.raises(
             InputError,
             match=r"/said, at 0.000 s: the type .* is not known, and its definition in the bag cannot",
         ):
-            one.message()
+            entry.message()
     assert capsys.readouterr() == ("", "")
 
 
@@ -208,11 +208,11 @@ def test_a_type_without_a_definition_is_a_clear_reason(tmp_path, kind, sentence)
 def test_a_damaged_message_is_a_sentence(tmp_path):
     bag = write_mcap(tmp_path / "run.mcap", SAID[:1])
     with BagReader([bag]) as reader:
-        [one] = reader.messages()
+        [entry] = reader.messages()
     with pytest.raises(
         InputError, match=r"/image, at 1000000000.000 s: a sensor_msgs/msg/Image cannot be decoded"
     ):
-        replace(one, data=one.data[:99]).message()
+        replace(entry, data=entry.data[:99]).message()
 
 
 # What is damaged.
@@ -225,7 +225,7 @@ def test_of_a_file_that_is_cut_off_the_beginning_is_read(tmp_path, form, part):
     whole = bag.read_bytes()
     bag.write_bytes(whole[: int(len(whole) * part)])
     found = read(bag)
-    assert found == [one for one in ALL if one in found]
+    assert found == [entry for entry in ALL if entry in found]
     assert set(found) <= set(ALL)
     assert len(found) >= part * len(ALL) - 12  # a message more is in the index
     with BagReader([bag]) as reader:
@@ -241,7 +241,7 @@ def test_of_a_database_that_is_cut_off_something_is_read(tmp_path, form):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * 2 // 3])
     with BagReader([bag]) as reader:
-        found = [(one.topic, one.stamp_ns, one.data) for one in reader.messages()]
+        found = [(entry.topic, entry.stamp_ns, entry.data) for entry in reader.messages()]
         assert reader.missing
     assert set(found) <= set(ALL)
     assert len(found) > len(ALL) / 3
@@ -254,11 +254,11 @@ def test_a_chunk_that_is_damaged_is_said_and_the_others_are_read(tmp_path, compr
     whole[len(whole) // 2] ^= 0x10
     bag.write_bytes(whole)
     with BagReader([bag]) as reader:
-        found = [(one.topic, one.stamp_ns, one.data) for one in reader.messages()]
+        found = [(entry.topic, entry.stamp_ns, entry.data) for entry in reader.messages()]
         [said] = reader.missing
     assert "run.mcap: the record at byte" in said
     assert "checksum" in said or "damaged" in said
-    assert found == [one for one in ALL if one in found]
+    assert found == [entry for entry in ALL if entry in found]
     assert len(ALL) - 8 <= len(found) < len(ALL)
 
 

@@ -51,7 +51,9 @@ def bag(tmp_path_factory):
 
 def raw(folder):
     with Reader(folder) as reader:
-        return [(one.topic, one.msgtype, stamp_ns, bytes(data)) for one, stamp_ns, data in reader.messages()]
+        return [
+            (entry.topic, entry.msgtype, stamp_ns, bytes(data)) for entry, stamp_ns, data in reader.messages()
+        ]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -77,7 +79,7 @@ def test_the_same_messages_make_the_same_bytes(tmp_path, storage):
 def test_types_are_those_that_the_interfaces_promise(bag, root):
     promised = json.loads((root / "test/data/interface_hashes.json").read_text())
     with Reader(bag) as reader:
-        written = {one.msgtype: one.digest for one in reader.connections}
+        written = {entry.msgtype: entry.digest for entry in reader.connections}
     ours = promised.keys() & written.keys()
     assert len(ours) == 4
     assert {name: written[name] for name in ours} == {name: promised[name] for name in ours}
@@ -101,7 +103,9 @@ def test_the_definitions_in_the_mcap_are_enough_to_read_it(bag, root):
 
 def test_only_what_is_latched_is_kept_for_latecomers(bag):
     with Reader(bag) as reader:
-        durability = {one.topic: one.ext.offered_qos_profiles[0].durability for one in reader.connections}
+        durability = {
+            entry.topic: entry.ext.offered_qos_profiles[0].durability for entry in reader.connections
+        }
     assert durability.pop("/tf_static") is QosDurability.TRANSIENT_LOCAL
     assert set(durability.values()) == {QosDurability.VOLATILE}
 
@@ -118,7 +122,7 @@ def test_ros_itself_reads_every_message(bag):
             return {name: ours(getattr(value, name)) for name in fields if name != "__msgtype__"}
         if isinstance(value, np.ndarray):
             return value.tolist()
-        return [ours(one) for one in value] if isinstance(value, list) else value
+        return [ours(entry) for entry in value] if isinstance(value, list) else value
 
     for topic, kind, _, data in raw(bag):
         assert plain(deserialize_message(data, load(kind))) == ours(ALL[topic]), topic

@@ -92,8 +92,8 @@ def test_binning_and_a_region_of_interest_see_what_the_whole_image_sees_there():
     whole = CameraModel.of(info(PLUMB_BOB))
     part = CameraModel.of(info(PLUMB_BOB, binning=2, roi=(100, 60, 200, 120)))
     assert (part.width, part.height) == (100, 60)
-    here = np.array([[0.0, 0], [31, 17]])
-    np.testing.assert_allclose(part.rays(here), whole.rays(2 * here + (100, 60)), atol=1e-9)
+    points_px = np.array([[0.0, 0], [31, 17]])
+    np.testing.assert_allclose(part.rays(points_px), whole.rays(2 * points_px + (100, 60)), atol=1e-9)
     assert not part.same_as(whole)
     assert whole.same_as(CameraModel.of(info(PLUMB_BOB)))
 

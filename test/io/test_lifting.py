@@ -31,8 +31,8 @@ OPTICAL_IN_LINK = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0,
 
 @pytest.fixture(scope="module")
 def tabletop():
-    with Tabletop(SIZE, SIZE) as one:
-        yield one
+    with Tabletop(SIZE, SIZE) as tabletop:
+        yield tabletop
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def off_m(shot, view, pose=None, box=lambda thing: thing.box):
     """Of each object, how far it is found from where it is."""
     target = shot.pose if pose is None else pose
     found = [(lift(box_px(box(thing)), view, target), thing) for thing in well_seen(shot)]
-    return [np.linalg.norm(np.array(one.centre_m) - seen_of(shot, thing)[0]) for one, thing in found]
+    return [np.linalg.norm(np.array(solid.centre_m) - seen_of(shot, thing)[0]) for solid, thing in found]
 
 
 def assert_near(distances_m):

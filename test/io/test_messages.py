@@ -20,9 +20,9 @@ def test_a_stamp_is_split_into_seconds_and_nanoseconds():
 
 def test_an_image_is_its_pixels_row_by_row():
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
-    one = messages.image(HEAD, pixels[:, ::-1])  # not contiguous
-    assert (one.height, one.width, one.step, one.encoding) == (4, 5, 15, "rgb8")
-    assert bytes(one.data) == pixels[:, ::-1].tobytes()
+    value = messages.image(HEAD, pixels[:, ::-1])  # not contiguous
+    assert (value.height, value.width, value.step, value.encoding) == (4, 5, 15, "rgb8")
+    assert bytes(value.data) == pixels[:, ::-1].tobytes()
 
 
 def test_a_jpeg_is_red_where_the_image_is_red():

@@ -171,15 +171,15 @@ def test_memory_is_bounded_by_time_by_number_and_by_frames(monkeypatch):
     assert buffer.ignored == {"too old": 1, "repeated stamp": 1}
 
     fast = TransformBuffer()
-    one = raw().transforms[0]
+    transform = raw().transforms[0]
     for stamp_ns in range(105):
-        one.header.stamp.nanosec = stamp_ns
-        fast.add(messages.transforms(one), static=False)
+        transform.header.stamp.nanosec = stamp_ns
+        fast.add(messages.transforms(transform), static=False)
     assert len(fast._links["b"].stamps_ns) == len(fast._links["b"].poses) == 100
 
     for number in range(55):
-        one.child_frame_id = f"frame {number}"
-        fast.add(messages.transforms(one), static=True)
+        transform.child_frame_id = f"frame {number}"
+        fast.add(messages.transforms(transform), static=True)
     assert len(fast._links) == 50
     assert fast.ignored == {"too many frames": 6}
 

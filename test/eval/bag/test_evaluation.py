@@ -137,7 +137,7 @@ def test_without_labels_there_are_rates_and_pictures(bag_of, run, best_boxes, tm
         tmp_path / "out",
         models=[best_boxes],
         phrases=("the mug", "the bowl"),
-        selection=ImageSelection(every=2),
+        selection=ImageSelection(every_nth=2),
     )
     figures = results["figures"]
     assert results["images"]["chosen"] == 3
