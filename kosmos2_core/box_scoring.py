@@ -41,7 +41,7 @@ MIN_SIGMA, MAX_SIGMA = 0.05, 1.5  # in cells; narrower and wider Gaussians count
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How far to search for the boxes of one phrase, and how to score them.
+    """Options of the search for one phrase's boxes, and of their scores.
 
     First corners that are not tried count as having no box, so scores are a little too low rather than too
     high.

@@ -21,7 +21,7 @@ from kosmos2_core.tokenizer import ControlIds
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an answer is generated.
+    """Options of generating an answer.
 
     Args:
         max_new_tokens: The answer ends after this many tokens at the latest.
