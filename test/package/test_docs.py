@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kosmos2_cli.main import COMMANDS, main, select
+
 if find_spec("rclpy"):
     from serving import model, ros, serve  # noqa: F401
 
@@ -183,23 +185,10 @@ def check_kosmos2(arguments: list[str]) -> None:
     """Parse the arguments as the command line does, and run nothing."""
     if arguments == ["--help"] or arguments[-1:] == ["--help"]:
         return
-    command_line = importlib.import_module("kosmos2_cli.main")
-    if hasattr(command_line, "select"):
-        selection = command_line.select(arguments, command_line.COMMANDS)
-        _, unknown = selection.parser.parse_known_args(arguments)
-        assert not unknown, f"unknown: {unknown}"
-        assert selection.command is not None, "no command is named"
-        return
-    table = command_line.SUBCOMMANDS
-    while True:
-        name, *arguments = arguments
-        module = importlib.import_module(table[name].module)
-        if not hasattr(module, "SUBCOMMANDS"):
-            break
-        table = module.SUBCOMMANDS
-    parser = command_line.Parser(prog=f"kosmos2 {name}")
-    module.add_arguments(parser)
-    parser.parse_args(arguments)
+    selection = select(arguments, COMMANDS)
+    _, unknown = selection.parser.parse_known_args(arguments)
+    assert not unknown, f"unknown: {unknown}"
+    assert selection.command is not None, "no command is named"
 
 
 def check_make(arguments: list[str]) -> None:
@@ -234,9 +223,7 @@ def test_commands_in_the_text_exist(page):
         if program == "make" and re.fullmatch(r"[a-z-]+", first):
             check_make([first])
         elif program == "kosmos2" and re.fullmatch(r"[a-z-]+", first):
-            command_line = importlib.import_module("kosmos2_cli.main")
-            known = getattr(command_line, "COMMANDS", None) or command_line.SUBCOMMANDS
-            assert first in known, f"{page.name}: {code}"
+            assert first in COMMANDS, f"{page.name}: {code}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -255,7 +242,7 @@ def test_the_first_example_of_the_readme_prints_what_the_readme_shows(capsys, mo
     monkeypatch.chdir(ROOT)
     words = next(words for words in shell_commands((ROOT / "README.md").read_text()) if words[0] == "kosmos2")
     arguments = words[1 : words.index("--save")]
-    assert importlib.import_module("kosmos2_cli.main").main(arguments) == 0
+    assert main(arguments) == 0
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert [without_digits(line) for line in printed] == [
         without_digits(line)
