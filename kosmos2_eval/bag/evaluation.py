@@ -16,6 +16,7 @@ from typing import Any
 
 from kosmos2_core.answers import Entity
 from kosmos2_core.errors import InputError
+from kosmos2_data.bag_commands import ParsedCommand
 from kosmos2_data.bag_frames import RecordedFrame, read_frames
 from kosmos2_data.records import normalised
 from kosmos2_eval.bag.placement import FramePlacer
@@ -173,18 +174,21 @@ class _ReadImages:
         images = cls()
         for number, frame in batch:
             commands = recording.commands.commands_of(frame.camera.image, frame.frame_id, frame.stamp_ns)
-            if not commands and not frame.damage:
+            if frame.damage:
+                images.rejected[frame.damage] += 1
+            elif commands:
+                images._read(number, frame, commands)
+            else:
                 images.unasked_ns.append(frame.stamp_ns)
-                continue
-            try:
-                if frame.damage:
-                    raise InputError(frame.damage)
-                pixels = to_rgb(frame.recorded.message())
-            except InputError as error:
-                images.rejected[str(error)] += 1
-                continue
-            images.readable.append((number, ImageCommands(frame, pixels, commands)))
         return images
+
+    def _read(self, number: int, frame: RecordedFrame, commands: Sequence[ParsedCommand]) -> None:
+        try:
+            pixels = to_rgb(frame.recorded.message())
+        except InputError as error:
+            self.rejected[str(error)] += 1
+        else:
+            self.readable.append((number, ImageCommands(frame, pixels, commands)))
 
 
 def _queries(recording: Recording, number: int, image: ImageCommands) -> Iterator[PhraseQuery]:
