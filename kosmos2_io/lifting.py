@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 BoxPx = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 PixelRect = tuple[int, int, int, int]  # the same in whole pixels
 
+RANGE_M = (0.05, 10.0)  # depths that are used unless a caller gives other limits
 MAX_POINTS = 4_000  # used per box; of a large box every second row and column is used, or fewer
 MIN_POINTS = 12  # needed to place a box
 SURROUNDINGS = 0.5  # looked at around the box, in box sizes on each side
@@ -120,7 +121,7 @@ def lift(
     box_px: BoxPx,
     depth: DepthView,
     target_from_camera: Array,
-    range_m: tuple[float, float] = (0.05, 10.0),
+    range_m: tuple[float, float] = RANGE_M,
 ) -> Solid | None:
     """Place the object in a box of the image in space.
 

@@ -40,6 +40,7 @@ class Messages:
         self.new = new
 
     def header(self, stamp_ns: int, frame: str) -> Any:
+        """Make a Header with a stamp and a frame_id."""
         return self.new("std_msgs/msg/Header", stamp=self.time(stamp_ns), frame_id=frame)
 
     def time(self, stamp_ns: int) -> Any:
@@ -57,6 +58,7 @@ class Messages:
     # Images.
 
     def image(self, head: Any, pixels: Pixels) -> Any:
+        """Make an Image in rgb8."""
         return self._image(head, "rgb8", pixels)
 
     def compressed_image(self, head: Any, pixels: Pixels) -> Any:
@@ -129,6 +131,7 @@ class Messages:
     # Transforms and poses.
 
     def transforms(self, *transforms: Any) -> Any:
+        """Make a TFMessage of TransformStamped messages."""
         return self.new("tf2_msgs/msg/TFMessage", transforms=list(transforms))
 
     def transform(self, head: Any, child: str, pose: NDArray[np.float64]) -> Any:
@@ -143,6 +146,7 @@ class Messages:
         )
 
     def pose(self, position_m: Iterable[float], xyzw: Sequence[float]) -> Any:
+        """Make a Pose from a position and a quaternion."""
         x, y, z = map(float, position_m)
         return self.new(
             "geometry_msgs/msg/Pose",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 from kosmos2_core.errors import InputError
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.depth import to_depth_m
-from kosmos2_io.lifting import BoxPx, DepthView, Solid, lift
+from kosmos2_io.lifting import RANGE_M, BoxPx, DepthView, Solid, lift
 
-Pose = NDArray[np.float64]  # (4, 4)
-
-RANGE_M: Final = (
-    0.05,
-    10.0,
-)  # depths nearer or farther than these are ignored, unless a caller says otherwise
+Matrix = NDArray[np.float64]  # (4, 4)
 
 
 class NoPlacement(Enum):
@@ -68,8 +63,8 @@ class DepthScene:
     depth: Any
     camera: CameraModel | None
     depth_camera: CameraModel | None
-    camera_from_depth: Pose = field(default_factory=lambda: np.eye(4))
-    target_from_camera: Pose = field(default_factory=lambda: np.eye(4))
+    camera_from_depth: Matrix = field(default_factory=lambda: np.eye(4))
+    target_from_camera: Matrix = field(default_factory=lambda: np.eye(4))
     image_size_px: tuple[int, int] | None = None
     range_m: tuple[float, float] = RANGE_M
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_io.stamps import header_ns
+from kosmos2_io.stamps import header_ns, ns_of_s
 
 Array = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ class TransformBuffer:
     """
 
     def __init__(self, keep_s: float = 10.0) -> None:
-        self.keep_ns = round(keep_s * 1e9)
+        self.keep_ns = ns_of_s(keep_s)
         self.ignored: Counter[str] = Counter()
         self._links: dict[str, Link] = {}  # by child
         self._changed = threading.Condition()
