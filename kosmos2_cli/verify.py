@@ -50,7 +50,7 @@ MAX_LOGIT_DIFFERENCE, MAX_PIXEL_DIFFERENCE = 1e-3, 1e-5
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What one of the two implementations computed for an image and a prompt.
+    """Output of one of the two implementations for an image and a prompt.
 
     Args:
         image: name of the image.
@@ -71,7 +71,7 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the two implementations agree on an image and a prompt.
+    """Agreement of the two implementations on an image and a prompt.
 
     Args:
         image: name of the image.

@@ -63,7 +63,7 @@ class LabelledImages:
 
 @dataclass
 class BagDataSummary:
-    """What was used of a recording, what was left out, and why.
+    """Summary of a conversion: what was used, what was left out, and why.
 
     Args:
         topics: Topics of images.

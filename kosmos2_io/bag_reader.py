@@ -159,7 +159,7 @@ class BagReader:
 
     @property
     def missing(self) -> list[str]:
-        """What could not be read, in sentences. Reading messages may add to it."""
+        """Sentences about what could not be read. Reading messages may add to them."""
         return [*self._missing, *(sentence for file in self._files for sentence in file.missing)]
 
     def messages(

@@ -1,4 +1,4 @@
-"""What the bag reader needs from a file of a bag, whichever storage wrote it.
+"""Interface of a bag's file to the bag reader, whichever storage wrote it.
 
 A file consists of parts, each with the messages of some span of time. A part has an index of its messages by
 time, and gives the bytes of each. A recording of any length is read in order with few parts in memory.
@@ -77,7 +77,7 @@ class StorageFile(Protocol):
 
     @property
     def missing(self) -> Sequence[str]:
-        """What could not be read, in sentences; reading may add to it."""
+        """Sentences about what could not be read; reading may add to them."""
 
     def index(self, part: Any) -> MessageIndex:
         """Return the index of a part, sorted by time; messages of the same time keep their order."""

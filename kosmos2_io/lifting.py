@@ -72,7 +72,7 @@ class DepthView:
 
     @property
     def registered(self) -> bool:
-        """Each depth pixel shows the same as the pixel of the image."""
+        """True if each depth pixel shows the same as the pixel of the image."""
         return np.allclose(self.pose, np.eye(4), rtol=0, atol=1e-6) and self.camera.same_as(self.image_camera)
 
 

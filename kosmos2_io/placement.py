@@ -47,7 +47,7 @@ class PlacementError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class DepthScene:
-    """What is known in 3D at the stamp of an image.
+    """Depth, calibration and transforms at the stamp of an image.
 
     Args:
         depth: The depth image nearest to the image's stamp (sensor_msgs Image or CompressedImage); None if
