@@ -1,6 +1,6 @@
-"""The core against the peer, in one run: the full-size model with random weights, the same ones in both.
+"""Compare the speed of the core with that of `transformers`, the peer, in one run.
 
-Prints a table and writes docs/benchmarks.md.
+Both have the full-size model with the same random weights. Prints a table and writes docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def make_models(processor, device) -> tuple[Kosmos2ForConditionalGeneration, Engine]:
-    """Both on the same tensors."""
+    """Return the model of `transformers` and ours, with the same tensors."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     peer = Kosmos2ForConditionalGeneration(Kosmos2Config()).eval().to(device)
@@ -85,16 +85,18 @@ def make_models(processor, device) -> tuple[Kosmos2ForConditionalGeneration, Eng
 
 
 def fastest(peer, processor, image, device) -> tuple[Kosmos2ForConditionalGeneration, str]:
-    """The peer in the precision in which it is fastest here, and what was measured: not every CPU has
-    instructions for bfloat16."""
+    """Return the peer in its fastest precision on this machine, and a sentence with the measured times.
+
+    Not all CPUs have instructions for bfloat16.
+    """
     peers = {"bfloat16": peer}
     if device.type == "cpu":
         peers["float32"] = copy.deepcopy(peer).float()
     times = {}
-    for name, one in peers.items():
-        for _ in range(2):  # the first is to warm up
+    for name, candidate in peers.items():
+        for _ in range(2):  # the first run warms up
             start = time.perf_counter()
-            ask_peer(one, processor, image, PHRASES[:1], BOX_TOKENS)
+            ask_peer(candidate, processor, image, PHRASES[:1], BOX_TOKENS)
             times[name] = time.perf_counter() - start
     best = min(times, key=times.get)
     measured = " and ".join(f"{seconds:.2f} s in {name}" for name, seconds in times.items())
@@ -102,8 +104,10 @@ def fastest(peer, processor, image, device) -> tuple[Kosmos2ForConditionalGenera
 
 
 def locate(engine, image, phrases, corners) -> Callable[[], object]:
-    """The best box of each that begins at one of so many corners, with its score. The peer's is its greedy
-    box, up to the second corner."""
+    """Return a function that locates phrases with so many first corners.
+
+    The peer's counterpart is its greedy box, up to the second corner.
+    """
     requests = [Locate(phrase, max_corners=corners) for phrase in phrases]
     return lambda: engine.look(image).run(*requests)
 
@@ -132,13 +136,15 @@ def ask_peer(peer, processor, image, phrases, tokens, **settings):
 def compare(
     ours: dict[str, Callable[[], object]], theirs: Callable[[], object]
 ) -> list[tuple[str, float, float]]:
-    """Rows of what, our seconds, the peer's. All take turns, and the fastest run of each counts: what slows
-    a run down on a shared machine is other people's work."""
+    """Return rows of a task, our seconds and the peer's.
+
+    All take turns, and the fastest run of each counts, because other work on the machine only slows down.
+    """
     times: dict[str, list[float]] = {name: [] for name in (*ours, PEER)}
     for _ in range(RUNS):
-        for name, what in (ours | {PEER: theirs}).items():
+        for name, task in (ours | {PEER: theirs}).items():
             start = time.perf_counter()
-            what()
+            task()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""How fast a linear layer's product is in bfloat16 on this CPU, by rows and by way: why `linear` chooses."""
+"""Measure the ways to compute a linear layer in bfloat16 that `kosmos2_core.linear` chooses from."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def doubled(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def milliseconds(product: Callable[[Tensor, Tensor], Tensor], rows: int) -> float:
-    """Of the fastest run over all weights."""
+    """Return the time of the fastest run over all weights."""
     x = torch.randn(rows, 2048).bfloat16()
     times = []
     for _ in range(RUNS + 1):

@@ -1,6 +1,7 @@
 """Boxes of what a model says of corners: overlaps are exact, scores honest for boxes of every size, corners
 finer than cells."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -37,7 +38,7 @@ def test_many_pairs_overlap_as_one_by_one(pairs):
 REFINE = SearchOptions(refine=True)
 
 
-def bell(x, y, grid=32, width=0.8):
+def gaussian(x, y, grid=32, width=0.8):
     """Logits of cells for a corner at (x, y), as training with soft targets makes them."""
     centres = (torch.arange(grid) + 0.5) / grid
     off = (centres - y)[:, None] ** 2 + (centres - x)[None, :] ** 2
@@ -46,9 +47,9 @@ def bell(x, y, grid=32, width=0.8):
 
 def says(box, grid=32, tried=16):
     """The evidence of a model that knows the box exactly."""
-    first = bell(box.x1, box.y1, grid)
+    first = gaussian(box.x1, box.y1, grid)
     tried = first.topk(tried).indices
-    return Evidence(1.0, first, tried, bell(box.x2, box.y2, grid).repeat(len(tried), 1))
+    return Evidence(1.0, first, tried, gaussian(box.x2, box.y2, grid).repeat(len(tried), 1))
 
 
 @st.composite
@@ -65,7 +66,7 @@ def boxes(draw, least=0.1, margin=2.5 / 32):
 
 @settings(max_examples=40)
 @given(boxes())
-def test_a_bell_around_a_corner_says_it_more_finely_than_its_cell(box):
+def test_a_gaussian_around_a_corner_says_it_more_finely_than_its_cell(box):
     [found] = score_boxes(says(box), 32, REFINE).boxes
     off = [abs(a - b) * 32 for a, b in zip(found.box.pixels(1, 1), box.pixels(1, 1), strict=True)]
     assert max(off) < 0.1
@@ -105,9 +106,9 @@ def test_whatever_a_model_says_refined_boxes_are_boxes_near_their_cells(seed, sh
         Evidence(0.5, first, tried, second), COARSE, replace(REFINE, temperature=temperature, count=3)
     )
     assert found.boxes
-    for one in found.boxes:  # Box itself refuses what is none
-        plain = box_of_cells(one.upper_left, one.lower_right, COARSE)
-        off = [abs(a - b) * COARSE for a, b in zip(one.box.pixels(1, 1), plain.pixels(1, 1), strict=True)]
+    for scored in found.boxes:  # Box itself refuses what is none
+        plain = box_of_cells(scored.upper_left, scored.lower_right, COARSE)
+        off = [abs(a - b) * COARSE for a, b in zip(scored.box.pixels(1, 1), plain.pixels(1, 1), strict=True)]
         assert max(off) <= 2.5 + 1e-4
 
 
@@ -115,45 +116,45 @@ def test_boxes_that_are_given_are_refined_where_their_beginning_was_tried():
     box = Box(0.31, 0.32, 0.71, 0.73)
     evidence = says(box)
     near, far = cells_of_box(box), cells_of_box(Box(0.8, 0.8, 0.9, 0.9))
-    here, there = score_boxes(evidence, 32, REFINE, [near, far]).boxes
-    assert iou(here.box, box) > 0.97
-    assert there.box == box_of_cells(*far)
+    refined, coarse = score_boxes(evidence, 32, REFINE, [near, far]).boxes
+    assert iou(refined.box, box) > 0.97
+    assert coarse.box == box_of_cells(*far)
 
 
 def centred(left, top, size):
     """A box whose corners are in the middle of cells."""
-    return Box(*((at + 0.5) / 32 for at in (left, top, left + size, top + size)))
+    return Box(*((cell + 0.5) / 32 for cell in (left, top, left + size, top + size)))
 
 
-@pytest.mark.parametrize(("size", "own"), [(2, 0.33), (3, 0.54), (5, 0.86), (16, 1.0)])
-def test_a_sure_model_is_sure_of_boxes_of_every_size(size, own):
-    """Of a mug three cells wide, half of the bells around its corners means other boxes."""
+@pytest.mark.parametrize(("size", "probability"), [(2, 0.33), (3, 0.54), (5, 0.86), (16, 1.0)])
+def test_a_sure_model_is_sure_of_boxes_of_every_size(size, probability):
+    """For a mug three cells wide, half of the Gaussians around its corners means other boxes."""
     evidence = says(centred(8, 8, size), tried=64)
     [plain] = score_boxes(evidence, 32, SearchOptions(coverage=1.0)).boxes
     [found] = score_boxes(evidence, 32, SearchOptions(coverage=1.0, sigma=0.8)).boxes
     assert found.box == plain.box
-    assert plain.probability == pytest.approx(own, abs=0.01)
+    assert plain.probability == pytest.approx(probability, abs=0.01)
     assert found.probability == pytest.approx(1.0, abs=0.01)
 
 
 def test_of_an_unsure_model_the_score_is_how_likely_the_place_is():
-    here, there = centred(4, 4, 4), centred(20, 20, 4)
-    first = torch.logaddexp(bell(here.x1, here.y1) + 1, bell(there.x1, there.y1))  # e : 1
+    likely, unlikely = centred(4, 4, 4), centred(20, 20, 4)
+    first = torch.logaddexp(gaussian(likely.x1, likely.y1) + 1, gaussian(unlikely.x1, unlikely.y1))  # e : 1
     tried = first.topk(64).indices
-    ends = [bell(box.x2, box.y2) for box in (here, there)]
+    ends = [gaussian(box.x2, box.y2) for box in (likely, unlikely)]
     second = torch.stack([ends[0] if cell < 32 * 14 else ends[1] for cell in tried.tolist()])
     search = SearchOptions(count=2, coverage=1.0, sigma=0.8, max_overlap=0.1)
     found = score_boxes(Evidence(1.0, first, tried, second), 32, search).boxes
-    assert [one.probability for one in found] == pytest.approx([0.731, 0.269], abs=0.01)
-    assert iou(found[0].box, here) > 0.99 < iou(found[1].box, there)
+    assert [scored.probability for scored in found] == pytest.approx([0.731, 0.269], abs=0.01)
+    assert iou(found[0].box, likely) > 0.99 < iou(found[1].box, unlikely)
 
 
 def says_both(a, b, odds):
     """The evidence of a model that knows two boxes exactly, and thinks the first so much likelier."""
-    first = torch.logaddexp(bell(a.x1, a.y1) + math.log(odds), bell(b.x1, b.y1))
+    first = torch.logaddexp(gaussian(a.x1, a.y1) + math.log(odds), gaussian(b.x1, b.y1))
     tried = first.topk(64).indices
-    near_a = bell(a.x1, a.y1)[tried] > bell(b.x1, b.y1)[tried]
-    second = torch.where(near_a[:, None], bell(a.x2, a.y2), bell(b.x2, b.y2))
+    near_a = gaussian(a.x1, a.y1)[tried] > gaussian(b.x1, b.y1)[tried]
+    second = torch.where(near_a[:, None], gaussian(a.x2, a.y2), gaussian(b.x2, b.y2))
     return Evidence(1.0, first, tried, second)
 
 
@@ -171,9 +172,9 @@ def test_no_box_is_surer_than_a_better_one():
 def test_several_boxes_are_several_objects(a, b, odds, refine, spread):
     search = SearchOptions(count=5, refine=refine, sigma=spread)
     found = [box.box for box in score_boxes(says_both(a, b, odds), 32, search).boxes]
-    assert all(iou(one, other) <= 0.5 for one in found for other in found if one is not other)
+    assert all(iou(first, second) <= 0.5 for first, second in itertools.combinations(found, 2))
     if iou(a, b) < 0.1:
-        assert all(any(iou(box, one) > 0.5 for one in found) for box in (a, b))
+        assert all(any(iou(box, other) > 0.5 for other in found) for box in (a, b))
 
 
 def test_no_probability_counts_for_two_boxes():
@@ -192,7 +193,7 @@ def test_an_absent_phrase_has_a_presence_and_no_box():
 
 
 @pytest.mark.parametrize(("width", "height", "bell_width"), [(0, 4, 0.8), (2, 3, 0.8), (5, 5, 1.3)])
-def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, bell_width):
+def test_certain_probabilities_are_those_of_corners_drawn_from_gaussians(width, height, bell_width):
     rng = torch.Generator().manual_seed(0)
     off = torch.arange(-6, 7)
     bell = (-(off**2) / (2 * bell_width**2)).softmax(0)
@@ -210,7 +211,7 @@ def test_sure_masses_are_those_of_corners_drawn_from_their_bells(width, height, 
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1e-300, 0.05])
-def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(sigma):
+def test_without_a_gaussian_or_with_a_very_narrow_one_probabilities_are_those_of_the_pairs(sigma):
     evidence = says(Box(0.3, 0.3, 0.4, 0.4))
     [plain] = score_boxes(evidence, 32, SearchOptions()).boxes
     [found] = score_boxes(evidence, 32, SearchOptions(sigma=sigma)).boxes
@@ -219,7 +220,7 @@ def test_without_a_bell_or_with_hardly_one_masses_are_the_pairs_own(sigma):
 
 
 @pytest.mark.parametrize("temperature", [1e-5, 1e5])
-def test_at_any_temperature_masses_are_probabilities(temperature):
-    how = SearchOptions(sigma=1.5, temperature=temperature, count=3)
-    for one in score_boxes(says(Box(0.3, 0.3, 0.4, 0.4)), 32, how).boxes:
-        assert 0 <= one.probability <= 1
+def test_at_any_temperature_probabilities_are_within_0_and_1(temperature):
+    search = SearchOptions(sigma=1.5, temperature=temperature, count=3)
+    for scored in score_boxes(says(Box(0.3, 0.3, 0.4, 0.4)), 32, search).boxes:
+        assert 0 <= scored.probability <= 1

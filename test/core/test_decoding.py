@@ -128,14 +128,16 @@ def beam_answers(model, control, pixels, prompts, beams, new):
 @pytest.mark.parametrize("beams", [2, 5])
 def test_beam_search_finds_the_peer_s_answers(peer, model, tokenizer, pixels, prompts, beams):
     """The peer takes one prompt at a time, as it is wrong on more."""
-    some, new = prompts[:8], 24
-    said = beam_answers(model, tokenizer.control, pixels, some, beams, new)
+    chosen, new = prompts[:8], 24
+    said = beam_answers(model, tokenizer.control, pixels, chosen, beams, new)
     # A random model seldom says </s>: let a word end the answer that some answers have and some have not.
     counts = Counter(number for ids, _ in said for number in set(ids[4:]))
-    control = replace(tokenizer.control, end=next(n for n, count in counts.items() if 1 < count < len(some)))
-    found = beam_answers(model, control, pixels, some, beams, new)
+    control = replace(
+        tokenizer.control, end=next(n for n, count in counts.items() if 1 < count < len(chosen))
+    )
+    found = beam_answers(model, control, pixels, chosen, beams, new)
     assert [ids for ids, _ in found] == [
-        peer_answer(peer, control, pixels, prompt, 3, beams, new) for prompt in some
+        peer_answer(peer, control, pixels, prompt, 3, beams, new) for prompt in chosen
     ]
     assert {ended for _, ended in found} == {True, False}
 
@@ -151,7 +153,7 @@ def test_beams_are_well_formed_and_end_in_time(model, tokenizer, pixels):
             return beam_search(model, cache, logits, control, Decoding(beams=4, **settings), [prompt])[0][0]
 
     ids = prompt + search(max_new_tokens=80)
-    marks = [at for at, number in enumerate(ids) if number in (control.phrase_end, control.object_end)]
+    marks = [index for index, token in enumerate(ids) if token in (control.phrase_end, control.object_end)]
     assert parse_ids(tokenizer, ids[: marks[-1] + 1] if marks else []).dropped == 0
     assert len(search(deadline_s=time.monotonic())) == 1
 
@@ -173,7 +175,7 @@ def test_whatever_is_sampled_is_well_formed(model, tokenizer, pixels, seed):
     prompt = [control.grounding, control.phrase]
     decoding = Decoding(max_new_tokens=200, temperature=20.0, seed=seed)
     ids = prompt + answer(model, control, pixels, prompt, decoding)
-    marks = [at for at, number in enumerate(ids) if number in (control.phrase_end, control.object_end)]
+    marks = [index for index, token in enumerate(ids) if token in (control.phrase_end, control.object_end)]
     spoken = parse_ids(tokenizer, ids[: marks[-1] + 1] if marks else [])
     assert spoken.dropped == 0
     assert not {control.image, control.start, control.pad}.intersection(ids)

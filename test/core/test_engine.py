@@ -189,7 +189,7 @@ def test_the_released_mode_says_what_the_peer_says(engine, peer, processor, imag
             [answer] = engine.look(images[0]).run(request_, decoding=released)
             assert answer.text == expected.text
             assert [(e.start, e.end, e.cells) for e in answer.phrases] == [
-                (one.start, one.end, one.pairs) for one in expected.phrases
+                (phrase.start, phrase.end, phrase.pairs) for phrase in expected.phrases
             ]
 
 

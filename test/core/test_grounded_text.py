@@ -240,8 +240,10 @@ def test_malformed_groups_are_left_out_and_counted(tokenizer, generated, text, p
 def test_any_ids_say_something_sound(tokenizer, data):
     control = tokenizer.control
     special = [control.phrase, control.phrase_end, control.object, control.object_end, control.another]
-    some = st.sampled_from(special) | st.integers(0, tokenizer.size + 5) | st.sampled_from(control.locations)
-    spoken = parse_ids(tokenizer, data.draw(st.lists(some, max_size=40)))
+    any_id = (
+        st.sampled_from(special) | st.integers(0, tokenizer.size + 5) | st.sampled_from(control.locations)
+    )
+    spoken = parse_ids(tokenizer, data.draw(st.lists(any_id, max_size=40)))
     grounded = spoken.grounded(control.grid)  # checks spans and boxes
     assert all(isinstance(box, Box) for phrase in grounded.phrases for box in phrase.boxes)
     assert all(grounded.words_of(phrase) == grounded.words_of(phrase).lstrip() for phrase in grounded.phrases)

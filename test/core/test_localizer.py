@@ -131,14 +131,14 @@ def test_scoring_later_at_another_temperature_is_searching_at_it(coarse):
         with torch.no_grad():
             evidence = finish(make_localizer(model, control).evidence(queries, wide))
             later = [score_boxes(trim_evidence(known, options), GRID, options) for known in evidence]
-        for one, other in zip(
+        for found, expected in zip(
             later,
             search(model, control, [prompt(control, 50, 60), prompt(control, 70, 80)], options),
             strict=True,
         ):
-            assert [box.box for box in one.boxes] == [box.box for box in other.boxes]
-            assert [box.probability for box in one.boxes] == pytest.approx(
-                [box.probability for box in other.boxes]
+            assert [box.box for box in found.boxes] == [box.box for box in expected.boxes]
+            assert [box.probability for box in found.boxes] == pytest.approx(
+                [box.probability for box in expected.boxes]
             )
 
 

@@ -38,7 +38,7 @@ def peer_logits(peer, ids, slots, pixels, real):
     if len(pixels) == len(ids):
         return peer(input_ids=ids, pixel_values=pixels, **mask).logits
     features = [
-        peer(input_ids=ids[:1], pixel_values=one[None], **first_row(mask)).image_embeds for one in pixels
+        peer(input_ids=ids[:1], pixel_values=image[None], **first_row(mask)).image_embeds for image in pixels
     ]
     return peer(input_ids=ids, image_embeds=torch.cat(features), **mask).logits
 
@@ -137,8 +137,8 @@ def test_laid_out_values_stand_in_their_rows_and_come_back_as_they_were(asked):
     laid_out = selection.lay_out(values, empty=-1)
     assert selection.collect(laid_out).equal(values)
     for row, columns in enumerate(laid_out.tolist()):
-        own = [100 + number for number, (at, _) in enumerate(asked) if at == row]
-        assert columns == own + [-1] * (selection.width - len(own))
+        expected = [100 + number for number, (sequence, _) in enumerate(asked) if sequence == row]
+        assert columns == expected + [-1] * (selection.width - len(expected))
 
 
 @given(ASKED, st.booleans())
@@ -160,7 +160,7 @@ def test_without_a_mask_each_sees_what_is_up_to_itself(asked):
 @given(st.lists(ROWS, min_size=1, max_size=12))
 def test_without_tokens_they_are_the_first_ones_of_their_rows(rows):
     selection = TokenSelection(torch.tensor(rows), None, COUNT)
-    assert selection.indices.tolist() == [rows[:at].count(row) for at, row in enumerate(rows)]
+    assert selection.indices.tolist() == [rows[:index].count(row) for index, row in enumerate(rows)]
 
 
 def test_the_last_ones():

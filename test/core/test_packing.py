@@ -31,12 +31,12 @@ def features(prefiller):
 def rows(features, tokenizer):
     """About two views, about none, with prompts that begin alike, are alike, and place images themselves."""
     phrase = [tokenizer.control.grounding, tokenizer.control.phrase]
-    one, other, both = (features[0],), (features[1],), (features[0], features[2])
+    first, second, both = (features[0],), (features[1],), (features[0], features[2])
     return [
-        Prompt(one, [*phrase, 50, 60]),
-        Prompt(other, [*phrase, 70]),
-        Prompt(one, [*phrase, 50, 61, 62, 63]),
-        Prompt(one, [*phrase, 50, 60]),
+        Prompt(first, [*phrase, 50, 60]),
+        Prompt(second, [*phrase, 70]),
+        Prompt(first, [*phrase, 50, 61, 62, 63]),
+        Prompt(first, [*phrase, 50, 60]),
         Prompt((), [*phrase, 80, 81]),
         Prompt(both, [*phrase, 90]),
         Prompt(both, [IMAGE, 90, 91, IMAGE, 92, 93]),

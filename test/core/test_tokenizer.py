@@ -73,7 +73,9 @@ def test_control_ids_are_found_by_name(tokenizer, processor):
 
 def without(token):
     def change(description):
-        description["added_tokens"] = [one for one in description["added_tokens"] if one["content"] != token]
+        description["added_tokens"] = [
+            added for added in description["added_tokens"] if added["content"] != token
+        ]
 
     return change
 
