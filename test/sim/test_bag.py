@@ -1,4 +1,4 @@
-"""A bag, read back and judged by what a robot would compute from it: pixels, depth, transforms, boxes."""
+"""Bags of the tabletop, read back and checked by what a robot would compute from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set on disk: what it holds, and that it is the same however it was made."""
+"""Data sets on disk: their content, and that it does not depend on how they were made."""
 
 import json
 import shutil

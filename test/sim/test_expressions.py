@@ -1,4 +1,4 @@
-"""Each expression means what its box shows, and nothing else in the image."""
+"""An expression fits the thing in its box, and nothing else in the image."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def test_an_expression_fits_one_thing_and_the_absent_none(taken, seed):
 
 
 @pytest.mark.parametrize("split", ["train", "occluded", "far"])
-def test_so_it_is_in_rendered_images(split):
+def test_expressions_are_true_of_rendered_images(split):
     kinds = Counter()
     with Tabletop() as tabletop:
         for seed in range(8):
@@ -58,7 +58,7 @@ def words_of(taken, kind, seeds=30):
     }
 
 
-def test_what_is_hardly_seen_is_not_meant_but_not_confused_either():
+def test_a_hardly_visible_thing_is_no_referent_but_makes_names_ambiguous():
     whole, hidden = thing("mug", "red", 0.2), thing("mug", "blue", 0.8, visible=0.2)
     assert "mug" in words_of(shot(whole), "attribute")
     words = words_of(shot(whole, hidden), "attribute")
@@ -67,7 +67,7 @@ def test_what_is_hardly_seen_is_not_meant_but_not_confused_either():
     assert not any("blue" in phrase for phrase in words)
 
 
-def test_what_is_glimpsed_is_not_absent():
+def test_a_thing_with_one_visible_pixel_is_not_absent():
     everywhere = words_of(shot(thing("mug")), "absent")
     assert "ball" in everywhere
     glimpsed = words_of(shot(thing("mug"), thing("ball", "blue", visible=0.02)), "absent")
@@ -87,7 +87,7 @@ def test_front_and_back_need_a_clear_margin():
     assert not words_of(shot(thing("mug", y=0.5), thing("mug", y=0.55)), "position")
 
 
-def test_sizes_are_said_where_there_is_a_contrast():
+def test_size_words_need_a_contrast():
     small, large = thing("mug", x=0.2, size="small"), thing("mug", x=0.8, size="large")
     assert {"small mug", "big mug", "smaller mug", "largest mug"} <= words_of(shot(small, large), "size")
     assert not words_of(shot(small), "size")
@@ -104,7 +104,7 @@ def test_the_nearest_is_clearly_nearer():
     assert not any("next to the plate" in phrase or "closest" in phrase for phrase in tied)
 
 
-def test_numbers_count_what_can_be_told_apart():
+def test_ordinals_count_only_clearly_separate_things():
     row = [thing("cube", x=x) for x in (0.2, 0.4, 0.6)]
     assert "second cube from the left" in words_of(shot(*row), "ordinal")
     assert not words_of(shot(*row, thing("cube", x=0.63, y=0.8)), "ordinal")

@@ -1,4 +1,4 @@
-"""A moving camera: smooth, and always over the table."""
+"""A moving camera: smooth, and always directed at the table."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Commands that stay valid while the camera moves: what they mean is judged by `reading`, in every image."""
+"""Commands that stay valid while the camera moves; `reading` interprets them in every image."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_each_phrase_fits_one_thing_of_the_whole_scene_or_none(runs):
     assert kinds == {True, False}
 
 
-def test_the_answer_has_the_thing_s_box_in_each_image_or_none_for_what_is_not_there(runs):
+def test_the_answer_has_the_box_of_each_thing_and_none_for_absent_phrases(runs):
     for shots, commands in runs:
         for shot in shots:
             for command in commands:
@@ -64,7 +64,7 @@ def test_commands_hold_at_both_ends_of_their_time_and_differ(runs):
         assert len({command.text for command in commands}) == len(commands)
 
 
-def test_a_command_no_longer_holds_when_what_it_means_is_out_of_sight(runs):
+def test_a_command_is_not_answerable_when_its_thing_is_out_of_sight(runs):
     shots, commands = runs[0]
     command = next(command for command in commands if any(command.marks))
     [mark, *_] = filter(None, command.marks)
@@ -83,7 +83,7 @@ def test_the_markdown_asks_and_does_not_answer(runs):
             assert all(phrase.boxes is None for phrase in asked.phrases)
 
 
-def test_where_nothing_can_be_said_one_sentence_tells_the_seed(runs, monkeypatch):
+def test_a_scene_without_a_possible_command_is_named_by_its_seed(runs, monkeypatch):
     monkeypatch.setattr(film_module, "command_items", lambda *_: iter(()))
     shots, _ = runs[1]
     with pytest.raises(InputError, match=r"split standard, seed 1 .* choose another seed"):

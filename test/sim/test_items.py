@@ -1,4 +1,4 @@
-"""Commands, captions, descriptions and questions say what is true of an image, in their shares."""
+"""Items of all kinds are true of their image, and are drawn with their weights."""
 
 import hashlib
 import re
@@ -117,14 +117,14 @@ def check(taken, item):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(shots(), st.integers(0, 9))
-def test_what_is_said_is_true(taken, seed):
+def test_items_are_true(taken, seed):
     said = items(taken, np.random.default_rng(seed), 60)
     assert len(set(said)) == len(said) > 0
     for item in said:
         check(taken, item)
 
 
-def test_so_it_is_of_rendered_images(rendered):
+def test_the_texts_of_rendered_images_are_true(rendered):
     for taken, said in rendered:
         for item in said:
             check(taken, item)
@@ -176,7 +176,7 @@ def test_the_same_items_are_drawn_as_ever():
     assert digest.hexdigest()[:16] == DRAWN
 
 
-def test_little_to_say_is_said_once():
+def test_items_are_not_repeated_if_there_are_few():
     """Drawing ends where all is said."""
     said = items(shot(thing("mug")), np.random.default_rng(0), 5000)
     assert 50 < len(said) < 1000
@@ -231,14 +231,14 @@ def test_a_detailed_caption_counts_and_says_who_is_in_front():
     assert caption.text.text == "From left to right: a matte red mug."
 
 
-def test_a_description_tells_the_size_where_there_is_a_contrast():
+def test_a_description_has_a_size_if_there_is_a_contrast():
     small, large = thing("mug", "red", 0.2, size="small"), thing("mug", "blue", 0.8, size="large")
     together = {item.text.text for item in drawn(shot(small, large), "describe")}
     assert together == {"a small matte red mug", "a large matte blue mug"}
     assert {item.text.text for item in drawn(shot(small), "describe")} == {"a matte red mug"}
 
 
-def test_a_material_is_said_where_it_shows():
+def test_a_material_is_named_only_if_it_shows():
     def texts(*things):
         return " ".join(item.text.text for item in items(shot(*things), np.random.default_rng(0), 100))
 
@@ -250,7 +250,7 @@ def test_a_material_is_said_where_it_shows():
     assert "the shiny mug" not in texts(doubtful, shiny), "either may be meant"
 
 
-def test_nothing_is_counted_where_something_is_hardly_seen():
+def test_nothing_is_counted_if_a_thing_is_hardly_visible():
     assert drawn(shot(thing("mug"), thing("egg", x=0.2)), "count")
     assert not drawn(shot(thing("mug"), thing("egg", x=0.2, visible=0.2)), "count")
     assert drawn(shot(thing("mug"), thing("egg", x=0.2, visible=0.0)), "count")

@@ -1,4 +1,4 @@
-"""What stands where: drawn from split and seed alone, on the table, touching nothing."""
+"""Layouts depend on split and seed alone; objects rest on the table and touch nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_train_is_like_all_the_others():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_only_what_may_appear_does_and_what_must_does(split):
+def test_only_allowed_shapes_appear_and_the_required_one_does(split):
     for seed in range(2):
         layout = draw_layout(seed, split, shapes=("ball", "ring"), must="hammer")
         shapes = {placed.shape for placed in layout.objects}
@@ -119,7 +119,7 @@ def test_every_shape_and_colour_occurs_and_bananas_only_in_theirs():
         ({"must": "spoon"}, ["'spoon'", "mug"]),
     ],
 )
-def test_what_cannot_be_drawn_gets_one_sentence(wrong, words):
+def test_arguments_that_cannot_be_drawn_get_one_sentence(wrong, words):
     with pytest.raises(InputError) as error:
         draw_layout(**({"seed": 0, "split": "standard"} | wrong))
     assert [word for word in words if word not in str(error.value)] == []

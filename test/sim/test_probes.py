@@ -1,4 +1,4 @@
-"""Probes of presence say what is true of an image, for each kind of phrase, and leave other items alone."""
+"""Probes of presence are true of their image, for each kind of phrase, and do not change other items."""
 
 import re
 from collections import Counter
@@ -100,12 +100,12 @@ def check(taken, item):
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(shots(), st.integers(0, 9))
-def test_what_a_probe_says_is_true(taken, seed):
+def test_probes_are_true(taken, seed):
     for item in probes(replace(taken, seed=seed), 4):
         check(taken, item)
 
 
-def test_so_it_is_of_rendered_images(rendered):
+def test_the_texts_of_rendered_images_are_true(rendered):
     for taken, items in rendered:
         for item in items:
             check(taken, item)

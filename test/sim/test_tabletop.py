@@ -1,4 +1,4 @@
-"""Shots: the same at every call, and their truth agrees with their pixels."""
+"""Shots: the same at every call, with a ground truth that agrees with their pixels."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def points_m(shot: Shot, where: np.ndarray) -> np.ndarray:
     return (shot.pose[:3, :3] @ (rays * shot.depth_m[where])).T + shot.pose[:3, 3]
 
 
-def test_what_the_memory_held_before_is_not_seen(tabletop):
+def test_uninitialised_fields_of_mujoco_do_not_show(tabletop):
     """MuJoCo leaves fields of new geoms as they were: by chance those of a decoration, without shadow."""
     before = tabletop.shoot(3, "cluttered")
     for geom in tabletop._stage.scene.geoms:
@@ -157,7 +157,7 @@ def test_visible_counts_what_the_image_s_edge_cuts_off(tabletop, monkeypatch):
     assert shot.things[0].visible == pytest.approx((shot.mask == 1).sum() / whole, abs=0.005)
 
 
-def test_what_is_out_of_the_image_has_no_box(tabletop, monkeypatch):
+def test_a_thing_outside_of_the_image_has_no_box(tabletop, monkeypatch):
     layout = draw_layout(0, "standard")
     back = layout.view.axes * [-1, 1, -1]
     behind = replace(layout, view=replace(layout.view, axes=back))

@@ -1,7 +1,6 @@
-"""What expressions mean, read again from their words.
+"""Interpret referring expressions by their words, independently of `kosmos2_sim.expressions`.
 
-By rules of its own, as a judge of `kosmos2_sim.expressions`: plain comparisons of the things' truth, without
-the margins by which expressions are chosen.
+The rules are plain comparisons of the ground truth, without the margins by which expressions are chosen.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Shots of the simulated tabletop that are made by hand: what is true of them is chosen, not rendered."""
+"""Shots of the simulated tabletop with a ground truth that tests choose, without rendering."""
 
 from __future__ import annotations
 

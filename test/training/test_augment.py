@@ -1,4 +1,4 @@
-"""A changed image and what is said of it: the pixels judge whether it is still true."""
+"""Augmented images and their texts; the pixels decide whether a text is still true."""
 
 import colorsys
 from dataclasses import replace
@@ -42,7 +42,7 @@ def check_truth(image, mask, record):
 
 @settings(max_examples=300)
 @given(SCENES, SEEDS)
-def test_boxes_follow_the_pixels_and_what_is_said_stays_true(view, seed):
+def test_boxes_follow_the_pixels_and_texts_remain_true(view, seed):
     often = Augmentation(mirror=0.5, crop=0.6, crop_side=0.3, pad=0.3, photometry=DARK)
     image, mask, record = augment(*view, np.random.default_rng(seed), often)
     check_truth(image, mask, record)
@@ -64,7 +64,7 @@ def test_a_mirror_s_mirror_is_the_image(view):
 
 @settings(max_examples=200)
 @given(SCENES, SEEDS, st.floats(0.05, 1))
-def test_what_is_cut_off_too_far_is_not_located(view, seed, visible):
+def test_an_object_that_is_cut_off_too_far_is_not_located(view, seed, visible):
     rng = np.random.default_rng(seed)
     x, y = int(rng.integers(-20, 60)), int(rng.integers(-20, 40))
     window = Crop(x, y, int(rng.integers(20, 90)), int(rng.integers(20, 60)))
@@ -153,7 +153,7 @@ FIRST = f"[the mug]{MUG}"  # stands whatever is done in these tests
         (Item("describe", parse_markdown(f"[a red mug]{MUG}")), True),
     ],
 )
-def test_what_a_mirror_makes_untrue_is_left_out(item, stands):
+def test_texts_that_a_mirror_makes_untrue_are_left_out(item, stands):
     view = of_boxes(locate(FIRST), item)
     assert len(texts(mirrored(*view))) == 1 + stands
     alone = mirrored(*of_boxes(item))
@@ -191,7 +191,7 @@ LOSSY, LARGER = Crop(0, 0, 130, 100), Crop(-20, -20, 240, 140)  # without the bo
         (Item("text", parse_markdown("A kitchen.")), False, True),
     ],
 )
-def test_what_a_cut_or_a_border_may_make_untrue_is_left_out(item, after_loss, with_border):
+def test_texts_that_a_crop_or_a_border_may_make_untrue_are_left_out(item, after_loss, with_border):
     view = of_boxes(locate(FIRST), item)
     assert len(texts(cropped(*view, LOSSY, 0.5))) == 1 + after_loss
     assert len(texts(cropped(*view, LARGER, 0.5))) == 1 + with_border
@@ -203,7 +203,7 @@ def test_crops_that_are_to_lose_nothing_lose_nothing(view, seed):
     assert len(augment(*view, np.random.default_rng(seed), whole)[2].items) == len(view[2].items)
 
 
-def test_where_nothing_could_be_said_the_record_stays():
+def test_a_change_that_would_leave_no_item_is_not_made():
     view = of_boxes(locate(f"[the mug on the left]{MUG}"))
     always = Augmentation(mirror=1, crop=1, photometry=DARK)
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""All that is said of an image stands in one sequence, and each of it counts as if it stood alone."""
+"""Items share one sequence with their image, and each counts as if it were alone with it."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def samples(data, tokenizer, shape=SHAPE, count=3):
 
 
 @torch.no_grad()
-def test_a_branch_is_as_likely_as_a_sequence_of_its_own(data, tokenizer, model):
+def test_a_branch_has_the_probabilities_of_a_separate_sequence(data, tokenizer, model):
     made = samples(data, tokenizer)
     batch = collate(made, tokenizer, SHAPE)
     tokens = model.encode(batch.pixels)
@@ -64,7 +64,7 @@ def test_a_branch_is_as_likely_as_a_sequence_of_its_own(data, tokenizer, model):
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_there_is_as_much_said_as_there_is_room_for(data, tokenizer):
+def test_a_sample_has_as_many_examples_as_there_is_room_for(data, tokenizer):
     few = samples(data, tokenizer, BatchShape(56, 4, 16, tokens=45))
     many = samples(data, tokenizer, BatchShape(56, 4, 16, tokens=200))
     for less, more in zip(few, many, strict=True):

@@ -1,4 +1,4 @@
-"""Calibration finds what it should where that is known, and no more than the data says."""
+"""Calibration finds known corrections, and fits no more than the data supports."""
 
 import math
 
@@ -20,9 +20,9 @@ from kosmos2_training.calibrate import (
     fit_slope,
     halves,
     lowest,
+    mean_nll,
     presence_threshold,
     refining_gain,
-    surprise,
 )
 
 HERE = Box(0.1, 0.1, 0.4, 0.4)
@@ -50,7 +50,7 @@ def test_the_slope_that_made_the_scores_dishonest_is_found(slope):
     assert fit_slope(honest(6000, slope)) == pytest.approx(slope, rel=0.07)
 
 
-def test_where_nothing_tells_scores_apart_that_is_said():
+def test_scores_cannot_be_fitted_if_all_answers_are_right_or_all_wrong():
     for right, word in ((False, "none"), (True, "all")):
         with pytest.raises(InputError, match=f"{word} are right"):
             fit_slope([case(0.5, right)] * 10)
@@ -100,7 +100,7 @@ def test_halves_share_no_image():
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
+def test_refining_is_on_only_if_it_raises_the_mean_iou(tells):
     rng = np.random.default_rng(3)
     claimed = 0.8 if tells else 0.02  # all shares in one cell: a model that was trained without soft targets
     phrases = [evidence_of(rng, image, 0.05, claimed) for image in range(30)]
@@ -113,7 +113,7 @@ def test_refining_is_on_only_where_shares_tell_more_than_cells(tells):
 
 def test_the_model_s_own_scores_are_the_surprise_at_slope_one():
     cases = honest(50)
-    assert surprise(cases, 1.0) == pytest.approx(locate_metrics(cases)["nll"], abs=1e-4)
+    assert mean_nll(cases, 1.0) == pytest.approx(locate_metrics(cases)["nll"], abs=1e-4)
 
 
 def presences(absent, present):

@@ -1,4 +1,4 @@
-"""Settings are read as they are meant, and every mistake in them is named."""
+"""Settings are read as they are meant, and a wrong one is named in one sentence."""
 
 import pytest
 import yaml
@@ -62,17 +62,17 @@ def test_a_mistake_is_named(tmp_path, change, says):
 
 
 @pytest.mark.parametrize("text", ["run: [", "- 1\n- 2", "", "3", "run: r\n\tsteps: 3"])
-def test_what_is_no_settings_file_is_said(tmp_path, text):
+def test_a_file_without_settings_is_refused_by_name(tmp_path, text):
     with pytest.raises(InputError, match=r"training\.yaml"):
         read(tmp_path, text)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_settings_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_training(tmp_path / "none.yaml")
 
 
-def test_what_is_needed_is_named(tmp_path):
+def test_a_missing_setting_is_named(tmp_path):
     with pytest.raises(InputError, match="run is missing"):
         read(tmp_path, {"data": [{"path": "d"}], "steps": 3})
 

@@ -1,4 +1,4 @@
-"""All records come, by weight, and the order is known beforehand."""
+"""Records are drawn by weight, all of them come, and the order is known in advance."""
 
 import numpy as np
 

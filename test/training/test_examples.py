@@ -1,4 +1,4 @@
-"""What is learnt is what inference asks and reads."""
+"""Training uses the prompts and answers of inference."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_locating_is_learnt_as_it_is_asked(tokenizer):
         assert all(example.ids[place] in control.locations for place in example.corners)
 
 
-def test_of_what_is_absent_it_is_learnt_that_no_box_comes(tokenizer):
+def test_an_absent_phrase_is_answered_without_a_box(tokenizer):
     [example] = answered_prompts(tokenizer, Item("locate", parse_markdown("[the zebra]()")), RNG)
     asked, answer = split(example)
     assert asked[-1] == tokenizer.control.phrase_end

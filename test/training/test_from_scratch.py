@@ -1,4 +1,4 @@
-"""A model from scratch knows from the start where things lie."""
+"""A model from scratch encodes places from the start."""
 
 import pytest
 import torch

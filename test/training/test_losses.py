@@ -1,4 +1,4 @@
-"""What is made small."""
+"""Training losses."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_columns_and_rows_are_not_mixed_up():
     assert answer_loss(right, target, corner, CONTROL, 0.5) < answer_loss(wrong, target, corner, CONTROL, 0.5)
 
 
-def test_heads_learn_what_cells_show():
+def test_heads_learn_the_objects_in_cells():
     torch.manual_seed(0)
     features = torch.randn(2, 9, 16)
     truth = PatchTargets(torch.randint(0, 3, (2, 9, 1)), torch.rand(2, 9, 4))

@@ -1,4 +1,4 @@
-"""How weights are moved."""
+"""The optimisers and the learning rate schedule."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_muon_learns():
     assert float(loss.detach()) < 0.1 * before
 
 
-def test_embeddings_and_norms_are_not_muons():
+def test_muon_does_not_update_embeddings_and_norms():
     weight, norm = torch.zeros(4, 4), torch.zeros(4)
     assert is_inner_matrix("decoder.blocks.0.fc1.weight", weight)
     assert not is_inner_matrix("decoder.blocks.0.fc1.bias", norm)

@@ -1,4 +1,4 @@
-"""What masks say of a grid's cells."""
+"""Targets of the auxiliary losses, from masks."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from kosmos2_training.patch_targets import UNKNOWN, ObjectClasses, patch_targets
 CLASSES = ObjectClasses((("blue", "red"), ("ball", "cube")))
 
 
-def test_a_cell_shows_what_covers_most_of_it():
+def test_a_cell_shows_the_object_that_covers_most_of_it():
     mask = np.zeros((64, 64), np.uint8)
     mask[0:16, 0:16] = 1  # the first cell
     mask[16:24, 16:32] = 2  # half of the cell below and right

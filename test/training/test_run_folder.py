@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and a training's state comes back as it was."""
+"""Checkpoints are complete or absent, and the state of a training is restored exactly."""
 
 import subprocess
 import sys
@@ -77,7 +77,7 @@ def test_the_newest_is_found_and_old_ones_go(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
+def test_restored_optimisers_continue_exactly(tmp_path, name):
     def begin():
         torch.manual_seed(1)
         model = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(4, 4), nn.LayerNorm(4)])})
@@ -107,7 +107,7 @@ def test_optimisers_go_on_as_if_never_stopped(tmp_path, name):
         assert torch.equal(weight, resumed)
 
 
-def test_a_log_that_goes_on_forgets_what_comes_again(tmp_path):
+def test_a_resumed_log_drops_lines_that_will_be_written_again(tmp_path):
     log = TrainingLog(tmp_path, 0)
     for step in (1, 2, 3):
         log.add_step(step, StepMetrics(step / 10, 0.0, 1.0, 1e-3))

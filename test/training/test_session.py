@@ -1,4 +1,4 @@
-"""A training as its user has it: settings in, a model out; killed, stopped and begun again."""
+"""A training as a user runs it: finished, killed, stopped and resumed."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def test_a_training_leaves_a_model_a_curve_and_pictures(finished):
     assert "located correctly" in card
 
 
-def test_what_it_leaves_is_an_engine(finished, module_place):
+def test_an_engine_loads_the_trained_model(finished, module_place):
     engine = Engine.load(finished[1], device="cpu")
     view = engine.look(load_image(module_place / "data" / "images" / "0.png"))
     located, said = view.run(Locate("the red disc"), Caption())
@@ -97,7 +97,7 @@ def test_the_peer_loads_it_and_computes_the_same(finished, module_place):
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_killed_in_the_middle_it_goes_on_as_if_nothing_had_been(place, write_small, finished):
+def test_a_killed_training_resumes_exactly(place, write_small, finished):
     write_small(place)
     assert command(place, kill_at=5).returncode == -signal.SIGKILL
     assert (place / "run" / "step-0000004").exists()
@@ -110,7 +110,7 @@ def test_killed_in_the_middle_it_goes_on_as_if_nothing_had_been(place, write_sma
         assert torch.equal(weight, expected_weight)
 
 
-def test_told_to_stop_it_saves_and_says_how_to_go_on(place, small_settings):
+def test_a_signal_saves_and_the_message_says_how_to_resume(place, small_settings):
     session_step = 2
     training = small_settings(checkpoints={"every": 100, "keep": 2})
     learn = TrainingSession.train_step
@@ -128,7 +128,7 @@ def test_told_to_stop_it_saves_and_says_how_to_go_on(place, small_settings):
     assert len(curve(place / "run")) == 6
 
 
-def test_a_finished_training_is_not_done_again(finished, module_place, small_settings):
+def test_a_finished_training_is_not_repeated(finished, module_place, small_settings):
     before = curve(finished[0])
     assert run_training(small_settings(), module_place, "cpu") == finished[1]
     assert curve(finished[0]) == before
@@ -195,13 +195,13 @@ def test_bad_records_are_passed_over_and_counted(place, small_settings):
         ({"tokens": 18}, "tokens is 18"),
     ],
 )
-def test_what_cannot_be_trained_is_said(place, small_settings, changes, says):
+def test_settings_that_cannot_be_trained_get_one_sentence(place, small_settings, changes, says):
     with pytest.raises((InputError, ModelError), match=says) as error:
         run_training(small_settings(**changes), place, "cpu")
     assert "\n" not in str(error.value)
 
 
-def test_a_rate_that_is_too_high_is_said(place, small_settings):
+def test_a_diverged_loss_names_the_learning_rate(place, small_settings):
     with pytest.raises(InputError, match=r"lower optimiser\.learning_rate"):
         run_training(small_settings(optimiser={"learning_rate": 1e30, "warmup": 0}, steps=20), place, "cpu")
 

@@ -1,4 +1,4 @@
-"""The small model that comes with the package does what its page says, here on fewer scenes."""
+"""The included small model reaches the figures of its page, tested on fewer scenes."""
 
 from itertools import islice
 
@@ -44,7 +44,7 @@ def test_it_is_small_and_has_its_calibration(folder):
     }
 
 
-def test_it_locates_knows_what_is_absent_and_how_sure_it_is(engine, samples):
+def test_location_presence_and_calibration_are_good(engine, samples):
     scores = locate_metrics(locate_examples(engine, samples))
     assert scores["count"] > 150
     assert scores["accuracy"] >= LEAST_ACCURACY
@@ -52,7 +52,7 @@ def test_it_locates_knows_what_is_absent_and_how_sure_it_is(engine, samples):
     assert scores["calibration_error"] <= 0.12  # of few phrases; the page's figure is of many
 
 
-def test_it_speaks_of_what_it_sees(engine, samples):
+def test_captions_have_grounded_phrases(engine, samples):
     answers = engine.run([([image], Caption()) for image, _ in islice(samples, 8)])
     assert sum(len(answer.phrases) > 0 for answer in answers) >= 7
     assert all(answer.finished for answer in answers)

@@ -118,7 +118,7 @@ def fit(examples_with: ExamplesAt, false_alarms: float = FALSE_ALARMS) -> Calibr
         """Return the lowest negative log-likelihood, and its slope."""
         examples = examples_with(Calibration(temperature, spread=spread))
         slope = fit_slope(examples)
-        return surprise(examples, slope), slope
+        return mean_nll(examples, slope), slope
 
     def temperature_of(spread: float, rounds: int) -> float:
         return lowest(lambda temperature: fitted(spread, temperature)[0], *TEMPERATURES, rounds=rounds)
@@ -159,10 +159,10 @@ def fit_slope(examples: Sequence[LocateExample]) -> float:
             f"of {len(examples)} answers {amount} are right, so scores cannot be fitted: take other data, or"
             " calibrate after more training."
         )
-    return lowest(lambda slope: surprise(examples, slope), *SLOPES, rounds=6)
+    return lowest(lambda slope: mean_nll(examples, slope), *SLOPES, rounds=6)
 
 
-def surprise(examples: Sequence[LocateExample], slope: float) -> float:
+def mean_nll(examples: Sequence[LocateExample], slope: float) -> float:
     """Return the mean negative log-likelihood with scores whose log-odds are multiplied by a slope."""
     score = Calibration(slope=slope).score
     scores = [score(example.score) for example in examples]
