@@ -280,3 +280,12 @@ def test_links_on_the_site_lead_to_the_files_that_they_name_in_the_repository():
     assert hooks.site_path_of("README.md") == "index.md"
     assert hooks.site_path_of("examples/pick_best.py") == "source/examples/pick_best.py.md"
     assert hooks.resolve("docs/planner.md", "../examples") == "examples"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/core.md"])
+def test_python_examples_with_the_small_model_run(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    blocks = [block for block in PYTHON_BLOCK.findall((ROOT / page).read_text()) if "tabletop-tiny" in block]
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), {})  # noqa: S102
