@@ -225,7 +225,7 @@ def _parse_line(line: str) -> tuple[str, int, Label]:
     try:
         stamp_ns = int(Decimal(stamp) * NS_PER_S)
     except (InvalidOperation, OverflowError, ValueError):
-        raise InputError(f"{stamp[:40]!r} is no stamp in seconds, such as 1767225600.100.") from None
+        raise InputError(f"{stamp[:40]!r} is not a stamp in seconds, such as 1767225600.100.") from None
     camera, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
     grounded = parse_markdown(rest)
     phrases = [

@@ -111,7 +111,7 @@ class RecordSource:
             with Image.open(io.BytesIO(data)) as header:
                 if (header.format, header.mode) != ("PNG", "L"):
                     raise InputError(
-                        f"{path} is no mask: give an 8-bit grey PNG with the mark of each pixel."
+                        f"{path} is not a mask: give an 8-bit grey PNG with the mark of each pixel."
                     )
         return pixels
 
@@ -169,7 +169,7 @@ def _read_members(archive: Path) -> dict[str, tuple[int, int]]:
             files = [member for member in tar if member.isreg() and not member.issparse()]
     except (tarfile.TarError, ValueError) as error:
         raise InputError(
-            f"{archive.name} is no tar file that can be read, uncompressed and complete: {error}."
+            f"{archive.name} is not a tar file that can be read, uncompressed and complete: {error}."
         ) from None
     return {
         str(PurePosixPath(member.name)): (member.offset_data, member.size)

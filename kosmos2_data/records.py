@@ -90,11 +90,11 @@ def record_of(line: str) -> Record:
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
     except RecursionError:
-        raise InputError("the line is no JSON that can be read: it is nested too deep.") from None
+        raise InputError("the line is not JSON that can be read: it is nested too deep.") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"the line is no JSON: {error.msg}, at character {error.colno}.") from None
+        raise InputError(f"the line is not JSON: {error.msg}, at character {error.colno}.") from None
     except ValueError as error:
-        raise InputError(f"the line is no JSON: {error}.") from None
+        raise InputError(f"the line is not JSON: {error}.") from None
     fields = _fields(value, "the record", {"image", "items", "mask", "truths"}, {"image", "items"})
     items = tuple(_item(item, f"item {i}") for i, item in enumerate(_list(fields, "items", "the record"), 1))
     if not items:
@@ -232,7 +232,7 @@ def _path(fields: dict[str, Any], name: str) -> str:
     path = _text(fields, name, "the record")
     if not path.isprintable() or "\\" in path:
         raise InputError(
-            f"the {name} {_short(path)} is no path: write names separated by /, without control characters."
+            f"the {name} {_short(path)} is not a path: separate names with /, without control characters."
         )
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.name:
@@ -272,7 +272,7 @@ def _list(fields: dict[str, Any], name: str, where: str) -> list[Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _short(value: Any) -> str:

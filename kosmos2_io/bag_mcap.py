@@ -86,7 +86,7 @@ class McapFile:
         name: Name of the file in sentences.
 
     Raises:
-        InputError: It is no MCAP file.
+        InputError: It is not an MCAP file.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -179,10 +179,10 @@ def read_contents(chunks: McapChunks, name: str) -> McapContents:
     """Return the contents of a file, from its summary if that is complete.
 
     Raises:
-        InputError: It is no MCAP file.
+        InputError: It is not an MCAP file.
     """
     if chunks.read(0, len(MAGIC)) != MAGIC:
-        raise InputError(f"{name} is no MCAP file.")
+        raise InputError(f"{name} is not an MCAP file.")
     with suppress(*DAMAGE):
         if contents := _read_summary(chunks, name):
             return contents

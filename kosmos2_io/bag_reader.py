@@ -305,7 +305,7 @@ def files_of(bag: Path, missing: list[str]) -> list[Path]:
         return [bag]
     present = sorted((file for file in bag.iterdir() if file.name.endswith(ENDINGS)), key=_natural_order)
     if not present:
-        raise InputError(f"{bag} is no bag: there is no .mcap and no .db3 file in it.")
+        raise InputError(f"{bag} is not a bag: there is no .mcap and no .db3 file in it.")
     listed = _listed_files(bag / METADATA, missing)
     for name in sorted(listed - {file.name for file in present}):
         missing.append(f"{bag / name} is missing: {METADATA} lists it as a file of the bag.")
@@ -355,7 +355,7 @@ def _open_storage(path: Path, resources: ExitStack) -> StorageFile:
             f"{path} is a Git LFS pointer instead of the bag: run `git lfs pull` in its repository."
         )
     reason = "it begins neither as an MCAP file nor as a SQLite database" if beginning else "it is empty"
-    raise InputError(f"{path} is no bag: {reason}.")
+    raise InputError(f"{path} is not a bag: {reason}.")
 
 
 def _beginning(path: Path) -> bytes:

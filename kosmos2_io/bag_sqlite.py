@@ -51,7 +51,7 @@ class SqliteFile:
         name: Name of the file in sentences.
 
     Raises:
-        InputError: It is no bag, or nothing of it can be read.
+        InputError: It is not a bag, or nothing of it can be read.
     """
 
     def __init__(self, path: Path, name: str) -> None:

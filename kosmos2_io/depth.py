@@ -28,7 +28,7 @@ def check_depth(message: Any) -> None:
     """Check that `to_depth_m` can read a message, without decoding it.
 
     Raises:
-        InputError: The message is no depth image, or its fields do not fit together.
+        InputError: The message is not a depth image, or its fields do not fit together.
     """
     layout = _layout_of(message)
     if hasattr(message, "format"):
@@ -62,7 +62,7 @@ def _layout_of(message: Any) -> PixelLayout:
     encoding = str(message.format if hasattr(message, "format") else message.encoding)
     layout = LAYOUTS.get(encoding.partition(";")[0].strip())
     if layout is None:
-        raise InputError(f"the image is no depth, but {encoding[:60]!r}: depth is 16UC1 or 32FC1.")
+        raise InputError(f"the image is not depth, but {encoding[:60]!r}: depth is 16UC1 or 32FC1.")
     return layout
 
 

@@ -35,7 +35,7 @@ def test_bad_records_are_named_with_their_lines_and_the_exit_code_is_2(data, cap
     code, out, error = kosmos2(capsys, "check", file)
     assert code == 2
     first, second, _, total = out.splitlines()[:4]
-    assert first.startswith("line 6: the line is no JSON")
+    assert first.startswith("line 6: the line is not JSON")
     assert second == "line 7: gone.png cannot be opened: No such file or directory."
     assert total == "7 lines: 4 good, 2 bad, 1 empty"
     assert error == ""

@@ -84,11 +84,11 @@ def test_a_box_that_leaves_the_image_is_cut_and_one_beyond_it_says_nothing(bag_o
     ("text", "sentence"),
     [
         ("", "has no label: write lines of `STAMP grounded Markdown`"),
-        ("yesterday [a](0,0,1,1)", "line 1: 'yesterday' is no stamp in seconds, such as 1767225600.100"),
+        ("yesterday [a](0,0,1,1)", "line 1: 'yesterday' is not a stamp in seconds, such as 1767225600.100"),
         ("# x\n1.0 the mug", "line 2: no phrase has a box"),
         ("1.0 [the mug]", "line 1: no phrase has a box"),
         ("1.0 [the mug](0.5,0.5,0.2,0.2)", "line 1: the box"),
-        ("nan [the mug]()", "line 1: 'nan' is no stamp"),
+        ("nan [the mug]()", "line 1: 'nan' is not a stamp"),
         ("1.0 /left/image", "line 1: no phrase has a box"),
     ],
 )

@@ -59,7 +59,7 @@ def test_empty_lines_are_no_records_and_keep_the_others_numbers(tmp_path):
     source = RecordSource(write_lines(tmp_path, "", line(), "  \r", "", line() + "\r", "oh", line(), ""))
     assert (len(source), source.empty, list(source.lines)) == (4, 3, [2, 5, 6, 7])
     assert source[0] == source[1] == source[3] == record_of(line())
-    with pytest.raises(InputError, match=r"records\.jsonl, line 6: the line is no JSON"):
+    with pytest.raises(InputError, match=r"records\.jsonl, line 6: the line is not JSON"):
         source[2]
     assert isinstance(source.read(2), BadRecord)
 
@@ -174,9 +174,9 @@ def test_a_truncated_image_is_damaged(tmp_path):
     ("spoil", "words"),
     [
         (lambda data: data[: len(data) // 3], "no member|uncompressed and complete"),
-        (gzip.compress, "shard-000.tar is no tar file"),
-        (lambda data: b"no tar", "shard-000.tar is no tar file"),
-        (lambda data: data[:100] + b"\xff" * 200 + data[300:], "shard-000.tar is no tar file"),
+        (gzip.compress, "shard-000.tar is not a tar file"),
+        (lambda data: b"no tar", "shard-000.tar is not a tar file"),
+        (lambda data: data[:100] + b"\xff" * 200 + data[300:], "shard-000.tar is not a tar file"),
     ],
 )
 def test_a_broken_shard_is_said(tmp_path, spoil, words):

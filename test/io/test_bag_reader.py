@@ -265,8 +265,8 @@ def test_a_chunk_that_is_damaged_is_said_and_the_others_are_read(tmp_path, compr
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "run.mcap is no bag: it is empty"),
-        (b"hello, world", "run.mcap is no bag: it begins neither as an MCAP file nor"),
+        (b"", "run.mcap is not a bag: it is empty"),
+        (b"hello, world", "run.mcap is not a bag: it begins neither as an MCAP file nor"),
         (b"#ROSBAG V2.0\n", "is a bag of ROS 1: convert it with `rosbags-convert --src run.mcap"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
@@ -286,7 +286,7 @@ def test_what_is_no_bag_is_a_sentence(tmp_path, content, sentence):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="run does not exist: name a bag's folder"):
         BagReader([tmp_path / "run"])
-    with pytest.raises(InputError, match=r"is no bag: there is no .mcap and no .db3 file in it"):
+    with pytest.raises(InputError, match=r"is not a bag: there is no .mcap and no .db3 file in it"):
         BagReader([tmp_path])
     folder = write_rosbag2(tmp_path / "run", SAID, MCAP)
     (folder / "run.mcap").rename(folder / "other.mcap")

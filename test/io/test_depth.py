@@ -106,15 +106,15 @@ GREY16 = png(np.ones((4, 4), np.uint16))
     [
         ("16UC1; compressedDepth png", bytes(12), "12 bytes"),
         ("16UC1; compressedDepth png", bytes(12) + GREY16[:-30], "damaged"),
-        ("16UC1; compressedDepth png", GREY16, "no image"),
+        ("16UC1; compressedDepth png", GREY16, "not an image"),
         ("16UC1; compressedDepth png", bytes(12) + GREY8, "16 bits"),
         ("16UC1; compressedDepth rvl", bytes(12) + GREY16, "RVL"),
         ("32FC1; compressedDepth png", struct.pack("<iff", 0, np.nan, 1) + GREY16, "scale"),
         ("32FC1; compressedDepth png", struct.pack("<iff", 0, 0, 1) + GREY16, "scale"),
         ("32FC1; compressedDepth png", struct.pack("<iff", 0, 1, np.inf) + GREY16, "scale"),
         ("32FC1; png compressed ", GREY16, "compressedDepth"),
-        ("rgb8; jpeg compressed bgr8", GREY16, "no depth, but 'rgb8; jpeg"),
-        ("", GREY16, "no depth"),
+        ("rgb8; jpeg compressed bgr8", GREY16, "not depth, but 'rgb8; jpeg"),
+        ("", GREY16, "not depth"),
     ],
 )
 def test_compressed_depth_that_cannot_be_used_is_said_in_a_sentence(format, data, words):
@@ -127,7 +127,7 @@ def test_compressed_depth_that_cannot_be_used_is_said_in_a_sentence(format, data
 @pytest.mark.parametrize(
     ("encoding", "fields", "words"),
     [
-        ("rgb8", {}, "no depth, but 'rgb8'"),
+        ("rgb8", {}, "not depth, but 'rgb8'"),
         ("16UC1", {"step": 5}, "step is 5"),
         ("16UC1", {"data": bytes(11)}, "11 bytes"),
         ("32FC1", {}, "step is 6, but 3 pixels take 12"),

@@ -82,11 +82,11 @@ def _without_gaps(fields: dict[str, Any]) -> dict[str, Any]:
 
 # What a line may have wrong in itself, and words of the sentence that says so.
 BROKEN_LINES: dict[str, tuple[str, str]] = {
-    "not JSON": ("{'image': 'a.png'}", "no JSON"),
-    "cut off": (line()[:40], "no JSON"),
-    "two objects": (line() + line(), "no JSON: Extra data"),
-    "NaN": (truth(box=[0.1, 0.2, 0.3, float("nan")]), "NaN is no JSON number"),
-    "a huge number": ('{"image": ' + "9" * 5000 + "}", "no JSON"),
+    "not JSON": ("{'image': 'a.png'}", "not JSON"),
+    "cut off": (line()[:40], "not JSON"),
+    "two objects": (line() + line(), "not JSON: Extra data"),
+    "NaN": (truth(box=[0.1, 0.2, 0.3, float("nan")]), "NaN is not a JSON number"),
+    "a huge number": ('{"image": ' + "9" * 5000 + "}", "not JSON"),
     "nested too deep": ("[" * 100_000, "too deep"),
     "no object": ("[1, 2]", "not a JSON object"),
     "no image": (line({"image": ...}), "no image"),
@@ -94,8 +94,8 @@ BROKEN_LINES: dict[str, tuple[str, str]] = {
     "image empty": (line({"image": " "}), "empty image"),
     "absolute path": (line({"image": "/etc/passwd"}), "leaves the data"),
     "path upwards": (line({"image": "images/../../0.png"}), "leaves the data"),
-    "path of Windows": (line({"image": "images\\0.png"}), "separated by /"),
-    "path with a zero": (line({"image": "images/\0.png"}), "no path"),
+    "path of Windows": (line({"image": "images\\0.png"}), "separate names with /"),
+    "path with a zero": (line({"image": "images/\0.png"}), "not a path"),
     "mask no text": (line({"mask": 3}), "the mask 3"),
     "mask upwards": (line({"mask": "../0.png"}), "leaves the data"),
     "no items": (line({"items": ...}), "no items"),
