@@ -163,6 +163,9 @@ def read_lines() -> Iterator[str]:
         except EOFError:
             print()
             return
+        except KeyboardInterrupt:
+            print()  # the terminal's own prompt begins a new line
+            raise
         if not terminal and not line:
             return
         if line.strip():

@@ -62,10 +62,10 @@ BENCHMARK = "kosmos2_cli.eval_benchmark:BENCHMARK"
 
 EVAL = {
     "scenes": Subcommand(
-        "a model on simulated scenes or on your own data", "kosmos2_cli.eval_commands:SCENES"
+        "evaluate a model on simulated scenes or on your own data", "kosmos2_cli.eval_commands:SCENES"
     ),
-    "bag": Subcommand("a model on a recording, or the answers recorded with it", "kosmos2_cli.eval_bag:BAG"),
-    "diff": Subcommand("differences between two evaluations", "kosmos2_cli.eval_commands:DIFF"),
+    "bag": Subcommand("evaluate a model on a recording, or recorded answers", "kosmos2_cli.eval_bag:BAG"),
+    "diff": Subcommand("compare two evaluations", "kosmos2_cli.eval_commands:DIFF"),
     "refcoco": Subcommand("RefCOCO: locate the object that an expression describes", BENCHMARK),
     "refcoco+": Subcommand("RefCOCO+: the same, without words of position", BENCHMARK),
     "refcocog": Subcommand("RefCOCOg: the same, with longer expressions", BENCHMARK),
@@ -74,9 +74,9 @@ EVAL = {
     "caption": Subcommand("Flickr30k: caption an image", BENCHMARK),
     "vqav2": Subcommand("VQAv2: answer questions about images", BENCHMARK),
     "seed-bench": Subcommand("SEED-Bench: choose the most likely of four answers", BENCHMARK),
-    "scienceqa": Subcommand("ScienceQA: questions with lettered options", BENCHMARK),
+    "scienceqa": Subcommand("ScienceQA: answer questions with lettered options", BENCHMARK),
     "ocrbench": Subcommand("OCRBench: read text in images", BENCHMARK),
-    "language": Subcommand("eight language tasks without images", BENCHMARK),
+    "language": Subcommand("eight language tasks: choose the most likely answer, without images", BENCHMARK),
 }
 DATA = {
     "from-bag": Subcommand(
@@ -106,18 +106,18 @@ COMMANDS: dict[str, Subcommand] = {
     "info": Subcommand("show a checkpoint's size, precision and calibration", "kosmos2_cli.checkpoints:INFO"),
     "verify": Subcommand("compare a checkpoint's outputs with transformers", "kosmos2_cli.verify:VERIFY"),
     "sim": Subcommand(
-        "a simulated tabletop: pictures, data sets, recordings",
+        "render a simulated tabletop: pictures, data sets, recordings",
         subcommands=SIM,
         examples="Example:\n\n  kosmos2 sim show --split cluttered --truth",
     ),
     "data": Subcommand(
-        "training data: convert, check, show",
+        "convert, check and show training data",
         subcommands=DATA,
         examples="Example:\n\n  kosmos2 data check data/train",
     ),
     "train": Subcommand("train a model from scratch or fine-tune one", "kosmos2_cli.training:TRAIN"),
     "eval": Subcommand(
-        "measure accuracy and score calibration",
+        "measure a model's accuracy and the calibration of its scores",
         subcommands=EVAL,
         examples="Example:\n\n  kosmos2 eval scenes --model models/mine --split all --out report\n\n"
         "The benchmarks of the Kosmos-2 paper, from refcoco to language, read the official files;\n"

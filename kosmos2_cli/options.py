@@ -121,7 +121,10 @@ def add_decoding(parser: argparse.ArgumentParser, beams: bool = True) -> None:
         help="sampling temperature; 0 always takes the most likely token (default: 0)",
     )
     group.add_argument(
-        "--seed", type=int, metavar="S", help="seed of the sampling, to repeat an answer at T above 0"
+        "--seed",
+        type=int,
+        metavar="S",
+        help="seed of the sampling, to repeat an answer",
     )
     group.add_argument(
         "--released", action="store_true", help="decode exactly as transformers does, without our constraints"

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import count as numbers_from
 from itertools import takewhile
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from kosmos2_cli.options import check_at_least
-from kosmos2_core.images import load_image
-from kosmos2_data.record_source import RecordSource
-from kosmos2_data.records import Item, Record
-from kosmos2_eval.scenes import Sample
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from kosmos2_data.records import Item
+    from kosmos2_eval.scenes import Sample
 
 SPLITS = ("standard", "cluttered", "occluded", "far")  # not `train`, which models may have seen
 ITEMS_PER_IMAGE = 8  # as in `kosmos2 sim dataset --items 8`
@@ -73,6 +72,8 @@ def read_samples(arguments: argparse.Namespace, split: str) -> Iterator[Sample]:
 
 def render_samples(split: str, first_seed: int) -> Iterator[Sample]:
     """Yield scenes without end, the same images and items as `kosmos2 sim dataset` writes."""
+    from kosmos2_core.images import load_image
+    from kosmos2_data.records import Record
     from kosmos2_sim.dataset import DatasetPlan, encoded_record  # loads MuJoCo
     from kosmos2_sim.shapes import SHAPES
     from kosmos2_sim.tabletop import Tabletop
@@ -92,6 +93,10 @@ def probe_samples(split: str, first_seed: int, wanted: int) -> Iterator[Sample]:
     kind; a command with two phrases may bring one more, and a rare kind has fewer if the number of images is
     at its limit.
     """
+    from tqdm import tqdm
+
+    from kosmos2_core.images import load_image
+    from kosmos2_data.records import Record
     from kosmos2_sim.dataset import jpeg  # loads MuJoCo
     from kosmos2_sim.items import PROBE_KINDS, probes
     from kosmos2_sim.tabletop import Tabletop
@@ -125,6 +130,8 @@ def _take_missing(items: Iterable[Item], missing: Counter[tuple[str, bool]]) -> 
 
 def read_records(path: Path) -> Iterator[Sample]:
     """Yield the images and records of a data folder or file."""
+    from kosmos2_data.record_source import RecordSource
+
     source = RecordSource(path)
     for number in range(len(source)):
         record = source[number]
@@ -133,6 +140,8 @@ def read_records(path: Path) -> Iterator[Sample]:
 
 def _limited(samples: Iterable[Sample], count: int | None, name: str) -> Iterator[Sample]:
     """Yield samples up to the image that completes `count` phrases to locate."""
+    from tqdm import tqdm
+
     done = 0
     with tqdm(total=count, desc=name, unit=" phrases", leave=False, disable=None) as bar:
         for pixels, record in samples:

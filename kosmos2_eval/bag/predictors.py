@@ -44,13 +44,11 @@ Phrases = list[list[Sequence[Entity]]]  # the located phrases, by image and comm
 
 
 class Predictor(Protocol):
-    """Answers commands about images.
+    """Answers commands about images."""
 
-    Attributes:
-        name: the name in results.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """The name in results."""
 
     @property
     def min_presence(self) -> float | None:

@@ -3,11 +3,14 @@
 import io
 import os
 import pty
+import re
+import select
 import subprocess
 import sys
 
 import pytest
 
+PATIENCE_S = 20.0
 SHORT = ("--max-tokens", 12)
 
 
@@ -85,23 +88,27 @@ def test_a_terminal_edits_lines_and_recalls_earlier_ones():
         "for line in read_lines():\n    print(f'[{line}]', flush=True)"
     )
     leader, follower = pty.openpty()
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=follower, stdout=follower, stderr=follower, start_new_session=True
-    ) as process:
-        os.close(follower)
-        shown = wait_for(leader, b"> ")
-        assert b"/help" in shown
+    )
+    os.close(follower)
+    try:
+        wait_for(leader, rb"/help.*> ")
         os.write(leader, b"the rex\x7fd mug\n")
-        wait_for(leader, b"[the red mug]")
+        wait_for(leader, rb"\[the red mug\].*> ")  # before the prompt the terminal edits the line itself
         os.write(leader, b"\x1b[A?\n")
-        wait_for(leader, b"[the red mug?]")
+        wait_for(leader, rb"\[the red mug\?\].*> ")
         os.write(leader, b"\x04")
-        assert process.wait(30) == 0
-    os.close(leader)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
 
 
-def wait_for(terminal, text):
+def wait_for(terminal, pattern):
     shown = b""
-    while text not in shown:
+    while not re.search(pattern, shown, re.DOTALL):
+        ready, _, _ = select.select([terminal], [], [], PATIENCE_S)
+        assert ready, f"the terminal shows only {shown!r}"
         shown += os.read(terminal, 1000)
-    return shown

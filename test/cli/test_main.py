@@ -142,7 +142,10 @@ def test_every_command_has_help_with_an_example(words, capsys):
     assert ("  kosmos2 eval refcoco" if benchmark else f"  kosmos2 {' '.join(words)}") in out
 
 
-@pytest.mark.parametrize("words", ["", "locate", "caption", "chat", "node", "say", "data check", "sim show"])
+@pytest.mark.parametrize(
+    "words",
+    ["", "locate", "chat", "node", "say", "info", "verify", "train", "data check", "sim show", "eval scenes"],
+)
 def test_help_and_completion_import_nothing_slow(words):
     code = (
         "import sys\nfrom kosmos2_cli.main import main\n"
