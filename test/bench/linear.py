@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kosmos2_core.linear import NATIVE_BFLOAT16, widened
+from kosmos2_core.linear import NATIVE_BFLOAT16, linear_in_float32
 
 WEIGHTS = [torch.randn(8192, 2048).bfloat16() for _ in range(20)]  # more than any cache holds
 RUNS = 3
@@ -31,7 +31,7 @@ def milliseconds(product: Callable[[Tensor, Tensor], Tensor], rows: int) -> floa
 
 with torch.inference_mode():
     print(f"bfloat16 instructions: {'yes' if NATIVE_BFLOAT16 else 'no'}; ms for 336 million weights")
-    print("rows   plain  widened  doubled")
+    print("rows   plain  float32  doubled")
     for rows in (1, 2, 4, 8, 16, 76, 257):
-        row = f"{rows:4}  {milliseconds(F.linear, rows):6.0f}  {milliseconds(widened, rows):7.0f}"
+        row = f"{rows:4}  {milliseconds(F.linear, rows):6.0f}  {milliseconds(linear_in_float32, rows):7.0f}"
         print(row + (f"  {milliseconds(doubled, 1):7.0f}" if rows == 1 else ""), flush=True)

@@ -8,7 +8,7 @@ from peer import make_peer, save_peer, shape
 
 from kosmos2_core.checkpoint import load_model
 from kosmos2_core.errors import InputError
-from kosmos2_core.packing import LAST, Prefiller
+from kosmos2_core.packing import LAST, PADDING, SHARED, Prefiller, image_ids, image_slots, pack, packed_mask
 from kosmos2_core.prompts import IMAGE, Prompt
 
 QUERIES = 8
@@ -93,3 +93,30 @@ def test_views_come_in_the_order_given_wherever_they_lie_in_memory(prefiller, fe
     rows = [Prompt((copy,), [tokenizer.control.grounding, 50]) for copy in [*copies, *copies]]
     [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
     assert packed.indices == [place for pair in range(6) for place in (pair, pair + 6)]
+
+
+def test_packed_prompts_share_a_prefix_and_do_not_attend_to_each_other():
+    packed = pack([([1, 2], [[3], [4, 5]]), ([6], [[7]])], pad=0)
+    assert packed.ids.tolist() == [[1, 2, 3, 4, 5], [6, 7, 0, 0, 0]]
+    assert packed.positions.tolist() == [[0, 1, 2, 2, 3], [0, 1, 0, 0, 0]]
+    assert packed.owners.tolist() == [
+        [SHARED, SHARED, 0, 1, 1],
+        [SHARED, 2, PADDING, PADDING, PADDING],
+    ]
+    assert packed.sequences.tolist() == [0, 0, 1]
+    assert packed.begins.tolist() == [2, 3, 1]
+    assert packed.ends.tolist() == [3, 5, 2]
+    assert packed.lengths.tolist() == [3, 4, 2]
+    assert packed_mask(packed.owners)[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 0, 1, 1],
+    ]
+
+
+def test_images_have_slots_between_their_marks(prefiller):
+    control = prefiller.control
+    ids = torch.tensor([[control.start, *image_ids(control, 3), 50, *image_ids(control, 2), 60]])
+    assert image_slots(ids, control).int().tolist() == [[0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0]]
