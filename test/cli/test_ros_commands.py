@@ -161,11 +161,18 @@ def test_watch_shows_every_camera_and_what_was_not_found(serve, robot, model, ca
     model.boxes = ()
     serve(command="the red mug", cameras=["left"])
     left = type(robot)("left")
-    thread = threading.Timer(1.0, left.show)
+    ended = threading.Event()
+
+    def stream():
+        while not ended.wait(0.1):
+            left.show()
+
+    thread = threading.Thread(target=stream, daemon=True)
     thread.start()
     try:
         assert main(["watch", "--once", "--timeout", str(PATIENCE_S)]) == 0
     finally:
+        ended.set()
         thread.join()
         left.close()
     first, second = capsys.readouterr().out.splitlines()
