@@ -12,7 +12,7 @@ from kosmos2_eval.benchmarks.benchmark import BenchmarkAnswer, BenchmarkPart, Qu
 from kosmos2_eval.benchmarks.grounding import REFCOCO, REFCOCOG, best_iou
 
 HERE, THERE = Box(0.1, 0.1, 0.4, 0.4), Box(0.6, 0.6, 0.9, 0.9)
-EXPRESSIONS = ("the largest thing", "the bottle [left] (1)", "the red mug", "the leftmost object")
+EXPRESSIONS = ("the largest thing", "the object [left] (1)", "the red mug", "the leftmost object")
 
 
 def question(truth):
