@@ -53,9 +53,9 @@ def test_a_dialogue_is_saved_as_markdown(chat, tmp_path):
     file = tmp_path / "dialogue.md"
     code, out, err = chat(f"What is red?\n/save {file}\nWhat is blue?\n/save {file}\n")
     assert (code, err) == (0, "")
-    first, second = file.read_text().split("> ")[1:]
-    assert first.startswith("What is red?\n\n")
-    assert second.startswith("What is blue?\n\n")
+    first, second = file.read_text().split("> What is blue?\n\n")  # answers may have any characters
+    assert first.startswith("> What is red?\n\n")
+    assert second.strip()
     assert out.splitlines().count(str(file)) == 2
     answer = out.splitlines()[0]
     assert answer in first
