@@ -1,4 +1,4 @@
-"""How many of several equal objects `max_boxes: 8` finds, at different score thresholds.
+"""Measure how many of several equal objects `max_boxes: 8` finds, at different score thresholds.
 
     python test/bench/several_objects.py [PHRASES]
 

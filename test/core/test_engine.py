@@ -427,7 +427,7 @@ print(*sorted({"torch._dynamo", "sympy", "huggingface_hub", "transformers"} & sy
 
 
 def test_a_local_checkpoint_needs_neither_the_compiler_nor_the_hub():
-    """Each of them would take half a second to two seconds to import."""
+    """Importing any of these packages would take half a second to two seconds."""
     command = [sys.executable, "-c", FRESH_PROCESS, ROOT / "models/tabletop-tiny"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []
@@ -477,7 +477,7 @@ def test_the_presence_threshold_comes_from_the_checkpoint(engine, images, peer, 
 
 
 def test_each_request_of_a_batch_is_searched_as_alone(engine, images):
-    """How far one request searches must not change another's scores."""
+    """The search settings of one request must not change the scores of another request."""
     requests = [
         Locate("the red mug", count, max_corners=corners, min_presence=0.0)
         for count, corners in ((1, 1), (6, 16), (1, 16))

@@ -56,7 +56,7 @@ def search(model, control, prompts, options):
 
 @torch.no_grad()
 def every_pair(model, control, opened):
-    """Each legal pair's probability, by whole sequences without a cache."""
+    """Return the probability of every legal pair, computed from whole sequences without a cache."""
     cells = GRID * GRID
     locations = slice(control.location, control.location + cells)
     presence = model(torch.tensor([opened[:-1]]))[0, -1].softmax(-1)[control.object].item()

@@ -30,7 +30,7 @@ def test_rates_are_of_the_absent_and_of_the_present_phrases():
 
 
 def test_standard_errors_take_the_phrases_of_an_image_together():
-    """Of two images with all their phrases right or wrong together there are two values, not eight."""
+    """Two images whose phrases are all right or all wrong together give two independent values, not eight."""
     together = [answer(False, image == 0, image=image) for image in (0, 1) for _ in range(4)]
     apart = [answer(False, number % 2 == 0, image=number) for number in range(8)]
     assert presence_metrics(together)["all"]["false_alarms_error"] == pytest.approx(0.5)

@@ -34,7 +34,7 @@ FIFO = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def watch(latest):
-    """Each frame that is popped, and whether it was the newest when popping began."""
+    """Return a list that records each popped frame, and whether it was the newest when popping began."""
     popped, pop = [], latest.pop
 
     def watched():

@@ -110,7 +110,7 @@ def test_changing_commands_coalesce(busy, robot, count, record_property):
 
 
 def first_result_s(node, robot):
-    """How long after a command, given while the model is at work, its first result takes."""
+    """Return the seconds from a command, given while the model is working, to its first result."""
     with traffic(robot, FRAMES_HZ):
         until(lambda: node._session.inference.busy_s)
         began_s = time.monotonic()

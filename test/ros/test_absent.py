@@ -64,7 +64,7 @@ def answer_to(robot, shot, text, planners):
 
 
 def listening(robot, planners):
-    """Whether so many planners listen, besides the robot itself."""
+    """Return whether this many planners listen, in addition to the robot itself."""
     return robot.node.count_subscribers("/grounding/detections_3d") > planners
 
 

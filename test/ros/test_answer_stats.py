@@ -1,4 +1,4 @@
-"""What a recorder of answers counts."""
+"""The counts and rates that the answer recorder reports."""
 
 import pytest
 

@@ -145,7 +145,7 @@ def test_a_browser_shows_it_without_complaint(results, page, tmp_path):
 
 
 def test_column_heads_and_images_are_buttons_with_texts(page, tmp_path):
-    """What can be pressed can be reached with the keyboard, and every image has a text."""
+    """Every control can be reached with the keyboard, and every image has an alternative text."""
     file = tmp_path / "report.html"
     file.write_text(page)
     html = opened(file).html
