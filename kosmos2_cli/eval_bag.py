@@ -107,12 +107,14 @@ def _add_queries(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.bag.recording import open_recording
+    from kosmos2_eval.bag.report import check_report_packages
     from kosmos2_eval.bag.results import write_files
     from kosmos2_eval.result_files import prepare_folder
     from kosmos2_io.bag_reader import BagReader
 
     options = _bag_options(arguments)
     check_min_presence(arguments.min_presence)
+    check_report_packages()  # a missing package is reported before the work starts
     with ExitStack() as opened:
         bag = opened.enter_context(BagReader(arguments.bags))
         answers = opened.enter_context(BagReader([arguments.answers])) if arguments.answers else None

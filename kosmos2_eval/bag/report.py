@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,13 @@ class ReportContent:
     def labelled(self) -> bool:
         """True if the truth of any query is known."""
         return bool(self.results["figures"]["all"]["labelled"])
+
+
+def check_report_packages() -> None:
+    """Raise an InputError if a package that the page needs is not installed."""
+    missing = [package for package in ("jinja2", "matplotlib") if find_spec(package) is None]
+    if missing:
+        raise InputError(f"the report needs {' and '.join(missing)}: `pip install 'kosmos2[eval]'`.")
 
 
 def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:

@@ -89,6 +89,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(bag, tmp_path, capsys, opt
     assert not out.exists() or list(out.iterdir()) == []
 
 
+def test_a_missing_package_of_the_report_is_named_before_the_work(bag, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("kosmos2_eval.bag.report.find_spec", lambda package: None)
+    assert main(["eval", "bag", str(bag), "--model", "nowhere", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "the report needs jinja2 and matplotlib: `pip install 'kosmos2[eval]'`" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bag_that_is_not_there_or_is_none(tmp_path, capsys):
     (tmp_path / "text.mcap").write_text("hello")
     for bag in ("nothing", "text.mcap"):
