@@ -109,6 +109,12 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         " are not there (default: 0)",
     )
     parser.add_argument(
+        "--probe-kinds",
+        metavar="KIND,KIND",
+        help="only these kinds of such phrases: name, attribute, size, position, ordinal, relation, command"
+        " (default: all)",
+    )
+    parser.add_argument(
         "--size",
         type=int,
         default=224,
@@ -133,7 +139,6 @@ def _run_dataset(arguments: argparse.Namespace) -> None:
     from kosmos2_sim.dataset import make_dataset  # loads MuJoCo
     from kosmos2_sim.shapes import SHAPES
 
-    only = arguments.only
     records = make_dataset(
         arguments.folder,
         arguments.count,
@@ -143,11 +148,16 @@ def _run_dataset(arguments: argparse.Namespace) -> None:
         arguments.size,
         arguments.workers,
         arguments.shards,
-        SHAPES if only is None else tuple(filter(None, map(str.strip, only.split(",")))),
+        SHAPES if arguments.only is None else _comma_separated(arguments.only),
         arguments.must,
         arguments.probes,
+        _comma_separated(arguments.probe_kinds or ""),
     )
     print(records)
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def _add_bag(parser: argparse.ArgumentParser) -> None:

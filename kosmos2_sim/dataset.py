@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
 from kosmos2_data.records import Item, Record, Truth, to_json
-from kosmos2_sim.items import items, probes
+from kosmos2_sim.items import PROBE_KINDS, items, probes
 from kosmos2_sim.layout import SPLITS, check_scene
 from kosmos2_sim.shapes import SHAPES
 from kosmos2_sim.shot import Thing
@@ -50,6 +50,7 @@ class DatasetPlan:
     must: str | None
     per_shard: int | None  # images in a tar file; None: no tar files
     probes_per_kind: int = 0  # present and absent phrases of each kind, for each image
+    probe_kinds: tuple[str, ...] = ()  # the kinds of the probes; if empty, all of them
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def make_dataset(
     shapes: tuple[str, ...] = SHAPES,
     must: str | None = None,
     probes_per_kind: int = 0,
+    probe_kinds: tuple[str, ...] = (),
 ) -> Path:
     """Write a data set, or the missing part of an interrupted one, and return the file of its records.
 
@@ -86,6 +88,7 @@ def make_dataset(
         shapes: the shapes that may appear.
         must: a shape that must appear in every image.
         probes_per_kind: the number of present and of absent phrases of each kind for an image.
+        probe_kinds: the kinds of these phrases, from PROBE_KINDS; if empty, all of them.
 
     Raises:
         InputError: an option is wrong, the folder cannot be written to, or it holds other data.
@@ -95,11 +98,14 @@ def make_dataset(
             raise InputError(f"{name} is {number}: it must be at least 1.")
     if probes_per_kind < 0:
         raise InputError(f"probes is {probes_per_kind}: it must be at least 0.")
+    for kind in probe_kinds:
+        if kind not in PROBE_KINDS:
+            raise InputError(f"probe-kinds names {kind!r}: the kinds are {', '.join(PROBE_KINDS)}.")
     if shards is not None and not 1 <= shards <= count:
         raise InputError(f"shards is {shards}: it must be from 1 to the number of images, {count}.")
     per_shard = None if shards is None else -(-count // shards)
     plan = DatasetPlan(
-        split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind
+        split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind, probe_kinds
     )
     check_scene(first_seed, split, plan.shapes, must)
     _begin(folder, plan)
@@ -124,7 +130,7 @@ def _begin(folder: Path, plan: DatasetPlan) -> None:
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
             made.write_text(json.dumps(options) + "\n", encoding="utf-8")
-        begun_with = {"probes_per_kind": 0} | json.loads(made.read_text(encoding="utf-8"))
+        begun_with = {"probes_per_kind": 0, "probe_kinds": []} | json.loads(made.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
     except ValueError:
@@ -175,10 +181,11 @@ def encoded_record(tabletop: Tabletop, plan: DatasetPlan, seed: int) -> EncodedR
     shot = tabletop.shoot(seed, plan.split, plan.shapes, plan.must)
     rng = np.random.default_rng([SPLITS.index(plan.split), seed, 1])
     drawn = items(shot, rng, plan.items_per_image, plan.shapes)
+    probed = probes(shot, plan.probes_per_kind, plan.shapes, plan.probe_kinds, balanced=True)
     return EncodedRecord(
         jpeg(shot.image),
         _encoded(shot.mask, "PNG"),
-        tuple(dict.fromkeys((*drawn, *probes(shot, plan.probes_per_kind, plan.shapes)))),
+        tuple(dict.fromkeys((*drawn, *probed))),
         tuple(Truth(thing.mark, _names(thing), thing.box) for thing in shot.things if thing.box),
     )
 

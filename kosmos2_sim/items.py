@@ -11,7 +11,7 @@ ABSENT.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from zlib import crc32
@@ -127,20 +127,30 @@ def _item_sources(
 # Probes.
 
 
-def probes(shot: Shot, count: int, shapes: tuple[str, ...] = SHAPES) -> tuple[Item, ...]:
-    """Return up to `count` present and `count` absent items of each of PROBE_KINDS, the same at every call.
+def probes(
+    shot: Shot,
+    count: int,
+    shapes: tuple[str, ...] = SHAPES,
+    kinds: Iterable[str] = (),
+    balanced: bool = False,
+) -> tuple[Item, ...]:
+    """Return up to `count` present and `count` absent items of each kind, the same at every call.
 
     An item of the kind "command" may have two phrases; in an absent item at least one of them is absent.
 
     Args:
         shapes: the shapes that may be named as missing.
+        kinds: some of PROBE_KINDS; if empty, all of them.
+        balanced: draw no more absent items of a kind than there are present ones, but at least one. A model
+            that learns from them does not learn that one of the two is the rule.
     """
     things = visible_things(shot)
     found: list[Item] = []
-    for kind in PROBE_KINDS:
-        present = present_items(kind, things, _probe_rng(shot, kind, 1))
-        absent = absent_items(kind, things, _probe_rng(shot, kind, 0), shapes)
-        found += [*islice(distinct(present), count), *islice(distinct(absent), count)]
+    for kind in tuple(kinds) or PROBE_KINDS:
+        present = list(islice(distinct(present_items(kind, things, _probe_rng(shot, kind, 1))), count))
+        absent = distinct(absent_items(kind, things, _probe_rng(shot, kind, 0), shapes))
+        wanted = min(count, max(1, len(present))) if balanced else count
+        found += [*present, *islice(absent, wanted)]
     return tuple(found)
 
 

@@ -136,6 +136,7 @@ def test_shapes_are_as_asked(tmp_path):
         ({"shards": 99}, "shards is 99"),
         ({"shapes": ("cub",)}, "no shape 'cub'"),
         ({"must": "spoon"}, "no shape 'spoon'"),
+        ({"probe_kinds": ("colour",)}, "probe-kinds names 'colour': the kinds are name, attribute"),
     ],
 )
 def test_bad_settings_are_said_and_nothing_is_written(tmp_path, options, words):

@@ -240,6 +240,21 @@ def test_a_shot_has_the_same_probes_at_every_call_and_more_where_more_are_wanted
     assert probes(rendered[0][0], 3) != probes(replace(rendered[0][0], seed=99), 3)
 
 
+def test_probes_of_some_kinds_are_those_that_they_are_among_all_kinds(rendered):
+    for taken, items in rendered[:6]:
+        chosen = probes(taken, 3, kinds=("relation", "name"))
+        assert set(chosen) == {item for item in items if item.kind in ("relation", "name")}
+
+
+def test_balanced_probes_have_no_more_absent_than_present_items_of_a_kind(rendered):
+    for taken, _ in rendered[:6]:
+        all_absent = Counter(item.kind for item in probes(taken, 3) if not item.text.phrases[0].boxes)
+        items = [item for item in probes(taken, 3, balanced=True) if item.kind != "command"]
+        present = Counter(item.kind for item in items if item.text.phrases[0].boxes)
+        absent = Counter(item.kind for item in items if not item.text.phrases[0].boxes)
+        assert all(count == min(max(1, present[kind]), all_absent[kind]) for kind, count in absent.items())
+
+
 def test_only_the_given_shapes_are_said_to_be_absent():
     taken = shot(thing("mug"), thing("mug", "blue", 0.2))
     texts = " ".join(item.text.text for item in probes(taken, 20, ("mug", "hammer")))
