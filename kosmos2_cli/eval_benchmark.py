@@ -18,7 +18,7 @@ from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.engine import Engine
-    from kosmos2_eval.benchmarks.benchmark import Benchmark, BenchmarkPart
+    from kosmos2_eval.benchmarks.benchmark import BenchmarkPart
     from kosmos2_eval.benchmarks.runner import Shard
 
 EXAMPLES = """
@@ -40,19 +40,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     from kosmos2_eval.benchmarks.catalogue import BENCHMARKS
 
     name = parser.prog.split()[-1]  # `kosmos2 eval refcoco`: one implementation for all benchmarks
-    benchmark = BENCHMARKS[name]
+    entry = BENCHMARKS[name]
     if name == "language":
         parser.add_argument(
             "split",
-            choices=benchmark.splits,
+            choices=entry.splits,
             metavar="TASK",
-            help=f"language task: {', '.join(benchmark.splits)}",
+            help=f"language task: {', '.join(entry.splits)}",
         )
     else:
         parser.add_argument(
             "--split",
-            choices=benchmark.splits,
-            default=benchmark.splits[0],
+            choices=entry.splits,
+            default=entry.splits[0],
             help="part of the data set (default: %(default)s)",
         )
     parser.add_argument(
@@ -65,11 +65,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=int, default=32, metavar="N", help="about N questions per batch (default: 32)"
     )
-    if len(benchmark.shots) > 1:
+    if len(entry.shots) > 1:
         parser.add_argument(
             "--few-shot",
             type=int,
-            choices=benchmark.shots,
+            choices=entry.shots,
             default=0,
             help="number of worked examples before each question (default: 0)",
         )
@@ -93,11 +93,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.benchmarks.runner import RELEASED, answer_all, missing_images, this_shard
 
     _check(arguments)
-    benchmark = BENCHMARKS[arguments.benchmark]
+    entry = BENCHMARKS[arguments.benchmark]
+    benchmark = entry.load()
     part = BenchmarkPart(arguments.split, arguments.few_shot, arguments.seed)
     questions = benchmark.read(arguments.data, part)[: arguments.limit]
     if not questions:
-        raise InputError(f"{benchmark.title} {part.split} has no questions in {arguments.data}.")
+        raise InputError(f"{entry.title} {part.split} has no questions in {arguments.data}.")
     missing = missing_images(questions)
     missing_set = set(missing)
     complete = [question for question in questions if missing_set.isdisjoint(question.images)]
@@ -114,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 (out / "submission.json").write_text(
                     benchmark.submission(*answered_questions(complete, store, RELEASED))
                 )
-            _report(arguments, benchmark, results_of(benchmark, part, questions, store, missing))
+            _report(arguments, entry.title, results_of(benchmark, part, questions, store, missing))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -171,7 +172,7 @@ def _load_on_gpu_of(shard: Shard, arguments: argparse.Namespace) -> Engine:
     return load_engine(arguments)
 
 
-def _report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[str, Any]) -> None:
+def _report(arguments: argparse.Namespace, title: str, results: dict[str, Any]) -> None:
     from kosmos2_eval.benchmarks.comparison import table
     from kosmos2_eval.result_files import write_results
 
@@ -179,8 +180,7 @@ def _report(arguments: argparse.Namespace, benchmark: Benchmark, results: dict[s
         write_results(arguments.out, results)
     for remark in results["remarks"]:
         print(f"kosmos2: {remark}", file=sys.stderr)
-    title = f"{benchmark.title} {arguments.split}"
-    print(json.dumps(results, indent=2) if arguments.json else table(title, results))
+    print(json.dumps(results, indent=2) if arguments.json else table(f"{title} {arguments.split}", results))
 
 
 BENCHMARK = CliCommand(_add_arguments, _run, EXAMPLES)

@@ -51,6 +51,7 @@ FIGURES = {
 }
 CALIBRATION_SEED = 1_000_000  # far from the seeds with which `kosmos2 eval scenes` begins
 CALIBRATION_COUNT = 2000
+FALSE_ALARMS = 0.03
 FEWEST_PHRASES = 300  # with fewer, chance decides more about the fit than the model does
 
 
@@ -72,7 +73,6 @@ def _run_train(arguments: argparse.Namespace) -> None:
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     from kosmos2_cli.samples import SPLITS, add_samples
-    from kosmos2_training.calibrate import FALSE_ALARMS
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the checkpoint")
     add_samples(parser, SPLITS, count=CALIBRATION_COUNT, seed=CALIBRATION_SEED)

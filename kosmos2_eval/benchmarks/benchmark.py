@@ -125,23 +125,17 @@ class Benchmark:
     """A benchmark of the paper.
 
     Args:
-        title: name for people.
-        splits: the first one is the default.
         read: reads the questions of a part from the folder of official files.
         score: computes results from questions and answers.
         published: returns the published values of a part by name.
         decoding: how answers are generated.
-        shots: the possible numbers of examples before each question.
         submission: makes the file for an evaluation server, if the true answers are not public.
     """
 
-    title: str
-    splits: tuple[str, ...]
     read: Callable[[Path, BenchmarkPart], list[Question]]
     score: Callable[[Sequence[Question], Sequence[BenchmarkAnswer]], list[BenchmarkScore]]
     published: Callable[[BenchmarkPart], Mapping[str, float]]
     decoding: Decoding
-    shots: tuple[int, ...] = (0,)
     submission: Callable[[Sequence[Question], Sequence[BenchmarkAnswer]], str] | None = None
 
 

@@ -75,8 +75,6 @@ def _texts(answers: Sequence[BenchmarkAnswer]) -> list[str]:
 
 
 CAPTION = Benchmark(
-    "Captions, Flickr30k",
-    ("test", "val"),
     read_captions,
     score_captions,
     published_by_split("caption"),
@@ -161,13 +159,10 @@ def score_regions(questions: Sequence[Question], answers: Sequence[BenchmarkAnsw
 
 
 REG = Benchmark(
-    "REG, RefCOCOg",
-    ("val", "test"),
     read_regions,
     score_regions,
     published_by_shots,
     released_decoding(MAX_TOKENS),
-    shots=(0, 2, 4),
 )
 
 

@@ -87,16 +87,12 @@ def score_refcoco(questions: Sequence[Question], answers: Sequence[BenchmarkAnsw
     return [mean_score("accuracy", questions, right), mean_score("mean IoU", questions, overlaps)]
 
 
-def _refcoco(name: str, title: str, splits: tuple[str, ...]) -> Benchmark:
+def _refcoco(name: str) -> Benchmark:
     read: Callable[[Path, BenchmarkPart], list[Question]] = partial(read_refcoco, name)
-    return Benchmark(
-        title, splits, read, score_refcoco, published_by_split(name), released_decoding(MAX_TOKENS)
-    )
+    return Benchmark(read, score_refcoco, published_by_split(name), released_decoding(MAX_TOKENS))
 
 
-REFCOCO = _refcoco("refcoco", "RefCOCO", ("val", "testA", "testB"))
-REFCOCO_PLUS = _refcoco("refcoco+", "RefCOCO+", ("val", "testA", "testB"))
-REFCOCOG = _refcoco("refcocog", "RefCOCOg", ("val", "test"))
+REFCOCO, REFCOCO_PLUS, REFCOCOG = map(_refcoco, ("refcoco", "refcoco+", "refcocog"))
 
 
 # Flickr30k Entities.
@@ -159,8 +155,6 @@ def score_flickr(questions: Sequence[Question], answers: Sequence[BenchmarkAnswe
 
 
 FLICKR30K = Benchmark(
-    "Flickr30k Entities",
-    ("val", "test"),
     read_flickr,
     score_flickr,
     published_by_split("flickr30k"),

@@ -152,8 +152,6 @@ def read_language(data: Path, part: BenchmarkPart) -> list[Question]:
 
 
 LANGUAGE = Benchmark(
-    "Language",
-    tuple(SOURCES),
     read_language,
     score_options,
     published_by_split("language"),

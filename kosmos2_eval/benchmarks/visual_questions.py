@@ -89,8 +89,6 @@ def vqa_submission(questions: Sequence[Question], answers: Sequence[BenchmarkAns
 
 
 VQAV2 = Benchmark(
-    "VQAv2",
-    ("val", "test-dev", "test"),
     read_vqa,
     score_vqa,
     published_by_split("vqav2"),
@@ -205,8 +203,6 @@ def score_options(questions: Sequence[Question], answers: Sequence[BenchmarkAnsw
 
 
 SEED_BENCH = Benchmark(
-    "SEED-Bench",
-    ("image",),
     read_seed_bench,
     score_options,
     published_by_split("seed-bench"),
@@ -281,8 +277,6 @@ def score_scienceqa(
 
 
 SCIENCEQA = Benchmark(
-    "ScienceQA",
-    ("test", "val"),
     read_scienceqa,
     score_scienceqa,
     published_by_split("scienceqa"),
@@ -339,8 +333,6 @@ def score_ocrbench(questions: Sequence[Question], answers: Sequence[BenchmarkAns
 
 
 OCRBENCH = Benchmark(
-    "OCRBench",
-    ("all",),
     read_ocrbench,
     score_ocrbench,
     published_by_split("ocrbench"),

@@ -32,7 +32,6 @@ from kosmos2_eval.scenes import LocateExample, Sample, locate_example, request_o
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
 SPREADS = (0.0, 0.5, 0.8, 1.1)
-FALSE_ALARMS = 0.03  # share of the absent phrases that may pass as present
 ALL_CORNERS = SearchOptions(coverage=1.0)  # tries as many corners as a search with any temperature
 
 ExamplesAt = Callable[[Calibration], Sequence[LocateExample]]
@@ -105,7 +104,7 @@ def halves(phrases: Sequence[PhraseEvidence]) -> tuple[list[PhraseEvidence], lis
     return even, [phrase for phrase in phrases if phrase.image % 2 == 1]
 
 
-def fit(examples_with: ExamplesAt, false_alarms: float = FALSE_ALARMS) -> CalibrationFit:
+def fit(examples_with: ExamplesAt, false_alarms: float) -> CalibrationFit:
     """Return the calibration with the highest likelihood of the outcomes.
 
     Args:
