@@ -1,8 +1,11 @@
 """The command `kosmos2`: help, error messages, exit codes, imports on demand, Tab completion."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 
 import pytest
@@ -161,8 +164,8 @@ def test_help_and_completion_import_nothing_slow():
     assert done.returncode == 0
 
 
-def complete(line: str) -> set[str]:
-    """Return what a shell offers when Tab is pressed at the end of the line."""
+def complete_in_bash(line: str) -> set[str]:
+    """Return what bash offers when Tab is pressed at the end of the line."""
     environment = os.environ | {
         "_ARGCOMPLETE": "1",
         "COMP_LINE": line,
@@ -179,6 +182,32 @@ def complete(line: str) -> set[str]:
     return {word.strip() for word in done.stdout.split("\n") if word}
 
 
+def complete_in_fish(line: str) -> set[str]:
+    """Return what fish offers, after the line that docs/installation.md adds to its start-up file."""
+    code = f"register-python-argcomplete --shell fish kosmos2 | source; complete -C {shlex.quote(line)}"
+    with tempfile.TemporaryDirectory() as home:
+        done = subprocess.run(
+            ["fish", "-c", code],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"HOME": home, "XDG_CONFIG_HOME": home},
+            timeout=60,
+        )
+    assert done.stderr == ""
+    return {offer.partition("\t")[0] for offer in done.stdout.splitlines()}  # word, tab, help
+
+
+SHELLS = (
+    pytest.param(complete_in_bash, id="bash"),
+    pytest.param(
+        complete_in_fish,
+        id="fish",
+        marks=pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed"),
+    ),
+)
+
+
+@pytest.mark.parametrize("complete", SHELLS)
 @pytest.mark.parametrize(
     ("line", "offered", "not_offered"),
     [
@@ -191,7 +220,7 @@ def complete(line: str) -> set[str]:
         ("kosmos2 nothing ", set(), {"locate"}),
     ],
 )
-def test_the_tab_key_completes_commands_options_and_choices(line, offered, not_offered):
+def test_the_tab_key_completes_commands_options_and_choices(complete, line, offered, not_offered):
     found = complete(line)
     assert offered <= found
     assert not_offered & found == set()
