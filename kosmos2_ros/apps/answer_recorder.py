@@ -95,7 +95,7 @@ class AnswerStats:
     def notes(self) -> dict[str, str]:
         """Return the statistics as entries of the bag's metadata."""
         ages = {f"{topic} latency_ms": _percentiles(ages_ns) for topic, ages_ns in self._ages_ns.items()}
-        counts = {f"{camera} books": _joined(counts) for camera, counts in self.counts().items()}
+        counts = {f"{camera} frames": _joined(counts) for camera, counts in self.counts().items()}
         return ages | counts
 
     def lines(self) -> Iterator[str]:

@@ -49,12 +49,14 @@ def watch(latest):
 
 
 @pytest.mark.row(
-    *(1, "books of 30 Hz into a model of 100 ms; best-effort and reliable, depth 1 and 5"),
+    *(1, "frame counts at 30 Hz into a model of 100 ms; best-effort and reliable, depth 1 and 5"),
     "3,000 frames; residual 0 in every snapshot; the newest frame each time",
 )
 @pytest.mark.parametrize("depth", [1, 5])
 @pytest.mark.parametrize("qos", [qos_profile_sensor_data, FIFO], ids=["best-effort", "reliable"])
-def test_books_balance_and_the_newest_frame_is_next(serve, robot, model, qos, depth, count, record_property):
+def test_frame_counts_add_up_and_the_newest_frame_is_next(
+    serve, robot, model, qos, depth, count, record_property
+):
     frames = count(750, 30)
     node = serve(command="the mug", **{"qos_overrides./image.subscription.depth": depth})
     model.pass_ = lambda jobs: time.sleep(INFERENCE_S)
@@ -138,7 +140,7 @@ FAULTS = (
 
 @pytest.mark.row(
     *(13, "the model fails, p = 0.2: RuntimeError, out of memory (GPU's, Python's), NaN, a hang"),
-    "1,000 frames; books balance; each frame after is answered",
+    "1,000 frames; the frame counts add up; each frame after is answered",
 )
 def test_a_fault_costs_its_own_frame_only(serve, robot, model, count, record_property):
     rng, number = random.Random(0), count(1000, 100)

@@ -52,5 +52,5 @@ def test_what_a_person_sees():
     ]
     assert stats.notes() == {
         "/grounding/grounding latency_ms": "p50 20.0, p95 29.0, max 30.0",
-        "camera books": "3 processed, 2 replaced, 0 rejected, 0 expired, 0 failed, 0 in_flight",
+        "camera frames": "3 processed, 2 replaced, 0 rejected, 0 expired, 0 failed, 0 in_flight",
     }

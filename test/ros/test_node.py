@@ -221,7 +221,7 @@ def test_a_malformed_image_is_counted_with_its_reason_and_the_next_good_one_answ
         {"encoding": "mono\x008"},
         {"data": b"\0" * 7},
     ]
-    books = node._frames[""].latest.counts
+    counts = node._frames[""].latest.counts
     for number, wrong in enumerate(bad, 1):
         message = Image(
             header=robot.header(), height=48, width=64, step=192, encoding="rgb8", data=b"\0" * 48 * 192
@@ -229,11 +229,11 @@ def test_a_malformed_image_is_counted_with_its_reason_and_the_next_good_one_answ
         for name, value in wrong.items():
             setattr(message, name, value)
         robot.send(message)
-        while books.snapshot().outcomes["rejected"] < number:
+        while counts.snapshot().outcomes["rejected"] < number:
             time.sleep(0.005)
     good = robot.show()
     assert robot.wait("grounding").header == good.header
-    after = books.snapshot()
+    after = counts.snapshot()
     assert (after.received, after.residual) == (len(bad) + 1, 0)
     assert sum(after.reasons.values()) == len(bad)
 
