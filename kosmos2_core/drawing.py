@@ -20,6 +20,7 @@ COLOURS = ("#ffd23f", "#3bceac", "#ee4266", "#4d9de0", "#ff8c42", "#b388eb", "#9
 DARK = "#101010"
 MAX_LABEL_WIDTH = 0.6  # of the image: longer phrases are shortened
 MAX_NOT_FOUND_LINES = 3
+DASH_LENGTH = 3  # line widths
 
 
 def draw(image: Pixels, phrases: Sequence[Entity], missing: bool = False) -> Pixels:
@@ -51,8 +52,7 @@ def draw(image: Pixels, phrases: Sequence[Entity], missing: bool = False) -> Pix
         for box in entity.boxes
     ]
     for corners, _, colour in boxes:
-        canvas.rectangle(_grown(corners, line / 2), outline=DARK, width=2 * line)
-        canvas.rectangle(corners, outline=colour, width=line)
+        draw_box(canvas, corners, colour, line)
     absent = [entity.phrase for entity in phrases if not entity.boxes] if missing else []
     bar = writer.write_not_found(absent, height) if absent else None
     labels: list[Rectangle] = [bar] if bar else []
@@ -62,6 +62,38 @@ def draw(image: Pixels, phrases: Sequence[Entity], missing: bool = False) -> Pix
         labels.append(label)
         writer.write(label, text, colour)
     return np.asarray(picture).copy()
+
+
+def draw_box(
+    canvas: ImageDraw.ImageDraw, corners: Rectangle, colour: str, line: int, dashed: bool = False
+) -> None:
+    """Draw the outline of a box, with a dark edge that makes it visible on any background.
+
+    Args:
+        canvas: What to draw on.
+        corners: The box.
+        colour: Colour of the line.
+        line: Width of the coloured line, in pixels.
+        dashed: Draw dashes, with dark gaps between them.
+    """
+    canvas.rectangle(_grown(corners, line / 2), outline=DARK, width=2 * line)
+    if dashed:
+        for dash in _dashes(corners, line):
+            canvas.rectangle(dash, fill=colour)
+    else:
+        canvas.rectangle(corners, outline=colour, width=line)
+
+
+def _dashes(corners: Rectangle, line: int) -> Iterator[Rectangle]:
+    """Yield the dashes along the four sides, as filled rectangles; the gaps are as long as the dashes."""
+    x1, y1, x2, y2 = corners
+    length, inner = DASH_LENGTH * line, line - 1
+    for left in np.arange(x1, x2, 2 * length):
+        right = min(left + length, x2)
+        yield from ((left, y1, right, y1 + inner), (left, y2 - inner, right, y2))
+    for top in np.arange(y1, y2, 2 * length):
+        bottom = min(top + length, y2)
+        yield from ((x1, top, x1 + inner, bottom), (x2 - inner, top, x2, bottom))
 
 
 def _score(score: float | None) -> str:

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kosmos2_core.boxes import Box
-from kosmos2_core.drawing import arrange_tiles
+from kosmos2_core.drawing import arrange_tiles, draw_box
 from kosmos2_core.images import Pixels
 from kosmos2_eval.scenes import LocateExample
 
 TILE, CAPTION, GAP = 320, 54, 8  # px: side of a tile's image, height of its caption, gap between tiles
 LETTERS_PER_LINE = 48
 TRUE_COLOUR, FOUND_COLOUR, BACKGROUND, TEXT_COLOUR = "#22c55e", "#ef4444", "white", "#101010"
-DASH = 6  # px
+LINE = 2  # px, width of a box's line
 
 
 def thumbnail(image: Pixels) -> Pixels:
@@ -58,21 +57,11 @@ def tile(example: LocateExample, image: Pixels) -> Pixels:
     picture.paste(shown)
     canvas = ImageDraw.Draw(picture)
     for box in example.truth:
-        _draw_dashed(canvas, box, shown.size)
+        draw_box(canvas, box.pixels(*shown.size), TRUE_COLOUR, LINE, dashed=True)
     if example.found:
-        canvas.rectangle(example.found.pixels(*shown.size), outline=FOUND_COLOUR, width=2)
+        draw_box(canvas, example.found.pixels(*shown.size), FOUND_COLOUR, LINE)
     truth = f"IoU {example.iou:.2f}" if example.truth else "not in the image"
     lines = textwrap.wrap(example.text, LETTERS_PER_LINE, max_lines=2, placeholder=" ...")
     scores = f"score {example.score:.2f}, presence {example.presence:.2f}, {truth}"
     canvas.text((2, TILE + 2), "\n".join([*lines, scores]), TEXT_COLOUR, ImageFont.load_default(13))
     return np.asarray(picture)
-
-
-def _draw_dashed(canvas: ImageDraw.ImageDraw, box: Box, size: tuple[int, int]) -> None:
-    x1, y1, x2, y2 = box.pixels(*size)
-    for start in np.arange(x1, x2, 2 * DASH):
-        for y in (y1, y2):
-            canvas.line((start, y, min(start + DASH, x2), y), fill=TRUE_COLOUR, width=3)
-    for start in np.arange(y1, y2, 2 * DASH):
-        for x in (x1, x2):
-            canvas.line((x, start, x, min(start + DASH, y2)), fill=TRUE_COLOUR, width=3)

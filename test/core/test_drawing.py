@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from kosmos2_core.answers import Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.drawing import arrange_tiles, draw
+from kosmos2_core.drawing import arrange_tiles, draw, draw_box
 
 
 def picture(value, height=240, width=320):
@@ -25,6 +26,19 @@ def test_a_box_is_seen_on_any_background(value):
     contrast = np.abs(edge - value).max()
     assert contrast > 100
     assert (drawn[120, 120:200] == value).all()  # the inside stays
+
+
+@pytest.mark.parametrize("box", [(20, 30, 90, 70), (40.4, 30.6, 41, 31)])
+def test_a_dashed_box_has_the_same_outline_with_gaps(box):
+    plain, dashed = Image.new("RGB", (100, 80), "white"), Image.new("RGB", (100, 80), "white")
+    for picture, is_dashed in ((plain, False), (dashed, True)):
+        draw_box(ImageDraw.Draw(picture), box, "#ffd23f", 2, is_dashed)
+    plain, dashed = np.asarray(plain), np.asarray(dashed)
+    assert ((plain == 255).all(-1) == (dashed == 255).all(-1)).all()
+    line, dashes = coloured(plain, "#ffd23f"), coloured(dashed, "#ffd23f")
+    assert (dashes <= line).all()
+    if line.sum() > 100:
+        assert 0.4 * line.sum() < dashes.sum() < 0.7 * line.sum()
 
 
 def test_nothing_found_is_the_image_unless_it_is_to_be_said():
