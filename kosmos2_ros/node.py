@@ -27,6 +27,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallb
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
@@ -102,22 +103,30 @@ class GroundingNode(LifecycleNode):
     # Parameters, services and diagnostics, which exist in every state.
 
     def _declare_parameters(self) -> GroundingParameters:
-        overrides: dict[str, Parameter] = self._parameter_overrides  # rclpy has no public name for it
+        overrides = parameter_overrides(self)
         for sentence in unknown_parameters(overrides):
             self.get_logger().warning(sentence)
-        overrides.update(
-            {
-                name: Parameter(name, value=with_default_type(name, parameter.value))
-                for name, parameter in overrides.items()
-                if isinstance(parameter.value, int)
-            }
-        )
         return parameters_of(
             {
-                name: self.declare_parameter(name, default, descriptor(name)).value
+                name: self._declare_parameter(name, default, overrides.get(name))
                 for name, default in defaults().items()
             }
         )
+
+    def _declare_parameter(self, name: str, default: Any, override: Any) -> Any:
+        """Declare a parameter and return its value, which is the override if there is one.
+
+        Raises:
+            InputError: The override is an empty list, which has no type and no value in ROS.
+        """
+        converted = with_default_type(name, override)
+        if converted is override:
+            value = self.declare_parameter(name, default, descriptor(name)).value
+        else:
+            value = self.declare_parameter(name, converted, descriptor(name), ignore_override=True).value
+        if value is None:
+            raise InputError(f"{name} is empty: give it a value.")
+        return value
 
     def _create_services(self) -> None:
         """Create the services, the action and the command topic; all of them answer in every state."""
@@ -394,6 +403,18 @@ class GroundingNode(LifecycleNode):
         self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
         if inference:
             self._silence.check(cameras)
+
+
+def parameter_overrides(node: Node) -> dict[str, Any]:
+    """Return the values that the command line, a launch file or the caller gives for parameters, by name.
+
+    rclpy has them in a private attribute only. The option `automatically_declare_parameters_from_overrides`
+    would make them public, but it fails at empty lists and skips the type check of `use_sim_time`. If a
+    later rclpy renames the attribute, the node starts and uses the overrides all the same; then it does not
+    warn of unknown parameters, and `min_score` must be set to 1.0, not to 1.
+    """
+    overrides: dict[str, Parameter] = getattr(node, "_parameter_overrides", {})
+    return {name: parameter.value for name, parameter in overrides.items()}
 
 
 def limits_of(parameters: GroundingParameters) -> InferenceLimits:

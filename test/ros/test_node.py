@@ -24,6 +24,7 @@ from kosmos2_core.errors import InputError  # noqa: E402
 from kosmos2_core.requests import Caption  # noqa: E402
 from kosmos2_core.requests import Describe as DescribeRequest  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
+from kosmos2_ros.node import parameter_overrides  # noqa: E402
 
 
 def test_codes_are_those_of_the_services():
@@ -489,11 +490,23 @@ def test_an_integer_is_taken_for_a_number(serve):
     assert not result.successful
 
 
+@pytest.mark.parametrize("name", ["cameras", "max_boxes"])
+def test_an_empty_list_on_the_command_line_is_refused_in_a_sentence(serve, name):
+    with pytest.raises(InputError, match=f"{name} is empty"):
+        serve(active=False, **{name: None})  # an empty list has no type, so ROS hands over no value
+
+
 def test_an_unknown_parameter_is_named_with_the_nearest_known(serve, capfd):
     serve(active=False, modle="models/tabletop-tiny", use_sim_time=False)
     log = capfd.readouterr().err
     assert "unknown parameter 'modle' is ignored: did you mean model?" in log
     assert "use_sim_time" not in log
+
+
+def test_the_node_starts_with_its_overrides_if_rclpy_hides_them(serve, monkeypatch):
+    assert parameter_overrides(object()) == {}
+    monkeypatch.setattr("kosmos2_ros.node.parameter_overrides", lambda node: {})
+    assert serve(active=False, max_boxes=3).parameters.max_boxes == 3
 
 
 def test_every_parameter_is_described(serve):
