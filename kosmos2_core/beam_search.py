@@ -65,7 +65,7 @@ class _BeamState:
 def beam_search(
     model: Kosmos2,
     cache: StaticCache,
-    logits: Tensor,
+    hidden: Tensor,
     control: ControlIds,
     decoding: Decoding,
     prompts: Sequence[Sequence[int]],
@@ -75,7 +75,7 @@ def beam_search(
     Args:
         model: The model.
         cache: Keys and values of the prompts.
-        logits: (B, V) after the prompts.
+        hidden: (B, D) hidden states of the prompts' last tokens.
         control: Ids of the control tokens.
         decoding: Number of beams, limits and rules.
         prompts: The ids before, for the rules.
@@ -86,21 +86,21 @@ def beam_search(
     beams = decoding.beams
     rules = [TokenRules(control, decoding, prompt) for prompt in prompts]
     states = [_BeamState([_Beam(0.0, [], prompt_rules, row)]) for row, prompt_rules in enumerate(rules)]
-    cache = cache.select(torch.arange(cache.batch, device=logits.device), 0)
+    cache = cache.select(torch.arange(cache.batch, device=hidden.device), 0)
     for step in range(decoding.max_new_tokens):
         late = decoding.deadline_s is not None and time.monotonic() >= decoding.deadline_s
         last = late or step + 1 == decoding.max_new_tokens
-        scores = logits.float().log_softmax(-1)
+        scores = model.decoder.logits(hidden).float().log_softmax(-1)  # over all: beams are compared by it
         for state in states:
             candidates = _likeliest(state.running, scores, 2 * beams)
             state.advance(candidates, control.end, beams, last)
         if not any(state.open for state in states):
             break
         running = [beam for state in states for beam in state.running]
-        rows = torch.tensor([beam.row for beam in running], device=logits.device)
-        next_ids = torch.tensor([beam.ids[-1] for beam in running], device=logits.device)
+        rows = torch.tensor([beam.row for beam in running], device=hidden.device)
+        next_ids = torch.tensor([beam.ids[-1] for beam in running], device=hidden.device)
         cache = cache.select(rows, 1)
-        logits = decode_one(model, cache, next_ids)
+        hidden = decode_one(model, cache, next_ids)
         new_rows = iter(range(len(running)))
         for state in states:
             state.running = [

@@ -1,6 +1,6 @@
 """From a prompt to ids: prefill, one step, the loop of steps, and the rules for what may come next.
 
-The shapes in comments: B sequences, T tokens, V vocabulary.
+The shapes in comments: B sequences, T tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -66,36 +67,47 @@ class Decoding:
 def generate(
     model: Kosmos2,
     cache: StaticCache,
-    logits: Tensor,
+    hidden: Tensor,
     control: ControlIds,
     decoding: Decoding,
     prompts: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one id per sequence and step, None for sequences that have ended.
 
-    It ends when all sequences have ended, at the limit of tokens or time, or when the cache is full.
+    It ends when all sequences have ended, at the limit of tokens or time, or when the cache is full. While
+    all sequences are within boxes, only the logits of the few tokens that fit there are computed.
 
     Args:
         model: The model.
         cache: Keys and values of the prompts, with room for the answers.
-        logits: (B, V) after the prompts.
+        hidden: (B, D) hidden states of the prompts' last tokens.
         control: Ids of the control tokens.
         decoding: How to choose.
         prompts: The ids before, for the rules.
     """
     rules = [TokenRules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.batch)]
-    choose = _chooser(decoding, logits.device)
+    choose = _chooser(decoding, hidden.device)
     for step in range(decoding.max_new_tokens):
-        scores = logits.float()
+        candidates = _joint_range([row_rules.candidates() for row_rules in rules if not row_rules.ended])
+        scores = model.decoder.logits(hidden, candidates).float()
+        first = candidates.start if candidates else 0
         for row, row_rules in enumerate(rules):
-            row_rules.restrict(scores[row])
-        ids = choose(scores)
+            row_rules.restrict(scores[row], first)
+        ids = choose(scores) + first
         yield [row_rules.append(token) for row_rules, token in zip(rules, ids.tolist(), strict=True)]
         late = decoding.deadline_s is not None and time.monotonic() >= decoding.deadline_s
         last = step + 1 == decoding.max_new_tokens or cache.filled == cache.length
         if last or late or all(row_rules.ended for row_rules in rules):
             return
-        logits = decode_one(model, cache, ids)
+        hidden = decode_one(model, cache, ids)
+
+
+def _joint_range(ranges: Sequence[range | None]) -> range | None:
+    """Return the smallest range that holds all of these; None stands for the whole vocabulary."""
+    known = [ids for ids in ranges if ids is not None]
+    if len(known) < len(ranges):
+        return None
+    return range(min(ids.start for ids in known), max(ids.stop for ids in known))
 
 
 def make_cache(model: Kosmos2, batch: int, length: int) -> StaticCache:
@@ -143,16 +155,9 @@ def extend(
     return hidden.view(batch, last, -1)
 
 
-def prefill(
-    model: Kosmos2, cache: StaticCache, x: Tensor, real: Tensor | None = None, last: int = 1
-) -> Tensor:
-    """Run the decoder over new tokens, as `extend` does; return the logits (B, last, V)."""
-    return model.decoder.logits(extend(model, cache, x, real, last))
-
-
 def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:
-    """Run the decoder over one token per sequence (B,); return the logits (B, V) after it."""
-    return prefill(model, cache, model.embed(ids[:, None]))[:, 0]
+    """Run the decoder over one token per sequence (B,); return its hidden states (B, D)."""
+    return extend(model, cache, model.embed(ids[:, None]))[:, 0]
 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -165,7 +170,7 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
 
 
 def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return the function that chooses ids (B,) from logits (B, V)."""
+    """Return the function that chooses columns (B,) from logits (B, candidates)."""
     if decoding.temperature == 0:
         return lambda scores: scores.argmax(-1)
     generator = torch.Generator(device)
@@ -202,16 +207,25 @@ class TokenRules:
         for token in prompt if decoding.released else ():
             self._remember(token)
 
-    def restrict(self, scores: Tensor) -> None:
-        """Set the scores (V,) of tokens that may not come next to minus infinity, in place."""
+    def candidates(self) -> range | None:
+        """Return a range of ids that holds all tokens that may come next; None: the whole vocabulary."""
+        return None if self.grammar is None else self.grammar.candidates()
+
+    def restrict(self, scores: Tensor, first: int = 0) -> None:
+        """Set the scores of tokens that may not come next to minus infinity, in place.
+
+        Args:
+            scores: (n,) the scores of n tokens, which include the candidates.
+            first: The id of the first of them.
+        """
         if self.ended:
             return
         if self.grammar is not None:
-            self.grammar.restrict(scores)
+            self.grammar.restrict(scores, first)
         reach = self.decoding.no_repeat - 1
         if reach > 0 and len(self.recent) >= reach:
-            banned = self.followers.get(tuple(self.recent[-reach:]), ())
-            scores[list(banned)] = -torch.inf
+            for token in self.followers.get(tuple(self.recent[-reach:]), ()):
+                scores[token - first] = -torch.inf
 
     def append(self, token: int) -> int | None:
         """Add the token that was chosen; return it, or None if the sequence has ended."""
@@ -273,51 +287,95 @@ class Grammar:
         markup = (control.phrase, control.phrase_end, control.object, control.object_end, control.another)
         return token in markup or token in control.locations
 
-    def restrict(self, scores: Tensor) -> None:
-        """Set the scores (V,) of tokens that may not come next to minus infinity, in place."""
-        control, (before, last) = self.control, self.last
-        opening = (control.object, control.another)
-        if last in opening:
-            _allow_locations(scores, control, None)
-        elif last in control.locations and before in opening:
-            _allow_locations(scores, control, last - control.location)
-        elif last in control.locations:
-            kept = scores[[control.another, control.object_end]].clone()
-            scores.fill_(-torch.inf)
-            scores[[control.another, control.object_end]] = kept
+    def candidates(self) -> range | None:
+        """Return a range of ids that holds all tokens that may come next; None: words may come next."""
+        if self._corner_is_next:
+            return self.control.locations
+        if self.last[1] in self.control.locations:
+            after_box = self._after_box
+            return range(after_box[0], after_box[-1] + 1)
+        return None
+
+    def restrict(self, scores: Tensor, first: int = 0) -> None:
+        """Set the scores of tokens that may not come next to minus infinity, in place.
+
+        Args:
+            scores: (n,) the scores of n tokens, which include the candidates.
+            first: The id of the first of them.
+        """
+        last = self.last[1]
+        if self._corner_is_next:
+            upper_left = last - self.control.location if last in self.control.locations else None
+            _allow_locations(scores, first, self.control, upper_left)
+        elif last in self.control.locations:
+            _allow(scores, first, self._after_box)
         else:
             self._restrict_words(scores)
 
+    @property
+    def _corner_is_next(self) -> bool:
+        """True if only a location token may come next."""
+        control, (before, last) = self.control, self.last
+        opening = (control.object, control.another)
+        return last in opening or (last in control.locations and before in opening)
+
+    @property
+    def _after_box(self) -> list[int]:
+        """The tokens that may come after the second corner of a box, in the order of their ids."""
+        return sorted((self.control.another, self.control.object_end))
+
     def _restrict_words(self, scores: Tensor) -> None:
-        """Outside of boxes: words, and the marks of phrases where they fit."""
+        """Outside of boxes: words, and the marks of phrases where they fit; `scores` has all tokens."""
         control = self.control
-        first = control.location
-        scores[first : first + control.grid**2] = -torch.inf
-        banned = [control.start, control.pad, control.unknown, control.image, control.image_end]
-        banned += [control.grounding, control.another, control.object_end]
-        if self.last[1] != control.phrase_end:
-            banned.append(control.object)
-        if self.in_phrase:
-            banned += [control.phrase, control.end]
-            if self.last[1] == control.phrase:
-                banned.append(control.phrase_end)  # a phrase has words
-        else:
-            banned.append(control.phrase_end)
-        scores[banned] = -torch.inf
+        scores[control.location : control.location + control.grid**2] = -torch.inf
+        after_phrase, empty = self.last[1] == control.phrase_end, self.last[1] == control.phrase
+        banned = _banned_marks(control, self.in_phrase, after_phrase, empty, scores.device)
+        scores.index_fill_(0, banned, -torch.inf)
 
 
-def _allow_locations(scores: Tensor, control: ControlIds, upper_left: int | None) -> None:
+@lru_cache(maxsize=64)
+def _banned_marks(
+    control: ControlIds, in_phrase: bool, after_phrase: bool, empty: bool, device: torch.device
+) -> Tensor:
+    """Return the ids of control tokens, except locations, that may not come next outside of boxes.
+
+    Args:
+        control: Ids of the control tokens.
+        in_phrase: A phrase is open.
+        after_phrase: The last token ended a phrase.
+        empty: The last token began a phrase.
+        device: Where the scores are.
+    """
+    banned = [control.start, control.pad, control.unknown, control.image, control.image_end]
+    banned += [control.grounding, control.another, control.object_end]
+    if not after_phrase:
+        banned.append(control.object)
+    if in_phrase:
+        banned += [control.phrase, control.end]
+    if empty or not in_phrase:  # a phrase has words
+        banned.append(control.phrase_end)
+    return torch.tensor(banned, device=device)
+
+
+def _allow(scores: Tensor, first: int, ids: Sequence[int]) -> None:
+    """Set all scores to minus infinity, in place, except those of these ids, which are in order.
+
+    Slices of fixed bounds, because a mask would have to be made on the host and copied to the device.
+    """
+    begin = 0
+    for token in ids:
+        scores[begin : token - first] = -torch.inf
+        begin = token - first + 1
+    scores[begin:] = -torch.inf
+
+
+def _allow_locations(scores: Tensor, first: int, control: ControlIds, upper_left: int | None) -> None:
     """Allow location tokens alone; after an upper-left corner, those that make a box with it."""
-    first, last = control.location, control.location + control.grid**2
-    kept = scores[first:last].clone()
+    begin, grid = control.location - first, control.grid
+    scores[:begin] = -torch.inf
+    scores[begin + grid**2 :] = -torch.inf
     if upper_left is not None:
-        kept[~_legal_cells(control.grid, upper_left, scores.device)] = -torch.inf
-    scores.fill_(-torch.inf)
-    scores[first:last] = kept
-
-
-def _legal_cells(grid: int, upper_left: int, device: torch.device) -> Tensor:
-    """Return the mask (grid * grid,) of cells that are not left of or above an upper-left corner."""
-    top, left = divmod(upper_left, grid)
-    index = torch.arange(grid, device=device)
-    return ((index >= top)[:, None] & (index >= left)[None, :]).flatten()
+        top, left = divmod(upper_left, grid)
+        cells = scores[begin : begin + grid**2].view(grid, grid)
+        cells[:top] = -torch.inf
+        cells[:, :left] = -torch.inf

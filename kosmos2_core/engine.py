@@ -237,10 +237,15 @@ class Engine:
         results: dict[int, float] = {}
         last = max(map(len, options), default=0) + 1
         for batch in self.prefiller.prefill(prompts, room=0, last=last, at_most=MAX_SCORED_OPTIONS):
-            for row, index in enumerate(batch.indices):
-                ids = torch.tensor(options[index], device=self.device)
-                log_probabilities = batch.logits[row, -len(ids) - 1 : -1].float().log_softmax(-1)
-                results[index] = float(log_probabilities.gather(1, ids[:, None]).sum())
+            chosen = [options[index] for index in batch.indices]
+            lengths = list(map(len, chosen))
+            hidden = [row[-length - 1 : -1] for row, length in zip(batch.hidden, lengths, strict=True)]
+            ids = torch.tensor([token for option in chosen for token in option], device=self.device)
+            log_probabilities = self.model.decoder.logits(torch.cat(hidden)).float().log_softmax(-1)
+            of_options = torch.split(log_probabilities.gather(1, ids[:, None]), lengths)
+            results |= zip(
+                batch.indices, torch.stack([values.sum() for values in of_options]).tolist(), strict=True
+            )
         return [results[index] for index in range(len(prompts))]
 
     # Requests that generate text.
@@ -257,14 +262,14 @@ class Engine:
     def _decode(self, batch: PrefilledBatch, decoding: Decoding) -> list[tuple[list[int], bool]]:
         """Return the generated ids after each prompt, and whether they ended before a limit."""
         if decoding.beams > 1:
-            logits = batch.logits[:, -1]
-            return beam_search(self.model, batch.cache, logits, self.control, decoding, batch.prompts)
+            hidden = batch.hidden[:, -1]
+            return beam_search(self.model, batch.cache, hidden, self.control, decoding, batch.prompts)
         sequences = list(zip(*self._steps(batch, decoding), strict=True))
         return [([token for token in ids if token is not None], None in ids) for ids in sequences]
 
     def _steps(self, batch: PrefilledBatch, decoding: Decoding) -> Iterator[list[int | None]]:
-        logits = batch.logits[:, -1]
-        return generate(self.model, batch.cache, logits, self.control, decoding, batch.prompts)
+        hidden = batch.hidden[:, -1]
+        return generate(self.model, batch.cache, hidden, self.control, decoding, batch.prompts)
 
     def _scored_answers(
         self, prompts: Sequence[Prompt], generated: Sequence[tuple[list[int], bool]], decoding: Decoding

@@ -32,6 +32,7 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
+from kosmos2_core.model import Kosmos2
 from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
@@ -264,11 +265,12 @@ def _gather_evidence(
 ) -> Parts[list[Evidence]]:
     """Ask the model about the phrase of each prompt.
 
-    The logits after the last two tokens, `</phrase><object>`, are known from the prefill: they give the
+    The hidden states of the last two tokens, `</phrase><object>`, are known from the prefill: they give the
     presence and the first corners. So a box costs one step more, and an absent phrase none.
     """
-    presence = packed.logits[:, 0].float().softmax(-1)[:, control.object].tolist()
-    first = _location_logits(packed.logits[:, 1], control)
+    after_phrase, after_object = packed.hidden.unbind(1)
+    presence = packed.model.decoder.logits(after_phrase).float().softmax(-1)[:, control.object].tolist()
+    first = _location_logits(packed.model, after_object, control)
     tried = [
         _likeliest_corners(logits, search)
         if value >= search.min_presence
@@ -302,13 +304,9 @@ def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
     )
 
 
-def _location_logits(logits: Tensor, control: ControlIds) -> Tensor:
-    """Return the logits (n, cells) of location tokens, on the CPU, where boxes are scored.
-
-    They are copied: as a view they would keep the logits (n, V) of the whole vocabulary in memory.
-    """
-    cells = logits[:, control.location : control.location + control.grid**2]
-    return cells.to("cpu", torch.float32, copy=True)
+def _location_logits(model: Kosmos2, hidden: Tensor, control: ControlIds) -> Tensor:
+    """Return the logits (n, cells) of location tokens alone, on the CPU, where boxes are scored."""
+    return model.decoder.logits(hidden, control.locations).to("cpu", torch.float32)
 
 
 def _second_corners(
@@ -316,11 +314,11 @@ def _second_corners(
 ) -> Parts[list[Tensor]]:
     """Return for each prompt the logits (corners, cells) of the second corner after each first one."""
     numbers = torch.cat([torch.full_like(cells, number) for number, cells in enumerate(tried)])
-    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(packed.logits.device)
+    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(packed.hidden.device)
     logits = [torch.empty(0, control.grid**2)]
     for start in range(0, len(numbers), MAX_STEP):
         prompts, ids = steps[:, start : start + MAX_STEP]
-        logits.append(_location_logits(packed.step(prompts, ids), control))
+        logits.append(_location_logits(packed.model, packed.step(prompts, ids), control))
         yield
     return list(torch.split(torch.cat(logits), [len(cells) for cells in tried]))
 

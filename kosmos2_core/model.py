@@ -413,9 +413,15 @@ class Decoder(nn.Module):
         out: Tensor = self.norm(last_block(x, mask, causal, cache, len(blocks), selection))
         return out
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits (..., V) of hidden states (..., D)."""
-        return linear(hidden, self.embedding.weight)
+    def logits(self, hidden: Tensor, ids: range | None = None) -> Tensor:
+        """Return the logits (..., V) of hidden states (..., D).
+
+        Args:
+            hidden: Hidden states.
+            ids: Compute the logits of these tokens alone, (..., len(ids)); None: of the whole vocabulary.
+        """
+        weight = self.embedding.weight
+        return linear(hidden, weight if ids is None else weight[ids.start : ids.stop])
 
 
 class Kosmos2(nn.Module):

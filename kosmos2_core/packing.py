@@ -12,7 +12,7 @@ Prompts about the same images are computed together in one of two ways:
   keys and values are copied.
 
 Training packs what is said about an image in the same way (`pack`). The shapes in comments: B sequences, T
-tokens, N packed prompts, V vocabulary.
+tokens, N packed prompts, D width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from kosmos2_core.decoding import check_length, extend, make_cache, pad_left, prefill
+from kosmos2_core.decoding import check_length, extend, make_cache, pad_left
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
 from kosmos2_core.model import Kosmos2, StaticCache, TokenSelection
@@ -32,7 +32,7 @@ from kosmos2_core.prompts import IMAGE, Prompt
 from kosmos2_core.tokenizer import ControlIds
 
 MAX_PROMPTS = 64  # in one batch; bounds the memory for keys and values
-LAST = 2  # tokens of each packed prompt whose logits are computed
+LAST = 2  # tokens of each packed prompt whose hidden states are computed
 SHARED, PADDING = -1, -2  # owners of tokens that belong to no single prompt
 
 
@@ -134,13 +134,13 @@ class PrefilledBatch:
     Args:
         indices: The prompts' indices among all that were given.
         cache: Keys and values, with room for the answers.
-        logits: (B, last, V) after the last tokens.
+        hidden: (B, last, D) hidden states of the last tokens.
         prompts: The ids of each prompt.
     """
 
     indices: list[int]
     cache: StaticCache
-    logits: Tensor
+    hidden: Tensor
     prompts: list[list[int]]
 
 
@@ -155,7 +155,7 @@ class PackedPrompts:
         owners: (B, T) the number of each token's prompt, SHARED or PADDING.
         sequences: (N,) the sequence of each prompt.
         lengths: (N,) the number of its tokens with the prefix.
-        logits: (N, LAST, V) after its last tokens.
+        hidden: (N, LAST, D) hidden states of its last tokens.
     """
 
     indices: list[int]
@@ -164,10 +164,10 @@ class PackedPrompts:
     owners: Tensor
     sequences: Tensor
     lengths: Tensor
-    logits: Tensor
+    hidden: Tensor
 
     def step(self, prompts: Tensor, ids: Tensor) -> Tensor:
-        """Return the logits (n, V) after one more token on each of these prompts.
+        """Return the hidden states (n, D) of one more token on each of these prompts.
 
         The tokens are not kept, and do not attend to each other.
 
@@ -181,8 +181,10 @@ class PackedPrompts:
         diagonal = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.batch, -1, -1)
         mask = torch.cat([visible, diagonal], dim=2)[:, None]
         x = self.model.embed(new.lay_out(ids))
-        hidden = self.model.decoder(x, new.lay_out(self.lengths[prompts]), mask, False, self.cache, new)
-        return self.model.decoder.logits(hidden)
+        hidden: Tensor = self.model.decoder(
+            x, new.lay_out(self.lengths[prompts]), mask, False, self.cache, new
+        )
+        return hidden
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ class Prefiller:
         Args:
             prompts: The prompts. Those in one batch have the same number of leading images.
             room: Number of tokens that can follow.
-            last: For how many of the last tokens logits are computed.
+            last: For how many of the last tokens hidden states are computed.
             at_most: Number of prompts in one batch, at most.
         """
         _check_images(prompts)
@@ -271,7 +273,7 @@ class Prefiller:
             whole = [begin + end for end in ends]
             x, real = self.embed(whole, [image for prompt in prompts for image in prompt.images])
             cache = make_cache(self.model, len(prompts), x.shape[1] + room)
-            return PrefilledBatch(indices, cache, prefill(self.model, cache, x, real, last), whole)
+            return PrefilledBatch(indices, cache, extend(self.model, cache, x, real, last), whole)
 
         placed = [image for prompt in prompts for image in prompt.images[leading:]]
         common = 0 if placed else shared_length(ends, last)
@@ -285,8 +287,8 @@ class Prefiller:
         numbers = {view: number for number, (view, _) in enumerate(views)}
         of_view = torch.tensor([numbers[prompt.view] for prompt in prompts], device=x.device)
         cache = shared.select(of_view, x.shape[1] + room)
-        logits = prefill(self.model, cache, x, real, last)
-        return PrefilledBatch(indices, cache, logits, [prefix + end for end in ends])
+        hidden = extend(self.model, cache, x, real, last)
+        return PrefilledBatch(indices, cache, hidden, [prefix + end for end in ends])
 
     def _prefill_packed(
         self, indices: list[int], by_view: Sequence[Sequence[Prompt]], room: int, at_most: int
@@ -306,8 +308,9 @@ class Prefiller:
         selection = TokenSelection(of_prompt.repeat_interleave(LAST), last.flatten(), batch)
         hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection)
         cache.advance(longest)
-        logits = self.model.decoder.logits(hidden.view(*last.shape, -1))
-        return PackedPrompts(indices, self.model, cache, owners, of_prompt, lengths, logits)
+        return PackedPrompts(
+            indices, self.model, cache, owners, of_prompt, lengths, hidden.view(*last.shape, -1)
+        )
 
     def _share(self, prompts: Sequence[Prompt]) -> tuple[tuple[list[int], list[list[int]]], list[Tensor]]:
         """Return the shared prefix of prompts about one view, the rest of each, and the images in order."""

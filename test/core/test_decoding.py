@@ -11,7 +11,16 @@ from peer import make_peer, save_peer, shape
 
 from kosmos2_core.beam_search import beam_search
 from kosmos2_core.checkpoint import load_model
-from kosmos2_core.decoding import Decoding, Grammar, decode_one, generate, make_cache, pad_left, prefill
+from kosmos2_core.decoding import (
+    Decoding,
+    Grammar,
+    TokenRules,
+    decode_one,
+    extend,
+    generate,
+    make_cache,
+    pad_left,
+)
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_ids
 
@@ -58,7 +67,7 @@ def answer(model, control, pixels, prompt, decoding):
     ids = with_image(control) + prompt
     cache = make_cache(model, 1, len(ids) + decoding.max_new_tokens)
     x = model.embed(torch.tensor([ids]), model.encode(pixels), slots_of(ids)[None])
-    steps = generate(model, cache, prefill(model, cache, x)[:, 0], control, decoding, [ids])
+    steps = generate(model, cache, extend(model, cache, x)[:, 0], control, decoding, [ids])
     return [step[0] for step in steps if step[0] is not None]
 
 
@@ -67,12 +76,12 @@ def answers_on_one_prefix(model, control, pixels, prompts, decoding):
     """The image once, then all questions about it in one batch."""
     image = with_image(control)
     prefix = make_cache(model, 1, len(image))
-    prefill(model, prefix, model.embed(torch.tensor([image]), model.encode(pixels), slots_of(image)[None]))
+    extend(model, prefix, model.embed(torch.tensor([image]), model.encode(pixels), slots_of(image)[None]))
     ids, real = pad_left(prompts, control.pad, pixels.device)
     cache = prefix.select(torch.zeros(len(prompts), dtype=torch.long), ids.shape[1] + decoding.max_new_tokens)
-    logits = prefill(model, cache, model.embed(ids), real)[:, 0]
+    hidden = extend(model, cache, model.embed(ids), real)[:, 0]
     before = [image + prompt for prompt in prompts]
-    steps = list(generate(model, cache, logits, control, decoding, before))
+    steps = list(generate(model, cache, hidden, control, decoding, before))
     return [[number for number in row if number is not None] for row in zip(*steps, strict=True)]
 
 
@@ -120,9 +129,9 @@ def beam_answers(model, control, pixels, prompts, beams, new):
     slots = (begins.long().cumsum(1) > ends.long().cumsum(1)) & ~begins
     x = model.embed(ids, model.encode(pixels).expand(len(prompts), -1, -1), slots)
     cache = make_cache(model, len(prompts), x.shape[1])
-    logits = prefill(model, cache, x, real)[:, 0]
+    hidden = extend(model, cache, x, real)[:, 0]
     decoding = Decoding(max_new_tokens=new, beams=beams, released=True)
-    return beam_search(model, cache, logits, control, decoding, before)
+    return beam_search(model, cache, hidden, control, decoding, before)
 
 
 @pytest.mark.parametrize("beams", [2, 5])
@@ -149,8 +158,8 @@ def test_beams_are_well_formed_and_end_in_time(model, tokenizer, pixels):
     def search(**settings):
         with torch.no_grad():
             cache = make_cache(model, 1, 3)
-            logits = prefill(model, cache, model.embed(torch.tensor([prompt])))[:, 0]
-            return beam_search(model, cache, logits, control, Decoding(beams=4, **settings), [prompt])[0][0]
+            hidden = extend(model, cache, model.embed(torch.tensor([prompt])))[:, 0]
+            return beam_search(model, cache, hidden, control, Decoding(beams=4, **settings), [prompt])[0][0]
 
     ids = prompt + search(max_new_tokens=80)
     marks = [index for index, token in enumerate(ids) if token in (control.phrase_end, control.object_end)]
@@ -162,9 +171,9 @@ def test_beams_are_well_formed_and_end_in_time(model, tokenizer, pixels):
 def test_prefill_in_pieces_gives_the_logits_of_the_whole(model):
     ids = torch.randint(4, 900, (2, 20))
     cache = make_cache(model, 2, 20)
-    prefill(model, cache, model.embed(ids[:, :7]))
-    prefill(model, cache, model.embed(ids[:, 7:19]))
-    logits = decode_one(model, cache, ids[:, 19])
+    extend(model, cache, model.embed(ids[:, :7]))
+    extend(model, cache, model.embed(ids[:, 7:19]))
+    logits = model.decoder.logits(decode_one(model, cache, ids[:, 19]))
     torch.testing.assert_close(logits, model(ids)[:, -1], atol=1e-4, rtol=0)
 
 
@@ -193,6 +202,52 @@ def test_after_object_only_locations_compete(tokenizer):
         legal = {number - control.location for number in scores.isfinite().nonzero()[:, 0].tolist()}
         top, left = divmod(upper_left, 32)
         assert legal == {row * 32 + column for row in range(top, 32) for column in range(left, 32)}
+
+
+def test_the_candidates_are_all_that_may_come_next(tokenizer):
+    """In each part of a box and of a phrase, scores of the candidates alone are restricted as all are."""
+    control = tokenizer.control
+    mug = [control.phrase, 50, control.phrase_end]
+    corner = control.location + 500
+    in_box = [
+        [*mug, control.object],
+        [*mug, control.object, corner],
+        [*mug, control.object, corner, corner + 33],
+        [*mug, control.object, corner, corner + 33, control.another],
+    ]
+    for ids in in_box:
+        grammar, whole = Grammar(control, ids), torch.zeros(tokenizer.size)
+        grammar.restrict(whole)
+        candidates = grammar.candidates()
+        part = torch.zeros(len(candidates))
+        grammar.restrict(part, candidates.start)
+        assert whole[candidates.start : candidates.stop].equal(part)
+        assert set(whole.isfinite().nonzero()[:, 0].tolist()) <= set(candidates)
+    for ids in ([], mug[:1], mug[:2], mug, [*in_box[2], control.object_end]):
+        assert Grammar(control, ids).candidates() is None
+
+
+def test_answers_are_the_same_if_only_candidates_are_computed(model, tokenizer, pixels, prompts, monkeypatch):
+    """Alone within a box, and in a batch of sequences that are in different parts of a box or in none."""
+    control = tokenizer.control
+    mug, corner = [control.phrase, 50, control.phrase_end, control.object], control.location + 500
+    boxes = [mug, [*mug, corner], [*mug, corner, corner + 33], [*mug, corner, corner + 33, control.another]]
+    decoding = Decoding(max_new_tokens=8)
+    batches = [*([box] for box in boxes), boxes, [*boxes, *prompts[:2]]]
+    computed = []
+    logits = model.decoder.logits
+
+    def counted(hidden, ids=None):
+        computed.append(ids)
+        return logits(hidden, ids)
+
+    monkeypatch.setattr(model.decoder, "logits", counted)
+    found = [answers_on_one_prefix(model, control, pixels, batch, decoding) for batch in batches]
+    assert control.locations in computed
+    monkeypatch.setattr(TokenRules, "candidates", lambda rules: None)
+    computed.clear()
+    assert found == [answers_on_one_prefix(model, control, pixels, batch, decoding) for batch in batches]
+    assert set(computed) == {None}
 
 
 def test_the_same_box_may_be_said_again_but_not_in_the_released_mode(model, tokenizer, pixels):
@@ -226,8 +281,8 @@ def test_a_deadline_ends_the_answer(model, tokenizer, pixels, prompts):
 @torch.no_grad()
 def test_an_answer_can_be_stopped_between_tokens(model, tokenizer):
     cache = make_cache(model, 1, 100)
-    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
-    steps = generate(model, cache, logits, tokenizer.control, Decoding())
+    hidden = extend(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
+    steps = generate(model, cache, hidden, tokenizer.control, Decoding())
     next(steps)
     next(steps)
     steps.close()
@@ -237,8 +292,8 @@ def test_an_answer_can_be_stopped_between_tokens(model, tokenizer):
 @torch.no_grad()
 def test_a_full_cache_ends_the_answer(model, tokenizer):
     cache = make_cache(model, 1, 5)
-    logits = prefill(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
-    assert len(list(generate(model, cache, logits, tokenizer.control, Decoding(released=True)))) <= 3
+    hidden = extend(model, cache, model.embed(torch.tensor([[0, 50, 60]])))[:, 0]
+    assert len(list(generate(model, cache, hidden, tokenizer.control, Decoding(released=True)))) <= 3
 
 
 def test_what_is_longer_than_the_model_is_said(model):

@@ -323,6 +323,16 @@ def forced(words):
     return Complete(f"[{words}]", ground=True)
 
 
+def raised(logits, hidden, ids, by):
+    """Return logits, those of some tokens raised."""
+    out = logits(hidden, ids)
+    first = ids.start if ids else 0
+    for token, amount in by.items():
+        if ids is None or token in ids:
+            out[..., token - first] += amount
+    return out
+
+
 def test_a_phrase_that_the_prompt_ends_with_begins_the_answer(engine, images):
     [answer] = engine.look(images[0]).run(forced("the red mug"), decoding=SHORT)
     assert answer.text.startswith("the red mug")
@@ -332,10 +342,8 @@ def test_a_phrase_that_the_prompt_ends_with_begins_the_answer(engine, images):
 def test_boxes_that_are_said_have_the_scores_of_boxes_that_are_searched(engine, images, monkeypatch):
     control, logits = engine.control, engine.model.decoder.logits
 
-    def willing(hidden):  # a random model seldom says a box: make it likely
-        out = logits(hidden)
-        out[..., [control.object, control.object_end]] += 30
-        return out
+    def willing(hidden, ids=None):  # a random model seldom says a box: make it likely
+        return raised(logits, hidden, ids, {control.object: 30, control.object_end: 30})
 
     monkeypatch.setattr(engine.model.decoder, "logits", willing)
     view = engine.look(images[0])
@@ -391,10 +399,10 @@ def test_nothing_to_score_is_said(options):
 def test_zoom_keeps_the_surer_box(engine, images, monkeypatch):
     control, logits = engine.control, engine.model.decoder.logits
 
-    def small(hidden):  # a random model's boxes are large: make those from one cell to the next but three
-        out = logits(hidden)
-        out[..., [control.location + cell for cell in (14 * 32 + 14, 17 * 32 + 17)]] += 6
-        return out
+    corners = [control.location + cell for cell in (14 * 32 + 14, 17 * 32 + 17)]
+
+    def small(hidden, ids=None):  # a random model's boxes are large: make those between two cells likely
+        return raised(logits, hidden, ids, dict.fromkeys(corners, 6))
 
     monkeypatch.setattr(engine.model.decoder, "logits", small)
     text = "the red mug; a bowl; the can"

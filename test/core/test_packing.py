@@ -57,7 +57,7 @@ def alone(prefiller, row, *more):
 def test_each_branch_has_the_logits_it_has_alone(prefiller, rows):
     [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
     assert sorted(packed.indices) == list(range(len(rows)))
-    for place, logits in zip(packed.indices, packed.logits, strict=True):
+    for place, logits in zip(packed.indices, prefiller.model.decoder.logits(packed.hidden), strict=True):
         torch.testing.assert_close(logits, alone(prefiller, rows[place])[-LAST:], atol=1e-4, rtol=0)
 
 
@@ -66,7 +66,7 @@ def test_a_step_on_any_branches_is_one_token_more(prefiller, rows):
     [packed] = prefiller.prefill_packed(rows, room=3, at_most=100)
     pairs = list(itertools.product(range(len(rows)), (200, 201, 202)))[::-1]
     for _ in range(2):  # nothing of a step is kept
-        logits = packed.step(*torch.tensor(pairs).T)
+        logits = prefiller.model.decoder.logits(packed.step(*torch.tensor(pairs).T))
         for (branch, number), found in zip(pairs, logits, strict=True):
             expected = alone(prefiller, rows[packed.indices[branch]], number)[-1]
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
