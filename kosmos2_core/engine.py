@@ -12,12 +12,14 @@ from a copy (`kosmos2_core.packing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
@@ -27,10 +29,10 @@ from kosmos2_core.checkpoint import checkpoint_folder, load_model
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import ParsedText, boxes_of, parse_ids, trailing_phrase
-from kosmos2_core.images import ImageSource, load_image, preprocess
+from kosmos2_core.images import ImageSource, Pixels, load_image, preprocess
 from kosmos2_core.localizer import Localizer, Parts, finish, make_entity
 from kosmos2_core.model import Kosmos2
-from kosmos2_core.packing import MAX_PROMPTS, EncodedImages, PrefilledBatch, Prefiller
+from kosmos2_core.packing import MAX_PROMPTS, EncodedImages, PrefilledBatch, Prefiller, distinct
 from kosmos2_core.prompts import Prompt, prompt_ids
 from kosmos2_core.requests import GenerationRequest, Locate, Request, Score
 from kosmos2_core.tokenizer import Tokenizer
@@ -127,19 +129,34 @@ class Engine:
 
     @torch.inference_mode()
     def look_many(self, views: Sequence[Sequence[ImageSource]]) -> list[View]:
-        """Encode the images of several views in one batch."""
-        loaded = [tuple(load_image(image) for image in images) for images in views]
+        """Encode the images of several views in one batch, equal images once."""
+        sources = [image for images in views for image in images]
+        first, numbers = distinct(map(id, sources))
+        opened = [load_image(sources[index]) for index in first]
+        features = self._encode(opened)
+        remaining = iter(numbers)
+        of_views = [[next(remaining) for _ in images] for images in views]
+        return [
+            View(tuple(opened[index] for index in indices), tuple(features[index] for index in indices), self)
+            for indices in of_views
+        ]
+
+    def _encode(self, images: Sequence[Pixels]) -> list[Tensor]:
+        """Return the tokens (queries, D) of each image; those of equal images are one tensor."""
+        if not images:
+            return []
+        first, numbers = distinct(map(_content_key, images))
         size = self.model.config.vision_config.image_size
-        pixels = [preprocess(image, size) for images in loaded for image in images]
-        batch = torch.from_numpy(np.stack(pixels)).to(self.device) if pixels else None
-        features = iter(() if batch is None else self.model.encode(batch))
-        return [View(images, tuple(next(features) for _ in images), self) for images in loaded]
+        pixels = np.stack([preprocess(images[index], size) for index in first])
+        features = list(self.model.encode(torch.from_numpy(pixels).to(self.device)))
+        return [features[number] for number in numbers]
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job], decoding: Decoding = DEFAULT_DECODING) -> list[Answer]:
         """Answer many requests.
 
-        Images that are given twice are encoded twice: use `look`, and ask about the view.
+        Equal images are encoded once, and equal requests about them are computed once; sampled answers
+        are the exception. To ask about an image again later, use `look`, and ask about the view.
 
         Args:
             jobs: Pairs of a view, or images, and a request about it.
@@ -235,6 +252,10 @@ class Engine:
     def _log_probabilities(self, prompts: Sequence[Prompt], options: Sequence[Sequence[int]]) -> list[float]:
         """Return the log-probability of the ids of each option, which its prompt ends with."""
         results: dict[int, float] = {}
+        first, numbers = distinct(
+            (prompt.key, len(ids)) for prompt, ids in zip(prompts, options, strict=True)
+        )
+        prompts, options = [prompts[index] for index in first], [options[index] for index in first]
         last = max(map(len, options), default=0) + 1
         for batch in self.prefiller.prefill(prompts, room=0, last=last, at_most=MAX_SCORED_OPTIONS):
             chosen = [options[index] for index in batch.indices]
@@ -246,18 +267,23 @@ class Engine:
             results |= zip(
                 batch.indices, torch.stack([values.sum() for values in of_options]).tolist(), strict=True
             )
-        return [results[index] for index in range(len(prompts))]
+        return [results[number] for number in numbers]
 
     # Requests that generate text.
 
     def _generate(self, jobs: Sequence[tuple[View, GenerationRequest]], decoding: Decoding) -> list[Answer]:
-        prompts = [Prompt(view.features, prompt_ids(self.tokenizer, request)) for view, request in jobs]
+        asked = [Prompt(view.features, prompt_ids(self.tokenizer, request)) for view, request in jobs]
+        sampled = decoding.temperature > 0  # each a sample of its own
+        first, numbers = distinct(range(len(asked)) if sampled else [prompt.key for prompt in asked])
+        prompts = [asked[index] for index in first]
         generated: dict[int, tuple[list[int], bool]] = {}
         beams = decoding.beams
         room = decoding.max_new_tokens if beams == 1 else 0
         for batch in self.prefiller.prefill(prompts, room, at_most=max(MAX_PROMPTS // beams, 1)):
             generated |= zip(batch.indices, self._decode(batch, decoding), strict=True)
-        return self._scored_answers(prompts, [generated[index] for index in range(len(prompts))], decoding)
+        in_order = [generated[index] for index in range(len(prompts))]
+        answers = self._scored_answers(prompts, in_order, decoding)
+        return [answers[number] for number in numbers]
 
     def _decode(self, batch: PrefilledBatch, decoding: Decoding) -> list[tuple[list[int], bool]]:
         """Return the generated ids after each prompt, and whether they ended before a limit."""
@@ -307,6 +333,11 @@ class Engine:
                 entities.append(make_entity(*span, next(boxes), self.calibration))
         calibrated = boxes is not None and self.calibration is not None
         return Answer(text.text, tuple(entities), (), text.dropped, finished, calibrated)
+
+
+def _content_key(image: Pixels) -> Hashable:
+    """Return a key that images with the same pixels share."""
+    return image.shape, hashlib.blake2b(image.data).digest()
 
 
 def choose_device(name: str) -> torch.device:

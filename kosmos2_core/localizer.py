@@ -33,7 +33,7 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
 from kosmos2_core.model import Kosmos2
-from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller
+from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller, distinct
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_core.tokenizer import ControlIds, Tokenizer
@@ -128,13 +128,20 @@ class Localizer:
     def search(
         self, prompts: Sequence[Prompt], searches: Sequence[SearchOptions]
     ) -> Parts[list[PhraseBoxes]]:
-        """Return the best boxes after each prompt, which ends with `</phrase><object>`."""
+        """Return the best boxes after each prompt, which ends with `</phrase><object>`.
+
+        Equal searches after equal prompts are done once.
+        """
+        chosen, numbers = distinct(
+            (prompt.key, search) for prompt, search in zip(prompts, searches, strict=True)
+        )
 
         def work(packed: PackedPrompts) -> Parts[list[PhraseBoxes]]:
-            return _search_boxes(packed, self.control, [searches[index] for index in packed.indices])
+            return _search_boxes(packed, self.control, [searches[chosen[index]] for index in packed.indices])
 
         corners = max((search.max_corners * search.count for search in searches), default=1)
-        return (yield from self._for_each_pack(prompts, corners, work))
+        found = yield from self._for_each_pack([prompts[index] for index in chosen], corners, work)
+        return [found[number] for number in numbers]
 
     def score(
         self, prompts: Sequence[Prompt], pairs: Sequence[Sequence[tuple[int, int]]]
@@ -148,13 +155,15 @@ class Localizer:
     def evidence(self, prompts: Sequence[Prompt], search: SearchOptions) -> Parts[list[Evidence]]:
         """Return the model's output about the place of the phrase that each prompt ends with.
 
-        Boxes can be scored on it with any calibration.
+        Boxes can be scored on it with any calibration. Equal prompts have the same evidence.
         """
+        chosen, numbers = distinct(prompt.key for prompt in prompts)
 
         def work(packed: PackedPrompts) -> Parts[list[Evidence]]:
             return _gather_evidence(packed, self.control, [search] * len(packed.indices))
 
-        return (yield from self._for_each_pack(prompts, search.max_corners, work))
+        found = yield from self._for_each_pack([prompts[index] for index in chosen], search.max_corners, work)
+        return [found[number] for number in numbers]
 
     def _for_each_pack(
         self, prompts: Sequence[Prompt], corners: int, work: Callable[[PackedPrompts], Parts[list[T]]]

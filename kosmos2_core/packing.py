@@ -17,7 +17,7 @@ tokens, N packed prompts, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -328,6 +328,18 @@ def shared_length(prompts: Sequence[Sequence[int]], rest: int) -> int:
     """Return how many ids all prompts begin with alike, leaving at least `rest` ids of each."""
     longest = max(min(map(len, prompts)) - rest, 0)
     return next((index for index in range(longest) if len({ids[index] for ids in prompts}) > 1), longest)
+
+
+def distinct(keys: Iterable[Hashable]) -> tuple[list[int], list[int]]:
+    """Number keys so that equal keys have the same number, to compute what they stand for once.
+
+    Returns:
+        The index of the first key with each number, and the number of each key.
+    """
+    numbers: dict[Hashable, int] = {}
+    numbered = [numbers.setdefault(key, len(numbers)) for key in keys]
+    first = {number: index for index, number in reversed(list(enumerate(numbered)))}
+    return [first[number] for number in range(len(numbers))], numbered
 
 
 def _check_images(prompts: Sequence[Prompt]) -> None:

@@ -7,7 +7,7 @@ user becomes a control token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -42,6 +42,11 @@ class Prompt:
     def view(self) -> tuple[int, ...]:
         """A key that prompts about the same images share."""
         return tuple(map(id, self.images))
+
+    @property
+    def key(self) -> Hashable:
+        """A key that equal prompts about the same images share."""
+        return self.view, tuple(self.ids)
 
 
 def locate_prompt_ids(tokenizer: Tokenizer, request: Locate) -> list[list[int]]:
