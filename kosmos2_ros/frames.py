@@ -106,6 +106,10 @@ class CameraFrame:
             return ns_of_s(time.monotonic() - self.arrived_s)
         return max(now_ns - self.stamp_ns, 0)
 
+    def too_old(self, now_ns: int, max_age_ns: int) -> bool:
+        """Return True if the age is above a limit; the limit 0 allows any age."""
+        return 0 < max_age_ns < self.age_ns(now_ns)
+
 
 class LatestFrame:
     """The newest frame of one camera. A new frame replaces the waiting one, which is counted."""

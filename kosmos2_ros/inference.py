@@ -14,8 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kosmos2_core.answers import Answer
@@ -23,17 +22,14 @@ from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.images import Pixels
 from kosmos2_core.localizer import Parts
-from kosmos2_core.requests import Locate, Request
 from kosmos2_io.stamps import NS_PER_S
 from kosmos2_ros.errors import Code, RequestError, public_message, timeout_error
 from kosmos2_ros.frames import CameraFrame, FrameOutcome, FrameStore
+from kosmos2_ros.work import CurrentCommand, InferenceResult, PendingQuery, QueryQueue
 
-DEFAULT_DECODING = Decoding()
 MAX_DIALOGUES = 4  # dialogues that are answered at the same time
 RECENT_RESULTS = 256  # results that latencies are reported of
 WITHDRAWN = "the command was withdrawn meanwhile"
-
-RequestMaker = Callable[[int, int], Request]  # from the width and height of the image
 
 
 class GroundingModel(Protocol):
@@ -45,14 +41,6 @@ class GroundingModel(Protocol):
 
 
 @dataclass(frozen=True)
-class CurrentCommand:
-    """The request that every frame is answered for, and the id that its results carry."""
-
-    id: str
-    request: Locate
-
-
-@dataclass(frozen=True)
 class InferenceLimits:
     """Limits that may change while the thread runs; 0 means no limit."""
 
@@ -60,49 +48,6 @@ class InferenceLimits:
     max_rate_hz: float = 0.0  # results of each camera per second
     queue_size: int = 8  # queries that may wait
     hang_s: float = 10.0  # after this the model counts as hung
-
-
-@dataclass(frozen=True, eq=False)
-class InferenceResult:
-    """An answer about a frame."""
-
-    frame: CameraFrame
-    pixels: Pixels  # (height, width, 3), RGB
-    answer: Answer
-    inference_ns: int
-    command: CurrentCommand | None = None  # None: the answer to a query
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Width and height of the image."""
-        height, width = self.pixels.shape[:2]
-        return width, height
-
-
-@dataclass(eq=False)
-class PendingQuery:
-    """A service request or a dialogue turn; its future gets an InferenceResult or a RequestError.
-
-    Args:
-        make_request: Makes the request for the engine, once the size of the image is known.
-        deadline_s: When the asker stops waiting, by time.monotonic.
-        camera: Whose newest frame it is about.
-        decoding: How text is generated.
-        frame: The image that came with the request; None: the camera's newest.
-        not_before_ns: Wait for a frame with this stamp or a later one; 0: any fresh frame.
-        on_token: For a dialogue: called with the answer so far after each token.
-        cancelled: Set by the asker to end the work.
-    """
-
-    make_request: RequestMaker
-    deadline_s: float
-    camera: str = ""
-    decoding: Decoding = DEFAULT_DECODING
-    frame: CameraFrame | None = None
-    not_before_ns: int = 0
-    on_token: Callable[[Answer, Pixels], None] | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    future: Future[InferenceResult] = field(default_factory=Future)
 
 
 @dataclass(eq=False)
@@ -156,7 +101,7 @@ class InferenceThread:
         self._model, self._frames = model, frames
         self._publish, self._to_rgb, self._now_ns, self._log_error = publish, to_rgb, now_ns, log_error
         self._command: CurrentCommand | None = None
-        self._queries: deque[PendingQuery] = deque()
+        self._queries = QueryQueue(frames, now_ns)
         self._dialogues: deque[DialogueTurn] = deque()
         self._batch: FrameBatch | None = None
         self._due_s = dict.fromkeys(frames, 0.0)  # when the next result of each camera is due
@@ -215,7 +160,7 @@ class InferenceThread:
                     Code.BUSY,
                     f"{len(self._queries)} queries are waiting already: ask again when one is answered.",
                 )
-            self._queries.append(query)
+            self._queries.add(query)
             self._changed.notify()
 
     @property
@@ -253,7 +198,7 @@ class InferenceThread:
         """Return the next piece of work, or None to stop."""
         with self._changed:
             while not self._stopping:
-                self._refuse_late_queries()
+                self._queries.refuse_late(self.limits.max_age_ns)
                 work = self._next_query() or self._next_token_or_frames()
                 if work:
                     return work
@@ -271,64 +216,19 @@ class InferenceThread:
 
     def _seconds_to_next_event(self) -> float | None:
         """Return the seconds until a deadline passes or a camera is due, or None if there is neither."""
-        times = [query.deadline_s for query in self._queries]
+        times = self._queries.deadlines_s()
         if self._command:
             times += [self._due_s[name] for name, camera in self._frames.items() if camera.latest.waiting]
         return max(min(times) - time.monotonic(), 0.0) if times else None
 
     # Queries.
 
-    def _refuse_late_queries(self) -> None:
-        now_s = time.monotonic()
-        late = [query for query in self._queries if query.deadline_s <= now_s or query.cancelled.is_set()]
-        for query in late:
-            self._queries.remove(query)
-            query.future.set_exception(self._why_late(query))
-
-    def _why_late(self, query: PendingQuery) -> RequestError:
-        try:
-            frame = query.frame or self._frame_of(query)
-        except RequestError as error:
-            return error
-        if frame:
-            return timeout_error()
-        if self._frames[query.camera].latest.newest is None:
-            return _no_image(query.camera)
-        return RequestError(
-            Code.STALE, "no frame as new as requested arrived in time: is the camera still sending?"
-        )
-
     def _next_query(self) -> Callable[[], None] | None:
-        """Return the work on the first query that can be answered; refuse those before it that cannot."""
-        for query in self._queries:
-            try:
-                frame = query.frame or self._frame_of(query)
-            except RequestError as error:
-                self._queries.remove(query)
-                query.future.set_exception(error)
-                return self._next_query()
-            if frame:
-                self._queries.remove(query)
-                return lambda: self._answer(query, frame)
-        return None
-
-    def _frame_of(self, query: PendingQuery) -> CameraFrame | None:
-        """Return the newest frame if it is new enough, or None to wait for a newer one.
-
-        Raises:
-            RequestError: The camera has sent nothing, or nothing recent.
-        """
-        newest = self._frames[query.camera].latest.newest
-        if query.not_before_ns:
-            return newest if newest and newest.stamp_ns >= query.not_before_ns else None
-        if newest is None:
-            raise _no_image(query.camera)
-        if self._too_old(newest):
-            age_s = newest.age_ns(self._now_ns()) / NS_PER_S
-            raise RequestError(
-                Code.STALE, f"the newest frame is {age_s:.1f} s old: is the camera still sending?"
-            )
-        return newest
+        """Return the work on the first query that can be answered now, or None."""
+        if (found := self._queries.pop(self.limits.max_age_ns)) is None:
+            return None
+        query, frame = found
+        return lambda: self._answer(query, frame)
 
     def _answer(self, query: PendingQuery, frame: CameraFrame) -> None:
         try:
@@ -358,9 +258,9 @@ class InferenceThread:
     def _refuse_all(self, error: RequestError) -> None:
         """Refuse everything that waits, after the end: an answer will not come."""
         with self._changed:
-            for query in [*self._queries, *(turn.query for turn in self._dialogues)]:
-                query.future.set_exception(error)
-            self._queries.clear()
+            self._queries.refuse_all(error)
+            for turn in self._dialogues:
+                turn.query.future.set_exception(error)
             self._dialogues.clear()
         for _, camera in self._frames.items():
             camera.latest.clear()
@@ -514,7 +414,7 @@ class InferenceThread:
                 self._frames.finish(frame, FrameOutcome.PROCESSED)
 
     def _too_old(self, frame: CameraFrame) -> bool:
-        return 0 < self.limits.max_age_ns < frame.age_ns(self._now_ns())
+        return frame.too_old(self._now_ns(), self.limits.max_age_ns)
 
 
 def _check_finite(answer: Answer) -> None:
@@ -526,10 +426,3 @@ def _check_finite(answer: Answer) -> None:
     numbers += [box.score for phrase in answer.phrases for box in phrase.boxes]
     if any(number is not None and not 0 <= number <= 1 for number in numbers):
         raise ModelError("the model's numbers are not finite: check the checkpoint, or choose another dtype.")
-
-
-def _no_image(camera: str) -> RequestError:
-    name = f" {camera}" if camera else ""
-    return RequestError(
-        Code.NO_IMAGE, f"the camera{name} has sent no image: is it on, and is its topic right?"
-    )

@@ -23,9 +23,9 @@ from kosmos2_io.stamps import ns_of_s
 from kosmos2_io.transforms import TransformBuffer, TransformError, matrix_of
 from kosmos2_ros.errors import Code, RequestError, callback_errors
 from kosmos2_ros.frames import FrameStore
-from kosmos2_ros.inference import InferenceResult
 from kosmos2_ros.messages import ROS
 from kosmos2_ros.parameters import GroundingParameters
+from kosmos2_ros.work import InferenceResult
 
 try:
     import tf2_ros

@@ -4,7 +4,8 @@ States: unconfigured -> configure (load the model, warm it up) -> inactive -> ac
 inference thread) -> active -> deactivate -> inactive -> cleanup (free the memory) -> unconfigured.
 
 A frame's way: inputs.py stores it in frames.py, the thread of inference.py grounds it, outputs.py publishes
-the result (localization_3d.py places it in space). This file holds the lifecycle, the parameters and the
+the result (localization_3d.py places it in space). A service request's way: services.py puts a query into the
+queue of work.py, which the same thread answers. This file holds the lifecycle, the parameters and the
 wiring.
 """
 
@@ -27,7 +28,6 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallb
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
@@ -39,7 +39,7 @@ from kosmos2_io.stamps import ns_of_s
 from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog
 from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error
 from kosmos2_ros.frames import FrameStore
-from kosmos2_ros.inference import CurrentCommand, GroundingModel, InferenceLimits, InferenceThread
+from kosmos2_ros.inference import GroundingModel, InferenceLimits, InferenceThread
 from kosmos2_ros.inputs import CameraInput
 from kosmos2_ros.localization_3d import Localizer3D, Transforms, make_transforms
 from kosmos2_ros.messages import ROS, cv_bridge_fallback
@@ -49,11 +49,13 @@ from kosmos2_ros.parameters import (
     GroundingParameters,
     defaults,
     descriptor,
+    parameter_overrides,
     parameters_of,
     unknown_parameters,
     with_default_type,
 )
 from kosmos2_ros.services import ActiveSession, DialogueAction, Services
+from kosmos2_ros.work import CurrentCommand
 
 NAME = "grounding"
 STOP_TIMEOUT_S = 1.0  # for the inference thread to end
@@ -403,18 +405,6 @@ class GroundingNode(LifecycleNode):
         self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
         if inference:
             self._silence.check(cameras)
-
-
-def parameter_overrides(node: Node) -> dict[str, Any]:
-    """Return the values that the command line, a launch file or the caller gives for parameters, by name.
-
-    rclpy has them in a private attribute only. The option `automatically_declare_parameters_from_overrides`
-    would make them public, but it fails at empty lists and skips the type check of `use_sim_time`. If a
-    later rclpy renames the attribute, the node starts and uses the overrides all the same; then it does not
-    warn of unknown parameters, and `min_score` must be set to 1.0, not to 1.
-    """
-    overrides: dict[str, Parameter] = getattr(node, "_parameter_overrides", {})
-    return {name: parameter.value for name, parameter in overrides.items()}
 
 
 def limits_of(parameters: GroundingParameters) -> InferenceLimits:

@@ -18,10 +18,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 from kosmos2_core.drawing import COLOURS, draw
 from kosmos2_io.answer_messages import AnswerContext
 from kosmos2_ros.errors import RequestError
-from kosmos2_ros.inference import InferenceResult
 from kosmos2_ros.localization_3d import Localizer3D, PlacedBoxes
 from kosmos2_ros.messages import ANSWERS, ROS
 from kosmos2_ros.parameters import GroundingParameters
+from kosmos2_ros.work import InferenceResult
 
 KEPT_RESULTS = 10
 MARKER_LIFETIME_S = 2.0  # markers vanish if no newer ones arrive

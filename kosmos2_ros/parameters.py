@@ -199,6 +199,18 @@ def defaults() -> dict[str, Any]:
     return {name: _as_ros(parameter.default) for name, parameter in PARAMETERS.items()}
 
 
+def parameter_overrides(node: Any) -> dict[str, Any]:
+    """Return the values that the command line, a launch file or the caller gives for parameters, by name.
+
+    rclpy has them in a private attribute only. The option `automatically_declare_parameters_from_overrides`
+    would make them public, but it fails at empty lists and skips the type check of `use_sim_time`. If a
+    later rclpy renames the attribute, the node starts and uses the overrides all the same; then it does not
+    warn of unknown parameters, and `min_score` must be set to 1.0, not to 1.
+    """
+    overrides = getattr(node, "_parameter_overrides", {})
+    return {name: parameter.value for name, parameter in overrides.items()}
+
+
 def parameters_of(values: Mapping[str, Any]) -> GroundingParameters:
     """Return the validated set of the values that ROS gives; other parameters are ignored.
 

@@ -27,10 +27,11 @@ from kosmos2_io.images import Fallback, check_image
 from kosmos2_io.stamps import header_ns, to_ns, to_s
 from kosmos2_ros.errors import Code, RequestError, log_error, public_message, timeout_error
 from kosmos2_ros.frames import CameraFrame
-from kosmos2_ros.inference import InferenceResult, InferenceThread, PendingQuery, RequestMaker
+from kosmos2_ros.inference import InferenceThread
 from kosmos2_ros.messages import ANSWERS
 from kosmos2_ros.outputs import ResultMessages
 from kosmos2_ros.parameters import GroundingParameters
+from kosmos2_ros.work import InferenceResult, PendingQuery, RequestMaker
 
 GRACE_S = 0.1  # after the deadline, for the inference thread to say why the answer is late
 DIALOGUE_TEXTS = 16  # a dialogue may have this many times the bytes of a text

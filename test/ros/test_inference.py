@@ -16,7 +16,8 @@ from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Chat, Locate
 from kosmos2_ros.errors import Code, RequestError
 from kosmos2_ros.frames import CameraFrame, FrameStore
-from kosmos2_ros.inference import CurrentCommand, InferenceLimits, InferenceThread, PendingQuery
+from kosmos2_ros.inference import InferenceLimits, InferenceThread
+from kosmos2_ros.work import CurrentCommand, PendingQuery
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 MUG = CurrentCommand("1", Locate("the mug"))

@@ -13,10 +13,10 @@ from kosmos2_data.bag_topics import CameraTopics  # noqa: E402
 from kosmos2_eval.bag.placement import FramePlacer  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
 from kosmos2_ros.frames import CameraFrame, FrameStore  # noqa: E402
-from kosmos2_ros.inference import InferenceResult  # noqa: E402
 from kosmos2_ros.localization_3d import Localizer3D, no_transform  # noqa: E402
 from kosmos2_ros.messages import ROS  # noqa: E402
 from kosmos2_ros.parameters import GroundingParameters  # noqa: E402
+from kosmos2_ros.work import InferenceResult  # noqa: E402
 from kosmos2_sim.tabletop import Tabletop  # noqa: E402
 
 

@@ -24,7 +24,7 @@ from kosmos2_core.errors import InputError  # noqa: E402
 from kosmos2_core.requests import Caption  # noqa: E402
 from kosmos2_core.requests import Describe as DescribeRequest  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
-from kosmos2_ros.node import parameter_overrides  # noqa: E402
+from kosmos2_ros.parameters import parameter_overrides  # noqa: E402
 
 
 def test_codes_are_those_of_the_services():
