@@ -15,10 +15,11 @@ from kosmos2_cli.options import (
     add_bags,
     add_image_topics,
     add_labels,
+    add_picture_file,
     check_at_least,
     parse_labels,
+    save_picture,
 )
-from kosmos2_cli.sim_commands import save_picture
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # imports OpenCV
@@ -172,13 +173,7 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of the random choice of images (default: 0)"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("sheet.png"),
-        metavar="FILE",
-        help="picture to write (default: %(default)s)",
-    )
+    add_picture_file(parser)
 
 
 def _run_show(arguments: argparse.Namespace) -> None:

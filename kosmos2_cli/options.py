@@ -16,6 +16,7 @@ from kosmos2_core.errors import InputError
 if TYPE_CHECKING:  # importing torch takes seconds, so commands do it only when they load a model
     from kosmos2_core.decoding import Decoding
     from kosmos2_core.engine import Engine
+    from kosmos2_core.images import Pixels
 
 PUBLIC_MODEL = "microsoft/kosmos-2-patch14-224"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -101,6 +102,28 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="write the image with its boxes to this file; with several images, to this folder",
     )
+
+
+def add_picture_file(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the picture to write."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("sheet.png"),
+        metavar="FILE",
+        help="picture to write (default: %(default)s)",
+    )
+
+
+def save_picture(picture: Pixels, file: Path) -> None:
+    """Write a picture to the file that `--out` names, and print the file's name."""
+    from PIL import Image
+
+    try:
+        Image.fromarray(picture).save(file)
+    except (OSError, ValueError) as error:  # ValueError: an unknown suffix
+        raise InputError(f"--out {file} cannot be written: {error}.") from None
+    print(file)
 
 
 def add_decoding(parser: argparse.ArgumentParser, beams: bool = True) -> None:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from kosmos2_cli.main import CliCommand
-from kosmos2_cli.options import check_at_least
-from kosmos2_core.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
+from kosmos2_cli.options import add_picture_file, check_at_least, save_picture
 
 SHOW_EXAMPLES = """
 Examples:
@@ -48,30 +43,13 @@ The same options give the same bytes. `ros2 bag play` needs ROS; the bag itself 
 SPLIT_HELP = "kind of scenes: train, standard, cluttered, occluded or far (default: %(default)s)"
 
 
-def save_picture(picture: npt.NDArray[Any], file: Path) -> None:
-    """Write an RGB picture to the file that `--out` names, and print the file's name."""
-    from PIL import Image
-
-    try:
-        Image.fromarray(picture).save(file)
-    except (OSError, ValueError) as error:  # ValueError: an unknown suffix
-        raise InputError(f"--out {file} cannot be written: {error}.") from None
-    print(file)
-
-
 def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="standard", help=SPLIT_HELP)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of the first scene (default: 0)"
     )
     parser.add_argument("--count", type=int, default=24, metavar="N", help="number of scenes (default: 24)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("sheet.png"),
-        metavar="FILE",
-        help="picture to write (default: %(default)s)",
-    )
+    add_picture_file(parser)
     parser.add_argument("--truth", action="store_true", help="show boxes with names, mask and depth")
 
 

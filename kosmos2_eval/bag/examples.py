@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,7 @@ from kosmos2_io.stamps import header_ns
 
 EXAMPLES_PER_GROUP = 12
 IMAGE_SIDE, JPEG_QUALITY = 480, 80  # px of the longer side
-
-Numbered = tuple[int, QueryResult]
+UNLABELLED = "not labelled"
 
 
 @dataclass(frozen=True)
@@ -37,67 +36,54 @@ class ExampleGroup:
     indices: tuple[int, ...]
 
 
+# Title and meaning of each group, the verdict of its results, and what they are sorted by.
+HIGHEST, LOWEST = True, False
+GROUPS = (
+    ("Wrong with high scores", "wrong boxes with the highest scores", "wrong", "score", HIGHEST),
+    ("False alarms", "boxes for absent phrases, highest scores first", "false alarm", "score", HIGHEST),
+    ("Lowest overlap", "wrong boxes with the lowest IoU", "wrong", "iou", LOWEST),
+    ("Missed", "present phrases without a box, lowest presence first", "missed", "presence", LOWEST),
+    ("Right with high scores", "right boxes with the highest scores", "right", "score", HIGHEST),
+    ("Barely right", "right boxes with the lowest IoU", "right", "iou", LOWEST),
+    (
+        *("Correctly rejected", "absent phrases without a box, highest presence first"),
+        *("rejected", "presence", HIGHEST),
+    ),
+    ("Highest scores", "phrases without labels", UNLABELLED, "score", HIGHEST),
+    ("Lowest scores", "phrases without labels", UNLABELLED, "score", LOWEST),
+)
+
+
 def example_groups(results: Sequence[QueryResult]) -> list[ExampleGroup]:
     """Return groups of examples: mistakes first, then right answers, then an even sample.
 
     A mistake is a wrong box, a missed phrase or a false alarm; a rejected absent phrase is a right answer.
     """
-    by_verdict: dict[str, list[Numbered]] = {}
-    for index, result in enumerate(results):
-        by_verdict.setdefault(result.verdict, []).append((index, result))
-    wrong, alarms = by_verdict.get("wrong", []), by_verdict.get("false alarm", [])
-    right, rejected = by_verdict.get("right", []), by_verdict.get("rejected", [])
-    missed = by_verdict.get("missed", [])
-    unlabelled = [entry for entry in by_verdict.get("not labelled", []) if entry[1].box]
+    groups = [
+        ExampleGroup(title, meaning, _examples(results, verdict, attribute, highest))
+        for title, meaning, verdict, attribute, highest in GROUPS
+    ]
     step = max(len(results) // EXAMPLES_PER_GROUP, 1)
     sample = tuple(range(0, len(results), step))[:EXAMPLES_PER_GROUP]
-    groups = [
-        ExampleGroup("Wrong with high scores", "wrong boxes with the highest scores", _first(wrong, _score)),
-        ExampleGroup(
-            "False alarms", "boxes for absent phrases, highest scores first", _first(alarms, _score)
-        ),
-        ExampleGroup("Lowest overlap", "wrong boxes with the lowest IoU", _first(wrong, _iou)),
-        ExampleGroup(
-            "Missed", "present phrases without a box, lowest presence first", _first(missed, _presence)
-        ),
-        ExampleGroup("Right with high scores", "right boxes with the highest scores", _first(right, _score)),
-        ExampleGroup("Barely right", "right boxes with the lowest IoU", _first(right, _iou)),
-        ExampleGroup(
-            "Correctly rejected",
-            "absent phrases without a box, highest presence first",
-            _first(rejected, lambda result: -result.presence),
-        ),
-        ExampleGroup("Highest scores", "phrases without labels", _first(unlabelled, _score)),
-        ExampleGroup(
-            "Lowest scores", "phrases without labels", _first(unlabelled, lambda result: result.score)
-        ),
-        ExampleGroup("Even sample", "queries at even distances over the recording", sample),
-    ]
+    groups.append(ExampleGroup("Even sample", "queries at even distances over the recording", sample))
     return [group for group in groups if group.indices]
 
 
-def _score(result: QueryResult) -> float:
-    return -result.score
-
-
-def _iou(result: QueryResult) -> float:
-    return result.iou
-
-
-def _presence(result: QueryResult) -> float:
-    return result.presence
-
-
-def _first(numbered: Iterable[Numbered], key: Callable[[QueryResult], float]) -> tuple[int, ...]:
-    """Return the first indices by a key, with no track twice while there are others.
+def _examples(results: Sequence[QueryResult], verdict: str, attribute: str, highest: bool) -> tuple[int, ...]:
+    """Return the indices of the first results with a verdict, with no track twice while there are others.
 
     Neighbouring images of a track look the same.
     """
+    indices = [
+        index
+        for index, result in enumerate(results)
+        if result.verdict == verdict and (result.box or verdict != UNLABELLED)
+    ]
     first: list[int] = []
     repeated: list[int] = []
     seen: set[tuple[Any, ...]] = set()
-    for index, result in sorted(numbered, key=lambda entry: key(entry[1])):
-        track = result.query.track
+    for index in sorted(indices, key=lambda index: getattr(results[index], attribute), reverse=highest):
+        track = results[index].query.track
         (repeated if track in seen else first).append(index)
         seen.add(track)
     return tuple((first + repeated)[:EXAMPLES_PER_GROUP])

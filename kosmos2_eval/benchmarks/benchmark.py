@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,11 +236,7 @@ PUBLISHED_REG = {  # by the number of examples
 
 def published_by_split(name: str) -> Callable[[BenchmarkPart], Mapping[str, float]]:
     """Return a function that looks up the published values of a split of a benchmark."""
-    return partial(_published_of_split, name)
-
-
-def _published_of_split(name: str, part: BenchmarkPart) -> Mapping[str, float]:
-    return PUBLISHED[name].get(part.split, {})
+    return lambda part: PUBLISHED[name].get(part.split, {})
 
 
 def published_by_shots(part: BenchmarkPart) -> Mapping[str, float]:
