@@ -2,8 +2,8 @@
 
     python tools/interface_docs.py > docs/interfaces.md
 
-Descriptions of fields come from the interface files, of parameters from kosmos2_ros/parameters.py; topics
-are described in this file.
+Descriptions of fields come from the interface files, of parameters from kosmos2_ros/parameters.py. The rest
+of the page, the topics among it, is written in tools/interfaces.md.in.
 """
 
 from __future__ import annotations
@@ -15,105 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TOP = """\
-# Topics, services, parameters
-
-This page lists everything that the node `grounding` reads and writes. How to use it: [node.md](node.md). The
-page is generated from the interface files and the node's parameters by
-`python tools/interface_docs.py > docs/interfaces.md`.
-
-## Topics
-
-`~` stands for the node's name, `/grounding`. `<cam>` stands for a camera name of the parameter `cameras`. By
-default there is one camera without a name; then `<cam>/` is left out: `image`, `~/detections`.
-"""
-# Direction, name (as Markdown), type, meaning.
-TOPICS = (
-    ("in", "`<cam>/image`", "sensor_msgs/msg/Image", "images, if `image_transport` is raw"),
-    (
-        "in",
-        "`<cam>/image/compressed`",
-        "sensor_msgs/msg/CompressedImage",
-        "images, if `image_transport` is compressed",
-    ),
-    ("in", "`<cam>/camera_info`", "sensor_msgs/msg/CameraInfo", "calibration of the image; needed for 3D"),
-    (
-        "in",
-        "`<cam>/depth/image`",
-        "sensor_msgs/msg/Image",
-        "depth, 16UC1 in millimetres or 32FC1 in metres; needed for 3D",
-    ),
-    (
-        "in",
-        "`<cam>/depth/camera_info`",
-        "sensor_msgs/msg/CameraInfo",
-        "calibration of the depth. If one of the two is missing, the other is used for both",
-    ),
-    (
-        "in",
-        "`~/command`",
-        "std_msgs/msg/String",
-        "the command: what to locate in every image; also the parameter `command`",
-    ),
-    (
-        "in",
-        "`/tf`, `/tf_static`",
-        "tf2_msgs/msg/TFMessage",
-        "transforms; needed for 3D in another frame than the image's",
-    ),
-    (
-        "out",
-        "`~/<cam>/grounding`",
-        "kosmos2/msg/GroundedFrame",
-        "the result of every processed image, also if nothing was found",
-    ),
-    (
-        "out",
-        "`~/<cam>/detections`",
-        "vision_msgs/msg/Detection2DArray",
-        "the same boxes in pixels; may be empty",
-    ),
-    (
-        "out",
-        "`~/<cam>/detections_3d`",
-        "vision_msgs/msg/Detection3DArray",
-        "boxes in `target_frame` with the ids of the 2D boxes; only if there is depth",
-    ),
-    (
-        "out",
-        "`~/<cam>/annotated`",
-        "sensor_msgs/msg/Image",
-        "the image with its boxes; only while subscribed",
-    ),
-    (
-        "out",
-        "`~/<cam>/markers`",
-        "visualization_msgs/msg/MarkerArray",
-        "the 3D boxes; only while subscribed",
-    ),
-    (
-        "out",
-        "`/diagnostics`",
-        "diagnostic_msgs/msg/DiagnosticArray",
-        "state of the model and of each camera, twice a second",
-    ),
-)
-SERVICES = """\
-## Services and the action
-
-The services are `~/locate`, `~/describe` and `~/ask`; the action is `~/converse`. Every response has a code
-`error`, one of these, and a sentence `message`:
-
-"""
-PARAMETERS = """\
-
-## Parameters
-
-If several parameters are set at once, either all are accepted or none, with the reason. Parameters marked
-`configure` can change only while the node is unconfigured. Parameters marked `any time` take effect with the
-next image or request.
-
-"""
+TEMPLATE = ROOT / "tools/interfaces.md.in"
 CONSTANT = re.compile(r"\w+ (\w+)=(\S+)")
 PARTS = {"msg": [""], "srv": ["Request", "Response"], "action": ["Goal", "Result", "Feedback"]}
 TYPES = {bool: "bool", int: "int", float: "double", str: "string", tuple: "string[]"}
@@ -166,17 +68,28 @@ def interface(file: Path) -> Iterator[str]:
         yield name + table(("type", "name", "meaning"), [coded(row) for row in part.rows])
 
 
+def fill(template: str, **blocks: str) -> str:
+    """Replace each marker, such as @CODES@, by the block of its name."""
+    for name, block in blocks.items():
+        template = template.replace(f"@{name.upper()}@", block.strip())
+    return template
+
+
 def interfaces() -> str:
-    """Return the page up to the parameters."""
+    """Return the page up to the table of the parameters."""
     _, (_, located) = read(ROOT / "srv/Locate.srv")
-    codes = table(("code", "name", "meaning"), [coded(row) for row in located.constants])
-    topics = [(way, name, f"`{kind}`", meaning) for way, name, kind, meaning in TOPICS]
-    blocks = [TOP, table(("direction", "name", "type", "meaning"), topics), "## Messages\n"]
-    blocks += [block for file in sorted(ROOT.glob("msg/*.msg")) for block in interface(file)]
-    blocks.append(f"{SERVICES}{codes}")
-    for file in (*sorted(ROOT.glob("srv/*.srv")), *sorted(ROOT.glob("action/*.action"))):
-        blocks += interface(file)
-    return "\n".join(blocks)
+    services = (*sorted(ROOT.glob("srv/*.srv")), *sorted(ROOT.glob("action/*.action")))
+    return fill(
+        TEMPLATE.read_text().partition("@PARAMETERS@")[0],
+        messages=sections(sorted(ROOT.glob("msg/*.msg"))),
+        codes=table(("code", "name", "meaning"), [coded(row) for row in located.constants]),
+        services=sections(services),
+    )
+
+
+def sections(files: Sequence[Path]) -> str:
+    """Return a section for each interface file."""
+    return "\n".join(block for file in files for block in interface(file))
 
 
 def parameters() -> str:
@@ -184,8 +97,7 @@ def parameters() -> str:
     from kosmos2_ros.parameters import GroundingParameters
 
     rows = [parameter_row(parameter) for parameter in fields(GroundingParameters)]
-    head = ("name", "type", "default", "allowed", "changes", "meaning")
-    return PARAMETERS + table(head, rows)
+    return table(("name", "type", "default", "allowed", "changes", "meaning"), rows)
 
 
 def parameter_row(parameter: Field[Any]) -> tuple[str, ...]:
