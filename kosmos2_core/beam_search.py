@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -86,45 +87,55 @@ def beam_search(
     beams = decoding.beams
     rules = [TokenRules(control, decoding, prompt) for prompt in prompts]
     states = [_BeamState([_Beam(0.0, [], prompt_rules, row)]) for row, prompt_rules in enumerate(rules)]
-    cache = cache.select(torch.arange(cache.batch, device=hidden.device), 0)
-    for step in range(decoding.max_new_tokens):
+    positions = model.config.text_config.max_position_embeddings
+    steps = min(decoding.max_new_tokens, positions - cache.filled + 1)
+    for step in range(steps):
         late = decoding.deadline_s is not None and time.monotonic() >= decoding.deadline_s
-        last = late or step + 1 == decoding.max_new_tokens
+        going_on = [state for state in states if state.open]
         scores = model.decoder.logits(hidden).float().log_softmax(-1)  # over all: beams are compared by it
-        for state in states:
-            candidates = _likeliest(state.running, scores, 2 * beams)
-            state.advance(candidates, control.end, beams, last)
-        if not any(state.open for state in states):
+        for state, candidates in zip(going_on, _likeliest(going_on, scores, 2 * beams), strict=True):
+            state.advance(candidates, control.end, beams, last=late or step + 1 == steps)
+        running = [beam for state in going_on if state.open for beam in state.running]
+        if not running:
             break
-        running = [beam for state in states for beam in state.running]
-        rows = torch.tensor([beam.row for beam in running], device=hidden.device)
+        rows = [beam.row for beam in running]
+        if step:
+            cache.reorder(rows)
+        else:
+            cache = cache.select(rows, steps - 1, batch=len(states) * beams)
         next_ids = torch.tensor([beam.ids[-1] for beam in running], device=hidden.device)
-        cache = cache.select(rows, 1)
         hidden = decode_one(model, cache, next_ids)
         new_rows = iter(range(len(running)))
-        for state in states:
-            state.running = [
-                _Beam(beam.score, beam.ids, beam.rules, next(new_rows)) for beam in state.running
-            ]
+        for state in (state for state in going_on if state.open):
+            state.running = [replace(beam, row=next(new_rows)) for beam in state.running]
     return [(ids, ended) for _, ids, ended in (state.answers[0] for state in states)]
 
 
-def _likeliest(running: list[_Beam], scores: Tensor, count: int) -> list[tuple[float, _Beam, int]]:
-    """Return the likeliest continuations of one prompt's beams: log-probability, beam and next id.
+def _likeliest(
+    states: Sequence[_BeamState], scores: Tensor, count: int
+) -> list[list[tuple[float, _Beam, int]]]:
+    """Return the likeliest continuations of each prompt's beams: log-probability, beam and next id.
 
     Args:
-        running: The beams.
-        scores: Log-probabilities (B, V) of the next token of all sequences in the cache.
+        states: The prompts whose answers are open; the beams of each are side by side in `scores`.
+        scores: Log-probabilities (B, V) of the next token of each beam; they are changed.
         count: How many continuations are wanted.
     """
-    own_scores = scores[[beam.row for beam in running]]  # a copy: the rules change it
-    for row, beam in zip(own_scores, running, strict=True):
-        beam.rules.restrict(row)
-    own_scores += torch.tensor([beam.score for beam in running], device=own_scores.device)[:, None]
-    best = own_scores.flatten().topk(min(count, own_scores.numel()))
-    vocabulary = own_scores.shape[1]
+    best = []
+    for state in states:
+        first = state.running[0].row
+        of_prompt = scores[first : first + len(state.running)]
+        for row, beam in zip(of_prompt, state.running, strict=True):
+            beam.rules.restrict(row)
+            row += beam.score
+        best.append(of_prompt.flatten().topk(min(count, of_prompt.numel())))
+    ranked = torch.cat([torch.stack([top.values.double(), top.indices.double()]) for top in best], 1)
+    pairs = iter(ranked.T.tolist())  # one wait for the device, for all prompts
     return [
-        (score, running[index // vocabulary], index % vocabulary)
-        for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        if score > -torch.inf
+        [
+            (score, state.running[int(index) // scores.shape[1]], int(index) % scores.shape[1])
+            for score, index in islice(pairs, len(top.values))
+            if score > -torch.inf
+        ]
+        for state, top in zip(states, best, strict=True)
     ]

@@ -145,11 +145,9 @@ def extend(
     Returns:
         Hidden states (B, last, D).
     """
-    if real is None:
-        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    positions, mask, causal = cache.reserve(real)
     batch, new = x.shape[:2]
-    selection = TokenSelection.last(last, batch, new, x.device) if last < new else None
+    positions, mask, causal = cache.reserve(new, real)
+    selection = TokenSelection.last(last, batch, new).to(x.device) if last < new else None
     hidden: Tensor = model.decoder(x, positions, mask, causal, cache, selection)
     cache.advance(new)
     return hidden.view(batch, last, -1)
@@ -160,13 +158,15 @@ def decode_one(model: Kosmos2, cache: StaticCache, ids: Tensor) -> Tensor:
     return extend(model, cache, model.embed(ids[:, None]))[:, 0]
 
 
-def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the ids (B, T) of prompts of different length, and a mask that is false at padding."""
+def pad_left(
+    prompts: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Return the ids (B, T) of prompts, and a mask that is false at padding; None: all are equally long."""
     longest = max(map(len, prompts))
     padding = [longest - len(prompt) for prompt in prompts]
     ids = [[pad] * count + list(prompt) for count, prompt in zip(padding, prompts, strict=True)]
     real = [[False] * count + [True] * (longest - count) for count in padding]
-    return torch.tensor(ids, device=device), torch.tensor(real, device=device)
+    return torch.tensor(ids, device=device), torch.tensor(real, device=device) if any(padding) else None
 
 
 def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -180,7 +180,7 @@ def _chooser(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Ten
     def sample(scores: Tensor) -> Tensor:
         probabilities, order = (scores / decoding.temperature).softmax(-1).sort(-1, descending=True)
         before = probabilities.cumsum(-1) - probabilities
-        probabilities[before >= decoding.top_p] = 0  # the first always stays
+        probabilities.masked_fill_(before >= decoding.top_p, 0)  # the first always stays
         return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator))[:, 0]
 
     return sample

@@ -32,7 +32,6 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
-from kosmos2_core.model import Kosmos2
 from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller, distinct
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
@@ -277,9 +276,11 @@ def _gather_evidence(
     The hidden states of the last two tokens, `</phrase><object>`, are known from the prefill: they give the
     presence and the first corners. So a box costs one step more, and an absent phrase none.
     """
-    after_phrase, after_object = packed.hidden.unbind(1)
-    presence = packed.model.decoder.logits(after_phrase).float().softmax(-1)[:, control.object].tolist()
-    first = _location_logits(packed.model, after_object, control)
+    decoder, (after_phrase, after_object) = packed.model.decoder, packed.hidden.unbind(1)
+    probabilities = decoder.logits(after_phrase).float().softmax(-1)
+    first = decoder.logits(after_object, control.locations).float()
+    known = torch.cat([probabilities[:, control.object, None], first], 1).cpu()  # one wait for the device
+    presence, first = known[:, 0].tolist(), known[:, 1:]
     tried = [
         _likeliest_corners(logits, search)
         if value >= search.min_presence
@@ -313,21 +314,17 @@ def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
     )
 
 
-def _location_logits(model: Kosmos2, hidden: Tensor, control: ControlIds) -> Tensor:
-    """Return the logits (n, cells) of location tokens alone, on the CPU, where boxes are scored."""
-    return model.decoder.logits(hidden, control.locations).to("cpu", torch.float32)
-
-
 def _second_corners(
     packed: PackedPrompts, control: ControlIds, tried: Sequence[Tensor]
 ) -> Parts[list[Tensor]]:
     """Return for each prompt the logits (corners, cells) of the second corner after each first one."""
     numbers = torch.cat([torch.full_like(cells, number) for number, cells in enumerate(tried)])
-    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location]).to(packed.hidden.device)
+    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location])
     logits = [torch.empty(0, control.grid**2)]
     for start in range(0, len(numbers), MAX_STEP):
         prompts, ids = steps[:, start : start + MAX_STEP]
-        logits.append(_location_logits(packed.model, packed.step(prompts, ids), control))
+        hidden = packed.step(prompts, ids)
+        logits.append(packed.model.decoder.logits(hidden, control.locations).float().cpu())
         yield
     return list(torch.split(torch.cat(logits), [len(cells) for cells in tried]))
 

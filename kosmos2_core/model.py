@@ -8,7 +8,8 @@ in this module.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -75,6 +76,8 @@ class StaticCache:
     Sequences of different length are padded on the left of the new tokens. Padding takes up room, but is
     never attended to and has no position.
 
+    No method reads a value back from the device: the host would wait for all work before it.
+
     Args:
         config: Shape of the decoder.
         batch: Number of sequences.
@@ -91,14 +94,13 @@ class StaticCache:
         shape = (config.layers, batch, heads, length, config.embed_dim // heads)
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
-        self.real = torch.zeros(batch, length, device=device, dtype=torch.bool)  # false at padding
+        self.real = torch.ones(batch, length, device=device, dtype=torch.bool)  # false at padding
+        self.batch = batch  # `reorder` may leave some of the sequences unused
         self.filled = 0
         self.padded = False
-
-    @property
-    def batch(self) -> int:
-        """Number of sequences."""
-        return self.real.shape[0]
+        self.origins = [-1] * batch  # sequences of the same origin have the same first `shared` tokens
+        self.shared = 0
+        self._scratch = self.keys.new_empty(0)
 
     @property
     def length(self) -> int:
@@ -108,55 +110,102 @@ class StaticCache:
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store keys and values of new tokens (B, H, T, D/H); return those of all tokens (B, H, S, D/H)."""
         end = self.filled + keys.shape[2]
-        self.keys[layer, :, :, self.filled : end] = keys
-        self.values[layer, :, :, self.filled : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        self.keys[layer, : self.batch, :, self.filled : end] = keys
+        self.values[layer, : self.batch, :, self.filled : end] = values
+        return self.keys[layer, : self.batch, :, :end], self.values[layer, : self.batch, :, :end]
 
-    def reserve(self, real: Tensor) -> tuple[Tensor, Tensor | None, bool]:
+    def reserve(self, new: int, real: Tensor | None = None) -> tuple[Tensor, Tensor | None, bool]:
         """Make room for new tokens.
 
         Args:
-            real: (B, T), false at padding.
+            new: T, the number of new tokens in each sequence.
+            real: (B, T), false at padding; None: there is none.
 
         Returns:
             Their positions (B, T), their mask (B, 1, T, S) or None, and whether the plain causal mask is
             the same.
         """
-        new = real.shape[1]
-        end = self.filled + new
-        before = self.real[:, : self.filled].sum(1, keepdim=True)
-        positions = (before + real.long().cumsum(1) - 1).clamp(min=0)
-        self.real[:, self.filled : end] = real
-        self.padded = self.padded or not bool(real.all())
-        if not self.padded and (new == 1 or not self.filled):
-            return positions, None, new > 1
-        causal = torch.ones(new, end, dtype=torch.bool, device=real.device).tril(self.filled)
+        begin, end = self.filled, self.filled + new
+        seen, device = self.real[: self.batch, :end], self.real.device
+        if real is not None:
+            seen[:, begin:] = real
+            self.padded = True
+        if not self.padded:
+            positions = torch.arange(begin, end, device=device).expand(self.batch, -1)
+            if new == 1 or not begin:
+                return positions, None, new > 1
+        else:
+            before = seen[:, :begin].sum(1, keepdim=True)
+            positions = (before + seen[:, begin:].long().cumsum(1) - 1).clamp(min=0)
+        if new == 1 and real is None:
+            return positions, seen[:, None, None], False
+        causal = torch.ones(new, end, dtype=torch.bool, device=device).tril(begin)
         diagonal = torch.zeros_like(causal)  # padding attends to itself: an empty softmax would be NaN
-        diagonal.diagonal(self.filled).fill_(True)
-        return positions, (causal & self.real[:, None, None, :end]) | diagonal, False
+        diagonal.diagonal(begin).fill_(True)
+        return positions, (causal & seen[:, None, None]) | diagonal, False
 
     def advance(self, new: int) -> None:
         """Count the new tokens as seen, after all layers stored them."""
         self.filled += new
 
-    def select(self, sequences: Tensor, room: int) -> StaticCache:
-        """Return a copy with these sequences (n,), any of them several times, and room for more tokens."""
-        fresh = StaticCache(
-            self.config, len(sequences), self.filled + room, device=self.keys.device, dtype=self.keys.dtype
-        )
+    def select(self, sequences: Sequence[int], room: int, batch: int | None = None) -> StaticCache:
+        """Return a copy with these sequences, any of them several times, and room for more tokens.
+
+        Args:
+            sequences: Numbers of sequences.
+            room: Number of tokens that can follow.
+            batch: Number of sequences that `reorder` may make of them; None: as many as there are.
+        """
+        count, device = len(sequences), self.keys.device
+        fresh = StaticCache(self.config, batch or count, self.filled + room, device, self.keys.dtype)
+        rows = torch.tensor(sequences, device=device)
         for source, target in ((self.keys, fresh.keys), (self.values, fresh.values)):
-            seen = source[:, :, :, : self.filled]  # of one sequence: broadcast, without an intermediate copy
-            target[:, :, :, : self.filled] = seen if self.batch == 1 else seen.index_select(1, sequences)
-        fresh.real[:, : self.filled] = self.real[sequences, : self.filled]
-        fresh.filled, fresh.padded = self.filled, self.padded
+            seen = source[:, : self.batch, :, : self.filled]
+            # A single sequence is broadcast, without an intermediate copy.
+            target[:, :count, :, : self.filled] = seen if self.batch == 1 else seen.index_select(1, rows)
+        fresh.real[:count, : self.filled] = self.real[:, : self.filled].index_select(0, rows)
+        fresh.batch, fresh.filled, fresh.padded = count, self.filled, self.padded
+        fresh.origins[:count], fresh.shared = sequences, self.filled
         return fresh
+
+    def reorder(self, sequences: Sequence[int]) -> None:
+        """Let sequences continue from the tokens of these sequences, in place.
+
+        Only what may differ is moved: where all sequences continue from one of the same origin, the tokens
+        after the shared ones.
+
+        Args:
+            sequences: For each sequence from now on, the number of the one that it continues from.
+        """
+        moved = [(source, target) for target, source in enumerate(sequences) if source != target]
+        alike = all(self.origins[source] == self.origins[target] for source, target in moved)
+        self.origins[: len(sequences)] = [self.origins[source] for source in sequences]
+        self.batch = len(sequences)
+        begin = self.shared if alike else 0
+        if not moved or begin == self.filled:
+            return
+        sources, targets = torch.tensor(moved, device=self.keys.device).T.contiguous()
+        for layer in (*self.keys, *self.values):
+            tokens = layer[:, :, begin : self.filled]
+            tokens.index_copy_(0, targets, self._gather(tokens, sources))
+        if not alike:
+            self.real.index_copy_(0, targets, self.real.index_select(0, sources))
+
+    def _gather(self, tokens: Tensor, sources: Tensor) -> Tensor:
+        """Return a copy of some sequences of one layer, in memory that is allocated once."""
+        if not self._scratch.numel():
+            self._scratch = torch.empty_like(self.keys[0]).flatten()
+        shape = (len(sources), *tokens.shape[1:])
+        return torch.index_select(tokens, 0, sources, out=self._scratch[: math.prod(shape)].view(shape))
 
 
 class TokenSelection:
     """M tokens of B sequences, in any order, any number in each.
 
     The last block of the decoder computes hidden states of these tokens alone. Where they must stand side by
-    side, as in attention, they are laid out as (B, W): W is the largest number in one sequence.
+    side, as in attention, they are laid out as (B, W): W is the largest number in one sequence. It is read
+    from `sequences`. So make selections on the CPU and move them with `to`: the host need not wait for the
+    device then.
 
     Args:
         sequences: (M,) the sequence of each token.
@@ -171,10 +220,17 @@ class TokenSelection:
         self._flat = sequences * self.width + columns
 
     @classmethod
-    def last(cls, amount: int, batch: int, length: int, device: torch.device) -> TokenSelection:
+    def last(cls, amount: int, batch: int, length: int) -> TokenSelection:
         """Select the last tokens of each of `batch` sequences of the same length."""
-        sequences = torch.arange(batch, device=device).repeat_interleave(amount)
-        return cls(sequences, torch.arange(length - amount, length, device=device).repeat(batch), batch)
+        sequences = torch.arange(batch).repeat_interleave(amount)
+        return cls(sequences, torch.arange(length - amount, length).repeat(batch), batch)
+
+    def to(self, device: torch.device) -> TokenSelection:
+        """Return the same selection on another device."""
+        fresh = copy(self)
+        indices = torch.stack([self.sequences, self.indices, self._flat]).to(device)  # one transfer
+        fresh.sequences, fresh.indices, fresh._flat = indices
+        return fresh
 
     def select(self, x: Tensor) -> Tensor:
         """Return the values (M, ...) of the selected tokens in x (B, T, ...)."""

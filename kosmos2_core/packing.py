@@ -153,8 +153,8 @@ class PackedPrompts:
         model: The model.
         cache: Keys and values, with room for the tokens of a step.
         owners: (B, T) the number of each token's prompt, SHARED or PADDING.
-        sequences: (N,) the sequence of each prompt.
-        lengths: (N,) the number of its tokens with the prefix.
+        sequences: (N,) the sequence of each prompt, on the CPU.
+        lengths: (N,) the number of its tokens with the prefix, on the CPU.
         hidden: (N, LAST, D) hidden states of its last tokens.
     """
 
@@ -172,18 +172,18 @@ class PackedPrompts:
         The tokens are not kept, and do not attend to each other.
 
         Args:
-            prompts: (n,) numbers of prompts, any of them several times.
-            ids: (n,) the token on each.
+            prompts: (n,) numbers of prompts, any of them several times, on the CPU.
+            ids: (n,) the token on each, on the CPU.
         """
-        sequences = self.sequences[prompts]
-        new = TokenSelection(sequences, None, len(self.owners))
-        visible = _may_attend(self.owners, new.lay_out(prompts, PADDING))
-        diagonal = torch.eye(new.width, dtype=torch.bool, device=ids.device).expand(new.batch, -1, -1)
+        device = self.owners.device
+        new = TokenSelection(self.sequences[prompts], None, len(self.owners))
+        laid_out = new.lay_out(prompts, PADDING), new.lay_out(ids), new.lay_out(self.lengths[prompts])
+        targets, new_ids, positions = torch.stack(laid_out).to(device)  # one transfer
+        visible = _may_attend(self.owners, targets)
+        diagonal = torch.eye(new.width, dtype=torch.bool, device=device).expand(new.batch, -1, -1)
         mask = torch.cat([visible, diagonal], dim=2)[:, None]
-        x = self.model.embed(new.lay_out(ids))
-        hidden: Tensor = self.model.decoder(
-            x, new.lay_out(self.lengths[prompts]), mask, False, self.cache, new
-        )
+        x = self.model.embed(new_ids)
+        hidden: Tensor = self.model.decoder(x, positions, mask, False, self.cache, new.to(device))
         return hidden
 
 
@@ -249,11 +249,11 @@ class Prefiller:
             expanded += image if token == IMAGE else [token]
         return expanded
 
-    def embed(self, prompts: Sequence[list[int]], images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def embed(self, prompts: Sequence[list[int]], images: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Embed prompts, padded on the left, with images in their slots.
 
         Returns:
-            Embeddings (B, T, D), and the mask (B, T) that is false at padding.
+            Embeddings (B, T, D), and the mask (B, T) that is false at padding, None without padding.
         """
         ids, real = pad_left(prompts, self.control.pad, self.model.decoder.embedding.weight.device)
         return self._embed(ids, images), real
@@ -285,8 +285,7 @@ class Prefiller:
         x, real = self.embed(ends, placed)
         check_length(self.model, len(prefix) + x.shape[1] + room)
         numbers = {view: number for number, (view, _) in enumerate(views)}
-        of_view = torch.tensor([numbers[prompt.view] for prompt in prompts], device=x.device)
-        cache = shared.select(of_view, x.shape[1] + room)
+        cache = shared.select([numbers[prompt.view] for prompt in prompts], x.shape[1] + room)
         hidden = extend(self.model, cache, x, real, last)
         return PrefilledBatch(indices, cache, hidden, [prefix + end for end in ends])
 
@@ -298,19 +297,17 @@ class Prefiller:
         check_length(self.model, int(packed.lengths.max()) + 1)
         device = self.model.decoder.embedding.weight.device
         ids, positions, owners = (x.to(device) for x in (packed.ids, packed.positions, packed.owners))
-        of_prompt, ends, lengths = (x.to(device) for x in (packed.sequences, packed.ends, packed.lengths))
 
         x = self._embed(ids, [image for _, images in shares for image in images])
         batch, longest = ids.shape
         width = longest + min(room * max(map(len, by_view)), at_most)
         cache = StaticCache(self.model.config.text_config, batch, width, device, x.dtype)
-        last = ends[:, None] + torch.arange(-LAST, 0, device=device)
-        selection = TokenSelection(of_prompt.repeat_interleave(LAST), last.flatten(), batch)
-        hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection)
+        last = packed.ends[:, None] + torch.arange(-LAST, 0)
+        selection = TokenSelection(packed.sequences.repeat_interleave(LAST), last.flatten(), batch)
+        hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection.to(device))
         cache.advance(longest)
-        return PackedPrompts(
-            indices, self.model, cache, owners, of_prompt, lengths, hidden.view(*last.shape, -1)
-        )
+        hidden = hidden.view(*last.shape, -1)
+        return PackedPrompts(indices, self.model, cache, owners, packed.sequences, packed.lengths, hidden)
 
     def _share(self, prompts: Sequence[Prompt]) -> tuple[tuple[list[int], list[list[int]]], list[Tensor]]:
         """Return the shared prefix of prompts about one view, the rest of each, and the images in order."""

@@ -78,7 +78,7 @@ def answers_on_one_prefix(model, control, pixels, prompts, decoding):
     prefix = make_cache(model, 1, len(image))
     extend(model, prefix, model.embed(torch.tensor([image]), model.encode(pixels), slots_of(image)[None]))
     ids, real = pad_left(prompts, control.pad, pixels.device)
-    cache = prefix.select(torch.zeros(len(prompts), dtype=torch.long), ids.shape[1] + decoding.max_new_tokens)
+    cache = prefix.select([0] * len(prompts), ids.shape[1] + decoding.max_new_tokens)
     hidden = extend(model, cache, model.embed(ids), real)[:, 0]
     before = [image + prompt for prompt in prompts]
     steps = list(generate(model, cache, hidden, control, decoding, before))

@@ -1,5 +1,7 @@
 """The model computes what the peer computes."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from peer import SHAPES, make_peer, save_peer
 
 from kosmos2_core.checkpoint import load_model
-from kosmos2_core.model import TokenSelection
+from kosmos2_core.model import StaticCache, TokenSelection
 
 LOGITS = 1e-4
 
@@ -164,7 +166,60 @@ def test_without_tokens_they_are_the_first_ones_of_their_rows(rows):
 
 
 def test_the_last_ones():
-    selection = TokenSelection.last(2, COUNT, LENGTH, torch.device("cpu"))
+    selection = TokenSelection.last(2, COUNT, LENGTH)
     assert selection.select(torch.arange(COUNT * LENGTH).view(COUNT, LENGTH)).view(COUNT, 2).tolist() == [
         [LENGTH * row + LENGTH - 2, LENGTH * row + LENGTH - 1] for row in range(COUNT)
     ]
+
+
+class CacheModel:
+    """What a cache should hold: a list of numbers for each sequence."""
+
+    def __init__(self, prompts, capacity) -> None:
+        self.text = SimpleNamespace(layers=2, attention_heads=1, embed_dim=1)
+        self.sequences, self.next = [[] for _ in range(prompts)], 1
+        self.cache = StaticCache(self.text, prompts, 2, torch.device("cpu"), torch.float32)
+        self.append(2)
+        self.select(list(range(prompts)), capacity)
+
+    def append(self, count) -> None:
+        for _ in range(count):
+            numbers = [self.next + row for row in range(len(self.sequences))]
+            self.next += len(numbers)
+            self.cache.reserve(1)
+            new = torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1, 1)
+            for layer in range(2):
+                self.cache.update(layer, new + layer / 2, -new)
+            self.cache.advance(1)
+            for sequence, number in zip(self.sequences, numbers, strict=True):
+                sequence.append(number)
+
+    def select(self, rows, capacity) -> None:
+        self.cache = self.cache.select(rows, 30, batch=capacity)
+        self.sequences = [list(self.sequences[row]) for row in rows]
+
+    def reorder(self, rows) -> None:
+        self.cache.reorder(rows)
+        self.sequences = [list(self.sequences[row]) for row in rows]
+
+    def check(self) -> None:
+        cache = self.cache
+        for layer in range(2):
+            keys, values = (
+                held[layer, : cache.batch, 0, : cache.filled, 0] for held in (cache.keys, cache.values)
+            )
+            assert (keys - layer / 2).tolist() == self.sequences
+            assert (-values).tolist() == self.sequences
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 3))
+def test_reordered_sequences_hold_what_those_held_that_they_continue(data, prompts, beams):
+    """In any order, more or fewer than before, also from another prompt's."""
+    capacity = prompts * beams
+    model = CacheModel(prompts, capacity)
+    for _ in range(data.draw(st.integers(1, 6))):
+        source = st.integers(0, len(model.sequences) - 1)
+        model.reorder(data.draw(st.lists(source, min_size=1, max_size=capacity)))
+        model.check()
+        model.append(data.draw(st.integers(0, 2)))
+        model.check()

@@ -5,12 +5,14 @@ Times depend on the machine; these counts do not. A count that grows is a slower
 
 import numpy as np
 import pytest
+import torch
 from peer import make_peer, make_processor, save_peer, shape
 
-from kosmos2_core.decoding import Decoding
+from kosmos2_core.decoding import Decoding, extend, generate, make_cache
 from kosmos2_core.engine import Engine
-from kosmos2_core.model import StaticCache
-from kosmos2_core.requests import Ask, Caption, Locate, Score
+from kosmos2_core.model import Kosmos2, StaticCache
+from kosmos2_core.prompts import prompt_ids
+from kosmos2_core.requests import Ask, Caption, Complete, Locate, Score
 
 QUERIES, SIZE = 8, 56
 GREEDY = Decoding()
@@ -29,6 +31,37 @@ def engine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images():
     return list(np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Count how often the host reads from the device `meta`, which stands for a GPU.
+
+    Whoever reads a value of its tensors in another way than by the two methods that are replaced here gets an
+    exception: these tensors have no values.
+    """
+    read = []
+
+    def values_of(tensor):
+        read.append(tuple(tensor.shape))
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    copied, listed = torch.Tensor.cpu, torch.Tensor.tolist
+    monkeypatch.setattr(
+        torch.Tensor, "cpu", lambda tensor: values_of(tensor) if tensor.is_meta else copied(tensor)
+    )
+    monkeypatch.setattr(
+        torch.Tensor, "tolist", lambda tensor: listed(values_of(tensor) if tensor.is_meta else tensor)
+    )
+    return read
+
+
+@pytest.fixture
+def remote(engine):
+    """An engine whose model is on the device `meta`."""
+    with torch.device("meta"):
+        model = Kosmos2(engine.model.config).eval()
+    return Engine(model, engine.tokenizer)
 
 
 class WorkCounts:
@@ -162,3 +195,109 @@ def test_equal_options_are_scored_once(engine, images, counts):
     assert answer.options[0] == answer.options[2]
     tokens = [len(engine.tokenizer.encode(option)) for option in options[:2]]
     assert counts.vocabulary_rows == sum(tokens)
+
+
+# Waits of the host for the device, and allocations.
+
+
+@pytest.mark.parametrize("number", [1, 8])
+def test_locating_waits_for_the_prompts_and_for_the_corners(remote, images, waits, number):
+    remote.run([([images[0]], request) for request in locate(PHRASES[:number])])
+    assert waits == [(number, 1 + 1024), (4 * number, 1024)]
+
+
+def test_two_cameras_wait_as_often_as_one(remote, images, waits):
+    remote.run([([image], request) for image in images for request in locate(PHRASES[:3])])
+    assert waits == [(6, 1 + 1024), (24, 1024)]
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_an_answer_waits_once_for_each_token(remote, images, waits, released):
+    """Two prompts of different length, which need padding."""
+    asked = [Ask("What is red?"), Ask("What is left of the old box on the table?")]
+    decoding = Decoding(max_new_tokens=12, scores=False, released=released)
+    remote.run([([images[0]], request) for request in asked], decoding)
+    assert waits == [(2,)] * 12
+
+
+def test_within_a_box_an_answer_waits_once_for_each_token(remote, waits):
+    control = remote.control
+    ids = [control.phrase, 50, control.phrase_end, control.object]
+    with torch.inference_mode():
+        cache = make_cache(remote.model, 1, len(ids) + 3)
+        hidden = extend(remote.model, cache, remote.model.embed(torch.tensor([ids], device="meta")))
+        assert len(list(generate(remote.model, cache, hidden[:, 0], control, GREEDY, [ids]))) == 4
+    assert waits == [(1,)] * 4
+
+
+def test_beam_search_waits_once_for_each_token(remote, images, waits):
+    asked = [Ask("What is red?"), Ask("What is left of the old box on the table?")]
+    decoding = Decoding(max_new_tokens=12, scores=False, beams=3)
+    remote.run([([images[0]], request) for request in asked], decoding)
+    assert waits == [(12, 2)] * 12  # twice as many candidates as beams, of both prompts
+
+
+def test_scoring_waits_once(remote, images, waits):
+    remote.run([([images[0]], Score(Ask("What is red?"), ("the mug", "a bowl on the left")))])
+    assert waits == [(2,)]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_an_answer_allocates_as_often_however_long_it_is(engine, images, counts, beams):
+    for tokens in (4, 40):
+        decoding = Decoding(max_new_tokens=tokens, scores=False, released=True, beams=beams)
+        counts.of([([images[0]], Ask("What is red?"))], decoding)
+        assert counts.caches == (1 if beams == 1 else 2)  # the prompt's; the beams'
+
+
+def test_a_caption_computes_each_token_once(engine, images, counts):
+    [answer] = counts.of([([images[0]], Caption())], Decoding(max_new_tokens=7, scores=False, released=True))
+    assert answer.text
+    prompt, *steps = counts.passes
+    assert prompt == 1 + QUERIES + 2 + len(prompt_ids(engine.tokenizer, Caption()))
+    assert steps == [1] * 6
+    assert counts.vocabulary_rows == 7
+
+
+def test_two_cameras_share_their_passes(engine, images, counts):
+    jobs = [([image], request) for image in images for request in locate(PHRASES[:3])]
+    counts.of(jobs)
+    assert counts.images == 2
+    rest = sum(phrase_rows(engine, phrase) for phrase in PHRASES[:3])
+    assert counts.passes == [2 * (prefix_rows(engine) + rest), 2 * 3 * 4]
+    assert counts.vocabulary_rows == 6
+
+
+def test_a_prompt_whose_beams_are_finished_costs_nothing_more(engine, images, counts, monkeypatch):
+    """The rows of a pass are those of the prompts that are not answered yet."""
+    beams, end = 3, engine.control.end
+    logits = engine.model.decoder.logits
+
+    def ended(hidden, ids=None):  # the beams of the first prompt end at once
+        out = logits(hidden, ids)
+        if len(hidden) == 2 * beams:
+            out[:beams, end] += 100
+        return out
+
+    monkeypatch.setattr(engine.model.decoder, "logits", ended)
+    jobs = [([images[0]], Ask("What is red?")), ([images[0]], Caption())]
+    counts.of(jobs, Decoding(max_new_tokens=6, scores=False, released=True, beams=beams))
+    *_, first_step, second_step, third_step = counts.passes[:5]
+    assert (first_step, second_step, third_step) == (2 * beams, beams, beams)
+
+
+def test_a_box_in_an_answer_needs_no_whole_vocabulary(engine, images, counts, monkeypatch):
+    control, logits = engine.control, engine.model.decoder.logits
+
+    def with_box(hidden, ids=None):  # a random model seldom says a box
+        out = logits(hidden, ids)
+        if ids is None:
+            out[:, control.object] += 100
+        return out
+
+    monkeypatch.setattr(engine.model.decoder, "logits", with_box)
+    decoding = Decoding(max_new_tokens=4, scores=False)
+    counts.of([([images[0]], Complete("[the red mug]", ground=True))], decoding)
+    after_box = abs(control.another - control.object_end) + 1
+    assert counts.partial_rows == [(1, 1024), (1, 1024), (1, after_box)]
+    assert counts.vocabulary_rows == 1  # for `<object>`
