@@ -38,8 +38,8 @@ demo: setup ## run a simulated camera and the node, print what was found, write 
 demo-live: setup ## run the same until Ctrl-C, to view it in RViz or Foxglove
 	@$(enter) $(with_ros) python -m kosmos2_ros.apps.demo --live
 
-bench: setup ## compare the full-size model with transformers; writes docs/benchmarks.md
-	@$(enter) python test/bench/core.py
+bench: setup ## compare the full-size model with other runtimes; writes docs/benchmarks.md (ARGS="--rounds 1" is faster)
+	@$(enter) python test/bench/core.py $(ARGS)
 	@$(enter) if python -c 'import rclpy' 2>/dev/null; then python test/bench/node.py; fi
 	@$(enter) python test/bench/bag.py
 
