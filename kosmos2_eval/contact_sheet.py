@@ -14,6 +14,7 @@ from kosmos2_eval.scenes import LocateExample
 
 TILE, CAPTION, GAP = 320, 54, 8  # px: side of a tile's image, height of its caption, gap between tiles
 LETTERS_PER_LINE = 48
+EXAMPLES, COLUMNS = 12, 6  # right answers, and as many wrong ones
 TRUE_COLOUR, FOUND_COLOUR, BACKGROUND, TEXT_COLOUR = "#22c55e", "#ef4444", "white", "#101010"
 LINE = 2  # px, width of a box's line
 
@@ -25,20 +26,18 @@ def thumbnail(image: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.BICUBIC))
 
 
-def contact_sheet(
-    examples: Sequence[LocateExample], images: Sequence[Pixels], count: int = 12, columns: int = 6
-) -> Pixels:
-    """Return a sheet with `count` right and `count` wrong answers, at most one of each image.
+def contact_sheet(examples: Sequence[LocateExample], images: Sequence[Pixels]) -> Pixels:
+    """Return a sheet with the surest right and wrong answers, at most one of each image.
 
     True boxes are dashed and green, predicted boxes are red.
     """
     blank = np.full((TILE + CAPTION, TILE, 3), 255, np.uint8)
     tiles: list[Pixels] = []
     for right in (True, False):
-        chosen = highest_scores(examples, right, count)
+        chosen = highest_scores(examples, right, EXAMPLES)
         tiles += [tile(example, images[example.image]) for example in chosen]
-        tiles += [blank] * (-len(tiles) % columns)  # the wrong answers begin in a new row
-    return arrange_tiles(tiles or [blank], columns, gap_px=GAP, margin_px=GAP)
+        tiles += [blank] * (-len(tiles) % COLUMNS)  # the wrong answers begin in a new row
+    return arrange_tiles(tiles or [blank], COLUMNS, gap_px=GAP, margin_px=GAP)
 
 
 def highest_scores(examples: Sequence[LocateExample], right: bool, count: int) -> list[LocateExample]:

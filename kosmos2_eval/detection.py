@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.boxes import Box, iou
+from kosmos2_eval.metrics import RIGHT
 
 Array = NDArray[np.float64]
 SizeRange = tuple[float, float]  # px^2, both ends included
@@ -57,12 +58,12 @@ def size_of(box: Box, pixels: float) -> str:
     return "small" if area < SMALL_PX else "medium" if area < MEDIUM_PX else "large"
 
 
-def recall(ranked: Sequence[RankedBoxes], boxes: int, overlap: float = 0.5) -> float | None:
+def recall(ranked: Sequence[RankedBoxes], boxes: int) -> float | None:
     """Return the fraction of present phrases found by any of their first `boxes` boxes (ANY-BOX rule)."""
     present = [phrase for phrase in ranked if phrase.truth]
     if not present:
         return None
-    return sum(phrase.best_overlap(boxes) >= overlap for phrase in present) / len(present)
+    return sum(phrase.best_overlap(boxes) >= RIGHT for phrase in present) / len(present)
 
 
 @dataclass(frozen=True, eq=False)

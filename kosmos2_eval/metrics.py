@@ -183,7 +183,7 @@ def standard_error(values: Sequence[float], groups: Sequence[int]) -> float | No
     return float(np.sqrt(squares * number / (number - 1)) / len(values))
 
 
-def bootstrap_interval(values: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -> Interval | None:
+def bootstrap_interval(values: Sequence[float], groups: Sequence[Hashable]) -> Interval | None:
     """Return the 95 % interval of the mean by a cluster bootstrap with percentiles.
 
     Returns:
@@ -195,7 +195,7 @@ def bootstrap_interval(values: Sequence[float], groups: Sequence[Hashable], seed
     group_of_value = [number[group] for group in groups]
     sums = np.bincount(group_of_value, values, len(number)).astype(float)
     counts = np.bincount(group_of_value, minlength=len(number)).astype(float)
-    means = np.concatenate(_resampled_means(sums, counts, np.random.default_rng(seed)))
+    means = np.concatenate(_resampled_means(sums, counts, np.random.default_rng(0)))
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

@@ -39,6 +39,7 @@ from kosmos2_eval.metrics import (
 from kosmos2_eval.text_answers import TextAnswer, score_text_answer, text_metrics
 
 Sample = tuple[Pixels, Record]
+IMAGES_AT_ONCE = 8  # images that are encoded and asked about in one batch
 TASKS = ("locate", "caption", "describe", "ask")
 GREEDY = Decoding(max_new_tokens=256, scores=False)
 
@@ -113,9 +114,6 @@ class SceneEvaluation:
 def evaluate_scenes(
     engine: Engine,
     samples: Iterable[Sample],
-    images_at_once: int = 8,
-    max_corners: int = 16,
-    tasks: Collection[str] = TASKS,
     min_presence: float | None = None,
     probes: Iterable[Sample] = (),
 ) -> SceneEvaluation:
@@ -123,36 +121,27 @@ def evaluate_scenes(
 
     Args:
         samples: images with their records.
-        images_at_once: number of images in one batch.
-        max_corners: number of first corners that the box search tries.
-        tasks: items of other tasks are left out.
         min_presence: the presence threshold of the metrics; None: the checkpoint's.
         probes: images whose phrases measure false alarms and misses, and nothing else.
     """
-    images, examples, text_answers = _ask_all(engine, samples, images_at_once, max_corners, tasks)
+    images, examples, text_answers = _ask_all(engine, samples, TASKS)
     threshold = engine.min_presence if min_presence is None else min_presence
-    probed = locate_examples(engine, probes, images_at_once, max_corners)
+    probed = locate_examples(engine, probes)
     return SceneEvaluation(images, tuple(examples), tuple(text_answers), threshold, tuple(probed))
 
 
-def locate_examples(
-    engine: Engine, samples: Iterable[Sample], images_at_once: int = 8, max_corners: int = 16
-) -> list[LocateExample]:
+def locate_examples(engine: Engine, samples: Iterable[Sample]) -> list[LocateExample]:
     """Locate all phrases that the records say to locate."""
-    return _ask_all(engine, samples, images_at_once, max_corners, ["locate"])[1]
+    return _ask_all(engine, samples, ["locate"])[1]
 
 
 def _ask_all(
-    engine: Engine,
-    samples: Iterable[Sample],
-    images_at_once: int,
-    max_corners: int,
-    tasks: Collection[str],
+    engine: Engine, samples: Iterable[Sample], tasks: Collection[str]
 ) -> tuple[int, list[LocateExample], list[TextAnswer]]:
     examples: list[LocateExample] = []
     text_answers: list[TextAnswer] = []
     images = 0
-    for first, batch in sample_batches(samples, images_at_once):
+    for first, batch in sample_batches(samples):
         views = engine.look_many([[pixels] for pixels, _ in batch])
         items = [
             (index, record, item)
@@ -160,7 +149,7 @@ def _ask_all(
             for item in record.items
             if item.task in tasks
         ]
-        jobs = [(views[index], request_of(item, max_corners)) for index, _, item in items]
+        jobs = [(views[index], request_of(item)) for index, _, item in items]
         for (index, record, item), answer in zip(items, engine.run(jobs, GREEDY), strict=True):
             if item.task == "locate":
                 phrases = zip(item.text.phrases, answer.phrases, strict=True)
@@ -171,14 +160,14 @@ def _ask_all(
     return images, examples, text_answers
 
 
-def request_of(item: Item, max_corners: int = 16) -> Request:
+def request_of(item: Item) -> Request:
     """Return the request that an item makes of the model, without its answer.
 
     A phrase to locate gets its best box, however low its presence is.
     """
     match item.task:
         case "locate":
-            return Locate(write_markdown(without_boxes(item.text)), max_corners=max_corners, min_presence=0.0)
+            return Locate(write_markdown(without_boxes(item.text)), min_presence=0.0)
         case "caption":
             return Caption(item.detailed, ground=bool(item.text.phrases))
         case "describe":
@@ -212,10 +201,10 @@ def locate_example(image: int, item: Item, phrase: Phrase, found: Entity) -> Loc
     )
 
 
-def sample_batches(samples: Iterable[Sample], size: int) -> Iterator[tuple[int, list[Sample]]]:
-    """Yield lists of up to `size` samples, each with the number of its first sample."""
+def sample_batches(samples: Iterable[Sample]) -> Iterator[tuple[int, list[Sample]]]:
+    """Yield lists of up to IMAGES_AT_ONCE samples, each with the number of its first sample."""
     remaining, first = iter(samples), 0
-    while batch := list(islice(remaining, size)):
+    while batch := list(islice(remaining, IMAGES_AT_ONCE)):
         yield first, batch
         first += len(batch)
 

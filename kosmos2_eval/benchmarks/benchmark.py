@@ -166,15 +166,13 @@ def mean_score(
     )
 
 
-def mean_scores(
-    name: str, questions: Sequence[Question], values: Sequence[float], scale: float = 100
-) -> list[BenchmarkScore]:
+def mean_scores(name: str, questions: Sequence[Question], values: Sequence[float]) -> list[BenchmarkScore]:
     """Return the mean over all questions, then by kind in the order in which kinds appear."""
-    scores = [mean_score(name, questions, values, scale)]
+    scores = [mean_score(name, questions, values)]
     for kind in dict.fromkeys(question.kind for question in questions if question.kind):
         indices = [index for index, question in enumerate(questions) if question.kind == kind]
         of_kind = [questions[index] for index in indices]
-        scores.append(mean_score(kind, of_kind, [values[index] for index in indices], scale))
+        scores.append(mean_score(kind, of_kind, [values[index] for index in indices]))
     return scores
 
 

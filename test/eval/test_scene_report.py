@@ -73,7 +73,7 @@ def test_the_sheet_has_the_surest_right_answers_then_the_surest_wrong_ones():
     assert highest_scores(EXAMPLES, True, 5) == [EXAMPLES[0]]  # one of an image
     assert highest_scores(EXAMPLES, False, 5) == [EXAMPLES[3], EXAMPLES[2]]
     assert highest_scores(EXAMPLES, False, 1) == [EXAMPLES[3]]
-    picture = contact_sheet(EXAMPLES, [thumbnail(image) for image in IMAGES], columns=6)
+    picture = contact_sheet(EXAMPLES, [thumbnail(image) for image in IMAGES])
     assert picture.shape == (2 * (TILE + CAPTION + GAP) + GAP, 6 * (TILE + GAP) + GAP, 3)
 
 

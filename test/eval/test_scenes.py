@@ -8,6 +8,7 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown, write_markdown
 from kosmos2_core.requests import Ask, Caption, Describe, Locate
 from kosmos2_data.records import Item, Record, Truth
+from kosmos2_eval import scenes
 from kosmos2_eval.scenes import (
     LocateExample,
     SceneEvaluation,
@@ -46,8 +47,9 @@ def test_every_phrase_is_an_example_in_order_with_its_sentence(engine, samples):
     assert all(example.found and 0 <= example.score <= example.presence <= 1 for example in examples)
 
 
-def test_examples_are_what_the_engine_answers_however_many_at_once(engine, samples):
-    examples = locate_examples(engine, samples, images_at_once=2)
+def test_examples_are_what_the_engine_answers_however_many_at_once(engine, samples, monkeypatch):
+    monkeypatch.setattr(scenes, "IMAGES_AT_ONCE", 2)
+    examples = locate_examples(engine, samples)
     alone = []
     for pixels, record in samples:
         view = engine.look(pixels)

@@ -44,7 +44,7 @@ def accuracy(model, scenes):
     source = RecordSource(scenes / "ask")
     records = [source[number] for number in range(len(source))]
     samples = [(source.image(record), record) for record in records]
-    cases = locate_examples(Engine.load(model, device="cpu"), samples, max_corners=4)
+    cases = locate_examples(Engine.load(model, device="cpu"), samples)
     assert len(cases) >= 40
     return sum(case.right for case in cases) / len(cases)
 

@@ -62,12 +62,10 @@ class CalibrationFit:
 
 
 @torch.inference_mode()
-def gather_phrases(
-    engine: Engine, samples: Iterable[Sample], images_at_once: int = 8
-) -> list[PhraseEvidence]:
+def gather_phrases(engine: Engine, samples: Iterable[Sample]) -> list[PhraseEvidence]:
     """Return the evidence for every phrase of the `locate` items of the samples."""
     phrases: list[PhraseEvidence] = []
-    for first, batch in sample_batches(samples, images_at_once):
+    for first, batch in sample_batches(samples):
         views = engine.look_many([[pixels] for pixels, _ in batch])
         asked: list[tuple[int, Item, Phrase]] = []
         prompts: list[Prompt] = []
