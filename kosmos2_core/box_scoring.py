@@ -158,7 +158,8 @@ def corners_needed(probabilities: Tensor, search: SearchOptions) -> int:
 
 def trim_evidence(evidence: Evidence, search: SearchOptions) -> Evidence:
     """Return the evidence that this search would have gathered, taken from that of a more thorough one."""
-    count = corners_needed(_first_probabilities(evidence, search)[evidence.tried], search)
+    likeliest = evidence.tried[: search.max_corners]
+    count = corners_needed(_first_probabilities(evidence, search)[likeliest], search)
     return replace(evidence, tried=evidence.tried[:count], second=evidence.second[:count])
 
 

@@ -127,7 +127,7 @@ def test_scoring_later_at_another_temperature_is_searching_at_it(coarse):
     queries = [Prompt((), prompt(control, *words)[1:]) for words in ([50, 60], [70, 80])]
     wide = SearchOptions(max_corners=8, coverage=1.0)
     for temperature in (0.5, 1.0, 2.0):
-        options = SearchOptions(max_corners=8, coverage=0.6, temperature=temperature)
+        options = SearchOptions(max_corners=5, coverage=0.6, temperature=temperature)
         with torch.no_grad():
             evidence = finish(make_localizer(model, control).evidence(queries, wide))
             later = [score_boxes(trim_evidence(known, options), GRID, options) for known in evidence]
