@@ -13,7 +13,8 @@ from a copy (`kosmos2_core.packing`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,11 @@ Job = tuple[View | Sequence[ImageSource], Request]
 class Engine:
     """A model that answers requests about images.
 
+    Attributes:
+        keep_images: How many of the images that were given with requests, not as views, keep their encoding
+            for the next requests about the same pixels. They are the ones that were used last. Set it
+            before the first request.
+
     Args:
         model: The model.
         tokenizer: Its tokenizer.
@@ -80,6 +86,8 @@ class Engine:
             )
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
         self.calibration = calibration
+        self.keep_images = 0
+        self._recent: OrderedDict[Hashable, Tensor] = OrderedDict()  # by the content of the image
         self.prefiller = Prefiller(model, tokenizer.control)
         self.localizer = Localizer(self.prefiller, calibration, self.look_many)
 
@@ -130,10 +138,14 @@ class Engine:
     @torch.inference_mode()
     def look_many(self, views: Sequence[Sequence[ImageSource]]) -> list[View]:
         """Encode the images of several views in one batch, equal images once."""
+        return self._look(views, keep=False)
+
+    def _look(self, views: Sequence[Sequence[ImageSource]], keep: bool = True) -> list[View]:
+        """Encode the images that are not known yet, and keep them beyond this call."""
         sources = [image for images in views for image in images]
         first, numbers = distinct(map(id, sources))
         opened = [load_image(sources[index]) for index in first]
-        features = self._encode(opened)
+        features = self._encode(opened, keep)
         remaining = iter(numbers)
         of_views = [[next(remaining) for _ in images] for images in views]
         return [
@@ -141,15 +153,29 @@ class Engine:
             for indices in of_views
         ]
 
-    def _encode(self, images: Sequence[Pixels]) -> list[Tensor]:
+    def _encode(self, images: Sequence[Pixels], keep: bool) -> list[Tensor]:
         """Return the tokens (queries, D) of each image; those of equal images are one tensor."""
-        if not images:
-            return []
-        first, numbers = distinct(map(_content_key, images))
-        size = self.model.config.vision_config.image_size
-        pixels = np.stack([preprocess(images[index], size) for index in first])
-        features = list(self.model.encode(torch.from_numpy(pixels).to(self.device)))
-        return [features[number] for number in numbers]
+        alone = len(images) == 1 and not self.keep_images  # nothing to compare it with
+        keys = ["" if alone else _content_key(image) for image in images]
+        known = {key: self._recent[key] for key in keys if key in self._recent}
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
+        if new:
+            size = self.model.config.vision_config.image_size
+            pixels = np.stack([preprocess(image, size) for image in new.values()])
+            features = self.model.encode(torch.from_numpy(pixels).to(self.device))
+            known |= zip(new, features.unbind(), strict=True)
+        if keep and self.keep_images:
+            self._keep({key: known[key] for key in keys})
+        return [known[key] for key in keys]
+
+    def _keep(self, used: Mapping[Hashable, Tensor]) -> None:
+        """Keep the encodings of the images that were used last, for later calls."""
+        for key, features in used.items():
+            if self._recent.pop(key, None) is None:
+                features = features.clone()  # a view would keep the encodings of the whole batch
+            self._recent[key] = features
+        while len(self._recent) > self.keep_images:
+            self._recent.popitem(last=False)
 
     @torch.inference_mode()
     def run(self, jobs: Sequence[Job], decoding: Decoding = DEFAULT_DECODING) -> list[Answer]:
@@ -165,7 +191,8 @@ class Engine:
         Returns:
             The answers, in the order of the jobs. Each is the same as if it were asked alone.
         """
-        new_views = iter(self.look_many([images for images, _ in jobs if not isinstance(images, View)]))
+        given = [images for images, _ in jobs if not isinstance(images, View)]
+        new_views = iter(self._look(given))
         views = [images if isinstance(images, View) else next(new_views) for images, _ in jobs]
         locate: dict[int, tuple[View, Locate]] = {}
         score: dict[int, tuple[View, Score]] = {}
@@ -190,7 +217,7 @@ class Engine:
         The generator yields after each pass through the model and returns the answers. Between two parts
         the engine can answer other requests.
         """
-        views = self.look_many([images for images, _ in jobs])
+        views = self._look([images for images, _ in jobs])
         yield
         requests = [request for _, request in jobs]
         return (yield from self.localizer.locate(self.tokenizer, list(zip(views, requests, strict=True))))
@@ -211,7 +238,7 @@ class Engine:
         """
         if decoding.beams > 1:
             raise InputError("beam search knows its answer only at the end: stream with one beam.")
-        view = images if isinstance(images, View) else self.look(*images)
+        view = images if isinstance(images, View) else self._look([images])[0]
         prompt = Prompt(view.features, prompt_ids(self.tokenizer, request))
         [batch] = self.prefiller.prefill([prompt], decoding.max_new_tokens)
         lead, finished = trailing_phrase(self.control, prompt.ids), False

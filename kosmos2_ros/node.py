@@ -63,12 +63,20 @@ DIAGNOSTICS_PERIOD_S = 0.5
 COMMAND_DEPTH = 1  # of the command topic: only the newest command is of use
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
+KEPT_PER_CAMERA = 2  # images: the newest, and that of the batch that is being computed
+
 Loader = Callable[[GroundingParameters], GroundingModel]
 
 
 def load_engine(parameters: GroundingParameters) -> GroundingModel:
-    """Load the checkpoint that the parameters name."""
-    return Engine.load(parameters.model, parameters.device, parameters.dtype, parameters.revision or None)
+    """Load the checkpoint that the parameters name.
+
+    The engine keeps the encodings of the newest images, so that a request about an image that the stream has
+    just encoded does not encode it again.
+    """
+    engine = Engine.load(parameters.model, parameters.device, parameters.dtype, parameters.revision or None)
+    engine.keep_images = KEPT_PER_CAMERA * len(parameters.cameras)
+    return engine
 
 
 class GroundingNode(LifecycleNode):

@@ -10,6 +10,7 @@ from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core.decoding import Decoding, extend, generate, make_cache
 from kosmos2_core.engine import Engine
+from kosmos2_core.localizer import finish
 from kosmos2_core.model import Kosmos2, StaticCache
 from kosmos2_core.prompts import prompt_ids
 from kosmos2_core.requests import Ask, Caption, Complete, Locate, Score
@@ -251,8 +252,7 @@ def test_an_answer_allocates_as_often_however_long_it_is(engine, images, counts,
 
 
 def test_a_caption_computes_each_token_once(engine, images, counts):
-    [answer] = counts.of([([images[0]], Caption())], Decoding(max_new_tokens=7, scores=False, released=True))
-    assert answer.text
+    counts.of([([images[0]], Caption())], Decoding(max_new_tokens=7, scores=False, released=True))
     prompt, *steps = counts.passes
     assert prompt == 1 + QUERIES + 2 + len(prompt_ids(engine.tokenizer, Caption()))
     assert steps == [1] * 6
@@ -301,3 +301,46 @@ def test_a_box_in_an_answer_needs_no_whole_vocabulary(engine, images, counts, mo
     after_box = abs(control.another - control.object_end) + 1
     assert counts.partial_rows == [(1, 1024), (1, 1024), (1, after_box)]
     assert counts.vocabulary_rows == 1  # for `<object>`
+
+
+# Images that are kept.
+
+
+@pytest.fixture
+def keeping(engine, counts):
+    """An engine that keeps the encodings of two images; its work is counted."""
+    counts.engine = Engine(engine.model, engine.tokenizer)
+    counts.engine.keep_images = 2
+    return counts.engine
+
+
+def test_the_encodings_of_the_images_used_last_are_kept(keeping, images, counts):
+    """Whatever the requests, and whether they are answered in parts."""
+    [request] = locate(PHRASES[:1])
+    answers = finish(keeping.locate_in_parts([([image], request) for image in images]))
+    assert counts.images == 2
+    again = counts.of([([image.copy()], request) for image in images])
+    assert counts.images == 0
+    assert [answer.phrases[0].cells for answer in again] == [answer.phrases[0].cells for answer in answers]
+    next(keeping.stream([images[0]], Caption()))
+    assert counts.images == 0
+    third = 255 - images[0]
+    counts.of([([third], request)])  # takes the place of the second, which was used least recently
+    counts.of([([images[0]], request)])
+    assert counts.images == 0
+    counts.of([([images[1]], request)])
+    assert counts.images == 1
+
+
+def test_crops_do_not_replace_images_that_are_kept(keeping, images, counts, monkeypatch):
+    monkeypatch.setattr("kosmos2_core.localizer.MAX_CROP", 10.0)  # boxes of a random model are large
+    counts.of([([images[0]], request) for request in locate(PHRASES, zoom=True)])
+    assert counts.images > keeping.keep_images
+    counts.of([([images[0]], request) for request in locate(PHRASES[:1])])
+    assert counts.images == 0
+
+
+def test_no_encoding_is_kept_unless_it_is_wanted(engine, images, counts):
+    for _ in range(2):
+        counts.of([([images[0]], request) for request in locate(PHRASES[:1])])
+        assert counts.images == 1

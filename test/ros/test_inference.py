@@ -490,3 +490,25 @@ def test_a_cancelled_dialogue_ends_within_one_token():
         rig.inference.ask(asked)
         assert asked.future.result(PATIENCE_S).answer.text == "a"
     assert len(rig.model.jobs) == 1
+
+
+@pytest.mark.ros
+def test_a_request_about_an_image_that_the_stream_used_does_not_encode_it_again(root):
+    from kosmos2_ros.node import load_engine
+    from kosmos2_ros.parameters import GroundingParameters
+
+    engine = load_engine(GroundingParameters(model=str(root / "models/tabletop-tiny"), device="cpu"))
+    engine.open, engine.let = True, threading.Semaphore()  # as a stand-in has them
+    encoded = []
+    engine.model.vision.register_forward_pre_hook(lambda tower, args: encoded.append(len(args[0])))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
+    with Rig(engine, to_rgb=lambda message: pictures[message.number].copy()) as rig:
+        rig.inference.command = MUG
+        for number in (0, 1):
+            rig.frame(number)
+            rig.wait(number + 1)
+            assert encoded == [1] * (number + 1)
+            asked = query(text="the bowl")
+            rig.inference.ask(asked)
+            assert asked.future.result(PATIENCE_S).answer.text == "the bowl"
+            assert encoded == [1] * (number + 1)
