@@ -1,4 +1,4 @@
-"""Metrics of scores and of presence, and the statistics that say how far chance alone explains them.
+"""Metrics of scores, and the statistics that say how far chance alone explains them.
 
 All functions take plain sequences and return plain numbers. A function returns None where there are no values
 to compute its metric from.
@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import exp, lgamma, log
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ Interval = tuple[float, float]
 RIGHT = 0.5  # a box is right if its IoU with a true box is at least this
 BINS = 15  # of a reliability diagram
 CLIP = 1e-6  # scores are clipped to [CLIP, 1 - CLIP] before their logarithm is taken
-PRESENCE_ERRORS = ("false_alarms", "misses")
 
 RESAMPLES = 2000  # of the bootstrap
 CONFIDENCE = 0.95  # of a bootstrap interval
@@ -102,68 +100,6 @@ def auroc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
     below = np.sort(np.asarray(negative, float))
     lower = np.searchsorted(below, positive, "left") + np.searchsorted(below, positive, "right")
     return float(lower.mean() / 2 / len(below))
-
-
-# Presence: is what a phrase names in the image at all?
-
-
-@dataclass(frozen=True)
-class PresenceAnswer:
-    """The outcome of looking for one phrase in one image.
-
-    Args:
-        image: number of the image; phrases of one image are statistically dependent.
-        kind: the kind of phrase.
-        present: whether what it names is in the image.
-        found: whether it got a box.
-        presence: the model's probability that it is in the image.
-    """
-
-    image: int
-    kind: str
-    present: bool
-    found: bool
-    presence: float
-
-
-def presence_metrics(answers: Sequence[PresenceAnswer]) -> dict[str, Any]:
-    """Return the rates of false alarms and misses, by kind and in total, and the worst kinds of each.
-
-    A false alarm is an absent phrase that got a box, a miss a present phrase that got none. The box of a
-    present phrase may be wrong.
-    """
-    kinds = {
-        kind: _presence_rates([answer for answer in answers if answer.kind == kind])
-        for kind in sorted({answer.kind for answer in answers})
-    }
-    return {
-        "images": len({answer.image for answer in answers}),
-        "kinds": kinds,
-        "all": _presence_rates(answers),
-        "worst": {error: _worst_kinds(kinds, error) for error in PRESENCE_ERRORS},
-    }
-
-
-def _presence_rates(answers: Sequence[PresenceAnswer]) -> dict[str, Any]:
-    absent = [answer for answer in answers if not answer.present]
-    present = [answer for answer in answers if answer.present]
-    alarms = [float(answer.found) for answer in absent]
-    misses = [float(not answer.found) for answer in present]
-    return {
-        "absent": len(absent),
-        "false_alarms": mean(alarms),
-        "false_alarms_error": standard_error(alarms, [answer.image for answer in absent]),
-        "present": len(present),
-        "misses": mean(misses),
-        "misses_error": standard_error(misses, [answer.image for answer in present]),
-        "auroc": auroc([answer.presence for answer in present], [answer.presence for answer in absent]),
-    }
-
-
-def _worst_kinds(kinds: dict[str, dict[str, Any]], error: str) -> list[str]:
-    """Return the kinds with the highest rate of this error; none if no phrase has the error."""
-    rates = {kind: rates[error] for kind, rates in kinds.items() if rates[error]}
-    return [kind for kind, rate in rates.items() if rate == max(rates.values())]
 
 
 # Chance: standard errors, intervals and paired comparisons. Values of one group (the phrases of one image)

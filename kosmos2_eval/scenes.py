@@ -26,13 +26,11 @@ from kosmos2_data.records import Item, Record
 from kosmos2_eval.metrics import (
     RIGHT,
     Bin,
-    PresenceAnswer,
     auroc,
     brier,
     calibration_error,
     mean,
     negative_log_likelihood,
-    presence_metrics,
     reliability,
     standard_error,
 )
@@ -218,18 +216,44 @@ def reliability_of(examples: Sequence[LocateExample]) -> list[Bin]:
 
 
 def presence_of(examples: Sequence[LocateExample], min_presence: float) -> dict[str, Any]:
-    """Return false alarms and misses with a presence threshold, by kind and in total."""
-    answers = [
-        PresenceAnswer(
-            example.image,
-            example.kind,
-            bool(example.truth),
-            example.found_with(min_presence),
-            example.presence,
-        )
-        for example in examples
-    ]
-    return {"threshold": min_presence, **presence_metrics(answers)}
+    """Return false alarms and misses with a presence threshold, by kind and in total, and the worst kinds.
+
+    A false alarm is an absent phrase that gets a box, a miss a present phrase that gets none. The box of a
+    present phrase may be wrong.
+    """
+    kinds = {
+        kind: _presence_rates([example for example in examples if example.kind == kind], min_presence)
+        for kind in sorted({example.kind for example in examples})
+    }
+    return {
+        "threshold": min_presence,
+        "images": len({example.image for example in examples}),
+        "kinds": kinds,
+        "all": _presence_rates(examples, min_presence),
+        "worst": {error: _worst_kinds(kinds, error) for error in ("false_alarms", "misses")},
+    }
+
+
+def _presence_rates(examples: Sequence[LocateExample], min_presence: float) -> dict[str, Any]:
+    absent = [example for example in examples if not example.truth]
+    present = [example for example in examples if example.truth]
+    alarms = [float(example.found_with(min_presence)) for example in absent]
+    misses = [float(not example.found_with(min_presence)) for example in present]
+    return {
+        "absent": len(absent),
+        "false_alarms": mean(alarms),
+        "false_alarms_error": standard_error(alarms, [example.image for example in absent]),
+        "present": len(present),
+        "misses": mean(misses),
+        "misses_error": standard_error(misses, [example.image for example in present]),
+        "auroc": auroc([example.presence for example in present], [example.presence for example in absent]),
+    }
+
+
+def _worst_kinds(kinds: dict[str, dict[str, Any]], error: str) -> list[str]:
+    """Return the kinds with the highest rate of this error; none if no phrase has the error."""
+    rates = {kind: rates[error] for kind, rates in kinds.items() if rates[error]}
+    return [kind for kind, rate in rates.items() if rate == max(rates.values())]
 
 
 def accuracy_with_threshold(examples: Sequence[LocateExample], min_presence: float) -> float | None:

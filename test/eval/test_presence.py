@@ -2,15 +2,24 @@
 
 import pytest
 
-from kosmos2_eval.metrics import PresenceAnswer, presence_metrics
+from kosmos2_core.boxes import Box
+from kosmos2_eval.scenes import LocateExample, presence_of
+
+HERE = Box(0.1, 0.1, 0.4, 0.4)
 
 
 def answer(present, found, presence=0.5, kind="name", image=0):
-    return PresenceAnswer(image, kind, present, found, presence)
+    """Return a phrase whose presence is above the threshold of 0, so that it is found if it has a box."""
+    box = HERE if found else None
+    return LocateExample(image, kind, "", (HERE,) if present else (), box, 0.0, presence, 0.0)
+
+
+def rates_of(answers):
+    return presence_of(answers, 0.0)
 
 
 def test_rates_are_of_the_absent_and_of_the_present_phrases():
-    metrics = presence_metrics(
+    metrics = rates_of(
         [
             answer(False, True, 0.9, image=0),
             answer(False, False, 0.1, image=0),
@@ -33,15 +42,15 @@ def test_standard_errors_take_the_phrases_of_an_image_together():
     """Two images whose phrases are all right or all wrong together give two independent values, not eight."""
     together = [answer(False, image == 0, image=image) for image in (0, 1) for _ in range(4)]
     apart = [answer(False, number % 2 == 0, image=number) for number in range(8)]
-    assert presence_metrics(together)["all"]["false_alarms_error"] == pytest.approx(0.5)
-    assert presence_metrics(apart)["all"]["false_alarms_error"] == pytest.approx((0.25 / 7) ** 0.5)
-    assert presence_metrics(apart[:1])["all"]["false_alarms_error"] is None
+    assert rates_of(together)["all"]["false_alarms_error"] == pytest.approx(0.5)
+    assert rates_of(apart)["all"]["false_alarms_error"] == pytest.approx((0.25 / 7) ** 0.5)
+    assert rates_of(apart[:1])["all"]["false_alarms_error"] is None
     misses = [answer(True, image == 0, image=image) for image in (0, 1) for _ in range(4)]
-    assert presence_metrics(misses)["all"]["misses_error"] == pytest.approx(0.5)
+    assert rates_of(misses)["all"]["misses_error"] == pytest.approx(0.5)
 
 
 def test_kinds_are_apart_and_the_worst_is_named():
-    metrics = presence_metrics(
+    metrics = rates_of(
         [
             *(answer(False, found, kind="size", image=image) for image, found in enumerate((True, True))),
             *(answer(False, found, kind="name", image=image) for image, found in enumerate((True, False))),
@@ -58,8 +67,8 @@ def test_kinds_are_apart_and_the_worst_is_named():
 
 
 def test_without_errors_no_kind_is_worst():
-    assert presence_metrics([answer(True, True), answer(False, False)])["worst"] == {
+    assert rates_of([answer(True, True), answer(False, False)])["worst"] == {
         "false_alarms": [],
         "misses": [],
     }
-    assert presence_metrics([])["all"]["false_alarms"] is None
+    assert rates_of([])["all"]["false_alarms"] is None
