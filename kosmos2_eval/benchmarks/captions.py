@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -65,18 +66,17 @@ def read_captions(data: Path, part: BenchmarkPart) -> list[Question]:
         ]
 
 
-def score_captions(questions: Sequence[Question], answers: Sequence[BenchmarkAnswer]) -> list[BenchmarkScore]:
-    """Score captions by CIDEr."""
-    return caption_scores([question.truth for question in questions], _texts(answers), ("CIDEr",))
-
-
-def _texts(answers: Sequence[BenchmarkAnswer]) -> list[str]:
-    return [answer.text for answer in answers]
+def score_texts(
+    names: Sequence[str], questions: Sequence[Question], answers: Sequence[BenchmarkAnswer]
+) -> list[BenchmarkScore]:
+    """Score the texts of answers by `METEOR`, `CIDEr` or both."""
+    truths = [question.truth for question in questions]
+    return caption_scores(truths, [answer.text for answer in answers], names)
 
 
 CAPTION = Benchmark(
     read_captions,
-    score_captions,
+    partial(score_texts, ("CIDEr",)),
     published_by_split("caption"),
     released_decoding(MAX_TOKENS, beams=5),
 )
@@ -153,14 +153,9 @@ def region_prompt(box: Box, expression: str = "") -> str:
     return write_markdown(GroundedText(f"It is {expression}".rstrip(), (Phrase(0, 2, (box,)),)))
 
 
-def score_regions(questions: Sequence[Question], answers: Sequence[BenchmarkAnswer]) -> list[BenchmarkScore]:
-    """Score descriptions by METEOR and CIDEr."""
-    return caption_scores([question.truth for question in questions], _texts(answers), ("METEOR", "CIDEr"))
-
-
 REG = Benchmark(
     read_regions,
-    score_regions,
+    partial(score_texts, ("METEOR", "CIDEr")),
     published_by_shots,
     released_decoding(MAX_TOKENS),
 )
