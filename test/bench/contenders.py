@@ -90,15 +90,19 @@ class Ours(Contender):
     def logits(self, image: Image, phrase: str) -> NDArray[np.float32]:
         import torch
 
+        from kosmos2_core.packing import image_slots
         from kosmos2_core.prompts import Prompt, locate_prompt_ids
         from kosmos2_core.requests import Locate
 
-        [ids] = locate_prompt_ids(self.engine.tokenizer, Locate(f"[{phrase}]"))
+        engine = self.engine
+        [ids] = locate_prompt_ids(engine.tokenizer, Locate(f"[{phrase}]"))
+        features = engine.look(image).features
+        before_object = Prompt(features, ids[:-1])
+        whole = torch.tensor([engine.prefiller.expand_prompt(before_object)], device=engine.device)
         with torch.inference_mode():
-            [batch] = self.engine.prefiller.prefill(
-                [Prompt(self.engine.look(image).features, ids)], 0, last=2
-            )
-        found: NDArray[np.float32] = batch.logits[0, 0].float().cpu().numpy()
+            slots = image_slots(whole, engine.control)
+            logits = engine.model(whole, torch.stack(list(features)), slots)[0, -1]
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
 
 
