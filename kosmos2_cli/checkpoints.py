@@ -1,4 +1,4 @@
-"""Commands about a checkpoint: download, info."""
+"""Commands about a checkpoint: download, info, quantize."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kosmos2_cli.main import CliCommand
@@ -32,6 +33,17 @@ Examples:
   kosmos2 info microsoft/kosmos-2-patch14-224 --json
 
 Reads only the headers of the weight files, so it is fast for checkpoints of any size.
+"""
+
+QUANTIZE_EXAMPLES = """
+Examples:
+
+  kosmos2 quantize microsoft/kosmos-2-patch14-224 --out models/kosmos-2-int8
+  kosmos2 locate "the red mug" photo.jpg --model models/kosmos-2-int8
+
+Weights become integers of eight bits: a quarter of a float32 checkpoint's size, loaded in seconds. The new
+folder is for this package; training and `transformers` need the original. On a GPU, and on CPUs without fast
+integer kernels, its weights are converted back to floating point.
 """
 
 
@@ -82,8 +94,9 @@ def describe_checkpoint(name: str, revision: str | None, offline: bool) -> dict[
     from safetensors import safe_open
 
     from kosmos2_core.calibration import read_calibration
-    from kosmos2_core.checkpoint import REDUNDANT_TENSORS, checkpoint_folder, tensor_files
+    from kosmos2_core.checkpoint import REDUNDANT_TENSORS, SCALES, checkpoint_folder, tensor_files
     from kosmos2_core.config import read_config
+    from kosmos2_core.engine import choose_device, choose_quantization
     from kosmos2_core.tokenizer import Tokenizer
 
     folder = checkpoint_folder(name, revision, offline)
@@ -93,13 +106,15 @@ def describe_checkpoint(name: str, revision: str | None, offline: bool) -> dict[
     for tensor, file in files.items():
         with safe_open(file, framework="pt") as opened:
             header = opened.get_slice(tensor)
-            if not REDUNDANT_TENSORS.fullmatch(tensor):
+            if not REDUNDANT_TENSORS.fullmatch(tensor) and not tensor.endswith(SCALES):
                 sizes[header.get_dtype()] += math.prod(header.get_shape())
     vision, text = config.vision_config, config.text_config
+    kernel = choose_quantization("auto", choose_device("cpu"), "auto", folder)
     return {
         "folder": str(folder),
         "parameters": sum(sizes.values()),
         "precision": ", ".join(sorted(sizes)),
+        "on_this_cpu": f"int8 ({kernel.name})" if kernel else "floating point",
         "bytes": sum(file.stat().st_size for file in set(files.values())),
         "image": f"{vision.image_size} x {vision.image_size}, patches of {vision.patch_size}",
         "image_tokens": config.latent_query_num,
@@ -122,5 +137,25 @@ def _format_calibration(calibration: Calibration | None) -> str:
     )
 
 
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="MODEL", help="checkpoint: a folder or a name on the hub")
+    parser.add_argument("--to", default="int8", choices=("int8",), help="precision (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--revision", help="branch, tag or commit of a checkpoint on the hub (default: main)")
+    parser.add_argument(
+        "--offline", action="store_true", help="use only files that are already downloaded, no network"
+    )
+
+
+def _run_quantize(arguments: argparse.Namespace) -> None:
+    from kosmos2_core.checkpoint import checkpoint_folder, quantize_checkpoint
+
+    quantize_checkpoint(
+        checkpoint_folder(arguments.name, arguments.revision, arguments.offline), arguments.out
+    )
+    print(arguments.out)
+
+
 DOWNLOAD = CliCommand(_add_download, _run_download, DOWNLOAD_EXAMPLES)
 INFO = CliCommand(_add_info, _run_info, INFO_EXAMPLES)
+QUANTIZE = CliCommand(_add_quantize, _run_quantize, QUANTIZE_EXAMPLES)

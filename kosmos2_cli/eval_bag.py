@@ -46,7 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bags(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    add_model(parser)
+    add_model(parser, quantize="none")
     _add_predictors(parser)
     _add_queries(parser)
     add_bag_part(parser.add_argument_group("part of the recording"))

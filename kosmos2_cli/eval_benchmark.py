@@ -81,7 +81,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             help="seed of the random choice of these examples (default: 0)",
         )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    add_model(parser)
+    add_model(parser, quantize="none")
     parser.set_defaults(benchmark=name, few_shot=0, seed=0)
 
 

@@ -58,7 +58,7 @@ def _add_scenes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_presence(parser)
-    add_model(parser)
+    add_model(parser, quantize="none")
 
 
 def _add_presence(parser: argparse.ArgumentParser) -> None:

@@ -103,6 +103,9 @@ COMMANDS: dict[str, Subcommand] = {
     "watch": Subcommand("show what a running node detects", "kosmos2_cli.ros_commands:WATCH"),
     "say": Subcommand("send a command to a running node", "kosmos2_cli.ros_commands:SAY"),
     "download": Subcommand("download a checkpoint and check its files", "kosmos2_cli.checkpoints:DOWNLOAD"),
+    "quantize": Subcommand(
+        "write a checkpoint with weights of eight bits, for CPUs", "kosmos2_cli.checkpoints:QUANTIZE"
+    ),
     "info": Subcommand("show a checkpoint's size, precision and calibration", "kosmos2_cli.checkpoints:INFO"),
     "verify": Subcommand("compare a checkpoint's outputs with transformers", "kosmos2_cli.verify:VERIFY"),
     "sim": Subcommand(

@@ -23,8 +23,12 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 LARGEST_SIDE_PX = 1 << 20  # an image that contains any region a user can mean
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a checkpoint and where it runs."""
+def add_model(parser: argparse.ArgumentParser, quantize: str = "auto") -> None:
+    """Add the options that choose a checkpoint and where it runs.
+
+    Args:
+        quantize: default of the quantisation; commands that evaluate a checkpoint do not quantise it.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -39,6 +43,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_device(group)
     group.add_argument(
         "--dtype", default="auto", choices=DTYPES, help="precision of the model (default: %(default)s)"
+    )
+    group.add_argument(
+        "--quantize",
+        default=quantize,
+        metavar="BITS",
+        help="weights on a CPU: none (as --dtype says), int8 (faster for large models) or auto, which chooses"
+        " (default: %(default)s)",
     )
 
 
@@ -68,6 +79,7 @@ def load_engine(arguments: argparse.Namespace, model: str | Path | None = None) 
             options.get("dtype", "auto"),
             options.get("revision"),
             options.get("offline", False),
+            options.get("quantize", "auto"),
         )
 
 

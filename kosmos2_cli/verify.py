@@ -107,7 +107,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=int, default=32, metavar="N", help="tokens to generate per prompt (default: 32)"
     )
     parser.add_argument("--json", action="store_true", help="print one line of JSON per image and prompt")
-    add_model(parser)
+    add_model(parser, quantize="none")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,13 +20,24 @@ from torch import Tensor, nn
 
 from kosmos2_core.config import config_to_json, read_config
 from kosmos2_core.errors import ModelError
-from kosmos2_core.files import read_json
+from kosmos2_core.files import new_folder, read_json
+from kosmos2_core.linear import Linear
 from kosmos2_core.model import Kosmos2
+from kosmos2_core.quantized import (
+    Kernel,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    QuantizedMatrix,
+    quantize_matrix,
+)
 
 # Weights.
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+# The weights of a quantised checkpoint. `transformers` does not look for this name, and could not use them.
+QUANTIZED_FILE = "model.int8.safetensors"
+SCALES = "_scales"  # ends the name of the scales of a quantised matrix, after the matrix's name
 
 EMBEDDING = "text_model.model.embed_tokens.weight"
 
@@ -59,36 +71,97 @@ NAMES = (
 REDUNDANT_TENSORS = re.compile(r"text_model\.lm_head\.weight|.*\.position_ids|.*\.embed_positions\.weights")
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Kosmos2:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    kernel: Kernel | None = None,
+) -> Kosmos2:
     """Load the model in a checkpoint's folder.
 
     Args:
         folder: The checkpoint's folder.
         device: Where the weights go.
         dtype: Their precision; None: that of the checkpoint's embedding.
+        kernel: Computes the products with quantised weights, in float32; None: the weights are not
+            quantised, and those of a quantised checkpoint are converted to floating point.
 
     Raises:
         ModelError: A tensor is missing, unknown, of another shape or not finite, or a file is damaged.
     """
-    config = read_config(folder / "config.json")
     with torch.device("meta"):
-        model = Kosmos2(config)
-    parameters = {checkpoint_name(name): (name, value) for name, value in model.named_parameters()}
-    files = tensor_files(folder)
-    missing, unknown = parameters.keys() - files.keys(), files.keys() - parameters.keys()
-    unknown = {name for name in unknown if not REDUNDANT_TENSORS.fullmatch(name)}
-    for names, verb in ((missing, "lacks"), (unknown, "has, besides the model's,")):
-        if names:
-            raise ModelError(
-                f"the checkpoint in {folder} {verb} {_shortened(names)}: it is not a Kosmos-2 checkpoint."
-            )
+        model = Kosmos2(read_config(folder / "config.json"))
+    files = _model_files(folder, model)
+    matrices = matrix_names(model)
+    if kernel:
+        dtype = torch.float32
+    parameters = {checkpoint_name(name): (name, value.shape) for name, value in model.named_parameters()}
     for name in sorted(parameters, key=lambda name: name != EMBEDDING):
-        parameter_name, parameter = parameters[name]
-        tensor = read_tensor(files[name], name, parameter.shape, torch.device(device), dtype)
+        parameter_name, shape = parameters[name]
+        if parameter_name in matrices and (kernel or name + SCALES in files):
+            matrix = read_matrix(files, name, shape)
+            if kernel:
+                assign_matrix(model, parameter_name, matrix, kernel)
+                continue
+            tensor = matrix.dequantized(dtype or torch.float32).to(device)
+        else:
+            tensor = read_tensor(files[name], name, shape, torch.device(device), dtype)
         dtype = tensor.dtype  # the embedding is read first and decides for all
         assign_parameter(model, parameter_name, tensor)
     model.decoder.fill_position_table()
     return model.eval()
+
+
+def _model_files(folder: Path, model: Kosmos2) -> dict[str, Path]:
+    """Return the file of each tensor of a checkpoint that has exactly the tensors that the model needs."""
+    files = tensor_files(folder)
+    needed = {checkpoint_name(name) for name, _ in model.named_parameters()}
+    scales = {checkpoint_name(name) + SCALES for name in matrix_names(model)}
+    unknown = {name for name in files.keys() - needed - scales if not REDUNDANT_TENSORS.fullmatch(name)}
+    for names, verb in ((needed - files.keys(), "lacks"), (unknown, "has, besides the model's,")):
+        if names:
+            raise ModelError(
+                f"the checkpoint in {folder} {verb} {_shortened(names)}: it is not a Kosmos-2 checkpoint."
+            )
+    return files
+
+
+def matrix_names(model: Kosmos2) -> set[str]:
+    """Return the names of the model's weights that can be quantised: all linear layers and the embedding."""
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
+    return linear | {"decoder.embedding.weight"}
+
+
+def is_quantized(folder: Path) -> bool:
+    """Return whether a checkpoint has quantised weights."""
+    return (folder / QUANTIZED_FILE).exists()
+
+
+def quantize_checkpoint(source: Path, target: Path) -> None:
+    """Write a checkpoint with quantised weights, and the other files of the source, to a new folder.
+
+    Raises:
+        ModelError: The source cannot be used, or is quantised already.
+        InputError: The target exists.
+    """
+    if is_quantized(source):
+        raise ModelError(f"{source} is quantised already: name the checkpoint that it was made from.")
+    with torch.device("meta"):
+        model = Kosmos2(read_config(source / "config.json"))
+    files, matrices = _model_files(source, model), matrix_names(model)
+    tensors: dict[str, Tensor] = {}
+    for parameter_name, parameter in model.named_parameters():
+        name = checkpoint_name(parameter_name)
+        if parameter_name in matrices:
+            tensors[name], tensors[name + SCALES] = read_matrix(files, name, parameter.shape)
+        else:
+            tensors[name] = read_tensor(files[name], name, parameter.shape, torch.device("cpu"), None)
+    with new_folder(target) as folder:
+        folder.mkdir()
+        save_file(tensors, folder / QUANTIZED_FILE, metadata={"format": "pt"})
+        for file in source.iterdir():
+            if file.is_file() and file.suffix != ".safetensors" and file.name != INDEX:
+                shutil.copyfile(file, folder / file.name)
 
 
 def save_model(model: Kosmos2, folder: Path) -> None:
@@ -120,6 +193,8 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         files = _indexed_files(folder)
     elif (folder / ONE_FILE).exists():
         files = [folder / ONE_FILE]
+    elif is_quantized(folder):
+        files = [folder / QUANTIZED_FILE]
     elif any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
         raise ModelError(f"{folder} holds pickled weights, which can run code: only safetensors are read.")
     else:
@@ -169,19 +244,50 @@ def read_tensor(
     Raises:
         ModelError: The tensor has another shape, is no floating-point one, or is not finite.
     """
+    tensor = _read_raw(file, name, shape)
+    if not tensor.is_floating_point():
+        raise ModelError(f"{name} in {file.name} is {tensor.dtype}: only floating-point weights are known.")
+    if not all(bound.isfinite() for bound in torch.aminmax(tensor)):
+        raise ModelError(f"{name} in {file.name} has values that are not finite: download it again.")
+    return tensor.to(device=device, dtype=dtype or tensor.dtype)
+
+
+def _read_raw(file: Path, name: str, shape: torch.Size) -> Tensor:
+    """Read one tensor and check its shape."""
     try:
         with safe_open(file, framework="pt") as opened:
             found = tuple(opened.get_slice(name).get_shape())
             if found != tuple(shape):
                 raise ModelError(f"{name} in {file.name} has shape {found} where {tuple(shape)} is needed.")
             tensor: Tensor = opened.get_tensor(name)
+            return tensor
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} cannot be read ({error}): download the checkpoint again.") from None
-    if not tensor.is_floating_point():
-        raise ModelError(f"{name} in {file.name} is {tensor.dtype}: only floating-point weights are known.")
-    if not all(bound.isfinite() for bound in torch.aminmax(tensor)):
-        raise ModelError(f"{name} in {file.name} has values that are not finite: download it again.")
-    return tensor.to(device=device, dtype=dtype or tensor.dtype)
+
+
+def read_matrix(files: Mapping[str, Path], name: str, shape: torch.Size) -> QuantizedMatrix:
+    """Read a quantised matrix, or read one in floating point and quantise it.
+
+    Raises:
+        ModelError: A tensor has another shape or type, or is not finite.
+    """
+    if name + SCALES not in files:
+        return quantize_matrix(read_tensor(files[name], name, shape, torch.device("cpu"), None))
+    values = _read_raw(files[name], name, shape)
+    if values.dtype != torch.int8:
+        raise ModelError(f"{name} in {files[name].name} is {values.dtype}: with scales, it must be int8.")
+    scales_name = name + SCALES
+    scales = read_tensor(files[scales_name], scales_name, shape[:1], torch.device("cpu"), torch.float32)
+    return QuantizedMatrix(values, scales)
+
+
+def assign_matrix(model: nn.Module, name: str, matrix: QuantizedMatrix, kernel: Kernel) -> None:
+    """Replace the layer of a weight by one with quantised weights."""
+    path = name.removesuffix(".weight")
+    parent, _, leaf = path.rpartition(".")
+    is_embedding = isinstance(model.get_submodule(path), nn.Embedding)
+    layer = QuantizedEmbedding(matrix, kernel) if is_embedding else QuantizedLinear(matrix, kernel)
+    setattr(model.get_submodule(parent), leaf, layer)
 
 
 def assign_parameter(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -116,9 +116,8 @@ def make_cache(model: Kosmos2, batch: int, length: int) -> StaticCache:
     Raises:
         TooLongError: The model has fewer positions.
     """
-    weight = model.decoder.embedding.weight
     check_length(model, length)
-    return StaticCache(model.config.text_config, batch, length, weight.device, weight.dtype)
+    return StaticCache(model.config.text_config, batch, length, model.device, model.dtype)
 
 
 def check_length(model: Kosmos2, length: int) -> None:

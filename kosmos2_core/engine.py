@@ -26,7 +26,8 @@ from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
 from kosmos2_core.box_scoring import PhraseBoxes
 from kosmos2_core.calibration import Calibration, read_calibration
-from kosmos2_core.checkpoint import checkpoint_folder, load_model
+from kosmos2_core.checkpoint import checkpoint_folder, is_quantized, load_model
+from kosmos2_core.config import read_config
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import ParsedText, boxes_of, parse_ids, trailing_phrase
@@ -35,10 +36,12 @@ from kosmos2_core.localizer import Localizer, Parts, finish, make_entity
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.packing import MAX_PROMPTS, EncodedImages, PrefilledBatch, Prefiller, distinct
 from kosmos2_core.prompts import Prompt, prompt_ids
+from kosmos2_core.quantized import MIN_WIDTH, Kernel, choose_kernel
 from kosmos2_core.requests import GenerationRequest, Locate, Request, Score
 from kosmos2_core.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUANTIZATIONS = ("auto", "none", "int8")
 DEFAULT_DECODING = Decoding()
 MAX_SCORED_OPTIONS = 16  # in one batch: the logits of all their tokens are kept
 
@@ -99,6 +102,7 @@ class Engine:
         dtype: str = "auto",
         revision: str | None = None,
         offline: bool = False,
+        quantize: str = "auto",
     ) -> Engine:
         """Load the engine of a checkpoint.
 
@@ -108,23 +112,32 @@ class Engine:
             dtype: A key of DTYPES; `auto`: bfloat16 on a GPU, on the CPU the checkpoint's precision.
             revision: A revision on the hub; None: the main branch.
             offline: Never use the network.
+            quantize: A key of QUANTIZATIONS. `int8`: weights of eight bits, see `kosmos2_core.quantized`;
+                `none`: the precision of `dtype`; `auto`: int8 where that is faster.
 
         Raises:
-            InputError: The device or the precision is not known.
+            InputError: The device or the precision is not known, or does not work here.
             ModelError: The checkpoint cannot be found or used.
         """
         if dtype not in ("auto", *DTYPES):
             raise InputError(f"dtype {dtype} is not known: choose auto, {', '.join(DTYPES)}.")
         chosen = choose_device(device)
         precision = torch.bfloat16 if dtype == "auto" and chosen.type == "cuda" else DTYPES.get(dtype)
+        check_quantization(quantize, chosen, dtype)
         folder = checkpoint_folder(name, revision, offline)
         tokenizer, calibration = Tokenizer.load(folder), read_calibration(folder)
-        return cls(load_model(folder, chosen, precision), tokenizer, calibration)
+        kernel = choose_quantization(quantize, chosen, dtype, folder)
+        return cls(load_model(folder, chosen, precision, kernel), tokenizer, calibration)
 
     @property
     def device(self) -> torch.device:
         """The device that the model runs on."""
-        return self.model.decoder.embedding.weight.device
+        return self.model.device
+
+    @property
+    def precision(self) -> str:
+        """The precision that the model computes in, such as `float32` or `int8 (onednn)`."""
+        return self.model.precision
 
     @property
     def min_presence(self) -> float:
@@ -365,6 +378,33 @@ class Engine:
 def _content_key(image: Pixels) -> Hashable:
     """Return a key that images with the same pixels share."""
     return image.shape, hashlib.blake2b(image.data).digest()
+
+
+def check_quantization(quantize: str, device: torch.device, dtype: str) -> None:
+    """Raise an InputError if a quantisation is not known or does not work with this device and precision."""
+    if quantize == "int4":
+        raise InputError("int4 would not be faster than int8 on this machine: choose int8 or auto.")
+    if quantize not in QUANTIZATIONS:
+        raise InputError(f"quantize {quantize} is not known: choose {', '.join(QUANTIZATIONS)}.")
+    if quantize != "int8":
+        return
+    if device.type != "cpu":
+        raise InputError(f"int8 is for CPUs, and the device is {device}: choose none or auto.")
+    if dtype not in ("auto", "float32"):
+        raise InputError(f"int8 computes in float32, and dtype is {dtype}: leave one of the two out.")
+    if choose_kernel() is None:
+        raise InputError("there is no fast int8 kernel for this processor: choose none or auto.")
+
+
+def choose_quantization(quantize: str, device: torch.device, dtype: str, folder: Path) -> Kernel | None:
+    """Return the kernel for quantised products with a checkpoint; None: its weights are not quantised."""
+    if quantize == "none" or device.type != "cpu" or dtype not in ("auto", "float32"):
+        return None
+    if quantize == "auto" and not is_quantized(folder):
+        width = read_config(folder / "config.json").text_config.embed_dim
+        if dtype != "auto" or width < MIN_WIDTH:
+            return None
+    return choose_kernel()
 
 
 def choose_device(name: str) -> torch.device:

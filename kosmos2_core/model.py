@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.linear import linear, make_linear
+from kosmos2_core.quantized import QuantizedEmbedding
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -33,6 +34,10 @@ class Embedding(nn.Embedding):
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # initialising these would import the compiler: two seconds
             super().reset_parameters()
+
+    def logits(self, hidden: Tensor, ids: slice) -> Tensor:
+        """Return the logits of these ids (..., ids) after hidden states (..., D)."""
+        return linear(hidden, self.weight[ids])
 
 
 def _normal_parameter(*shape: int) -> nn.Parameter:
@@ -302,9 +307,11 @@ class Attention(nn.Module):
             layer: Number of the layer in the cache.
             selection: The tokens of source that x holds; None: all.
         """
-        source = x if source is None else source
-        q = self.q(x) if selection is None else selection.lay_out(self.q(x))
-        q, k, v = self._split(q), self._split(self.k(source)), self._split(self.v(source))
+        shared = self.q.prepare(x)
+        q = self.q(shared) if selection is None else selection.lay_out(self.q(shared))
+        if source is not None and source is not x:
+            shared = self.k.prepare(source)
+        q, k, v = self._split(q), self._split(self.k(shared)), self._split(self.v(shared))
         if cache is not None:
             k, v = cache.update(layer, k, v)
         dropout = self.dropout if self.training else 0.0
@@ -424,7 +431,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.pad_id, self.dropout = config.pad_token_id, config.dropout
         self.scale = math.sqrt(config.embed_dim) if config.scale_embedding else 1.0
-        self.embedding = Embedding(config.vocab_size, config.embed_dim)
+        self.embedding: Embedding | QuantizedEmbedding = Embedding(config.vocab_size, config.embed_dim)
         table = torch.empty(config.max_position_embeddings + self.pad_id + 1, config.embed_dim)
         self.register_buffer("position_table", table, persistent=False)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
@@ -433,8 +440,8 @@ class Decoder(nn.Module):
             self.fill_position_table()
 
     def fill_position_table(self) -> None:
-        """Compute the position table, on the device and in the precision of the weights."""
-        weight = self.embedding.weight
+        """Compute the position table, on the device and in the precision of the states."""
+        weight = self.norm.weight
         self.position_table = sinusoids(*self.position_table.shape).to(weight.device, weight.dtype)
 
     def forward(
@@ -476,8 +483,9 @@ class Decoder(nn.Module):
             hidden: Hidden states.
             ids: Compute the logits of these tokens alone, (..., len(ids)); None: of the whole vocabulary.
         """
-        weight = self.embedding.weight
-        return linear(hidden, weight if ids is None else weight[ids.start : ids.stop])
+        part = slice(None) if ids is None else slice(ids.start, ids.stop)
+        out: Tensor = self.embedding.logits(hidden, part)
+        return out
 
 
 class Kosmos2(nn.Module):
@@ -493,6 +501,24 @@ class Kosmos2(nn.Module):
         self.vision = VisionTower(config.vision_config)
         self.connector = Connector(config)
         self.decoder = Decoder(config.text_config)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model runs on."""
+        return self.decoder.position_table.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of embeddings, states, and keys and values."""
+        return self.decoder.position_table.dtype
+
+    @property
+    def precision(self) -> str:
+        """The precision of the products, such as `float32` or `int8 (onednn)`."""
+        embedding = self.decoder.embedding
+        if isinstance(embedding, QuantizedEmbedding):
+            return f"int8 ({embedding.kernel.name})"
+        return str(self.dtype).removeprefix("torch.")
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return the tokens (N, queries, D) of preprocessed images (N, 3, size, size)."""

@@ -255,7 +255,7 @@ class Prefiller:
         Returns:
             Embeddings (B, T, D), and the mask (B, T) that is false at padding, None without padding.
         """
-        ids, real = pad_left(prompts, self.control.pad, self.model.decoder.embedding.weight.device)
+        ids, real = pad_left(prompts, self.control.pad, self.model.device)
         return self._embed(ids, images), real
 
     def _embed(self, ids: Tensor, images: Sequence[Tensor]) -> Tensor:
@@ -295,7 +295,7 @@ class Prefiller:
         shares = [self._share(prompts) for prompts in by_view]
         packed = pack([sequence for sequence, _ in shares], self.control.pad)
         check_length(self.model, int(packed.lengths.max()) + 1)
-        device = self.model.decoder.embedding.weight.device
+        device = self.model.device
         ids, positions, owners = (x.to(device) for x in (packed.ids, packed.positions, packed.owners))
 
         x = self._embed(ids, [image for _, images in shares for image in images])

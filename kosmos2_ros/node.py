@@ -74,9 +74,20 @@ def load_engine(parameters: GroundingParameters) -> GroundingModel:
     The engine keeps the encodings of the newest images, so that a request about an image that the stream has
     just encoded does not encode it again.
     """
-    engine = Engine.load(parameters.model, parameters.device, parameters.dtype, parameters.revision or None)
+    engine = Engine.load(
+        parameters.model,
+        parameters.device,
+        parameters.dtype,
+        parameters.revision or None,
+        quantize=parameters.quantize,
+    )
     engine.keep_images = KEPT_PER_CAMERA * len(parameters.cameras)
     return engine
+
+
+def _device_of(model: GroundingModel | None) -> str:
+    """Return where the model runs and its precision, such as `cpu, int8 (onednn)`."""
+    return f"{model.device}, {model.precision}" if model else "none"
 
 
 class GroundingNode(LifecycleNode):
@@ -250,6 +261,7 @@ class GroundingNode(LifecycleNode):
         finally:
             self._loading = False
         self._model, self._load_error = model, ""
+        self.get_logger().info(f"loaded on {_device_of(model)}")
 
     def _activate(self) -> None:
         assert self._model is not None
@@ -403,7 +415,7 @@ class GroundingNode(LifecycleNode):
     def _publish_diagnostics(self, _: object) -> None:
         values = {
             "model": self.parameters.model,
-            "device": str(getattr(self._model, "device", "none")),
+            "device": _device_of(self._model),
             "min_presence": self._min_presence(),
         }
         inference = self._session.inference if self._session else None

@@ -12,7 +12,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from kosmos2_core.command_parser import split_command
-from kosmos2_core.engine import DTYPES
+from kosmos2_core.engine import DTYPES, QUANTIZATIONS
 from kosmos2_core.errors import InputError
 from kosmos2_core.requests import Locate
 
@@ -64,6 +64,12 @@ class GroundingParameters:
         "auto", "Device of the model: auto (the GPU if there is one), cpu, cuda, cuda:1, ...", fixed=True
     )
     dtype: str = _parameter("auto", "Precision of the model.", fixed=True, choices=("auto", *DTYPES))
+    quantize: str = _parameter(
+        "auto",
+        "Weights on a CPU: none (as dtype says), int8, or auto (int8 where it is faster).",
+        fixed=True,
+        choices=QUANTIZATIONS,
+    )
     cameras: tuple[str, ...] = _parameter(
         ("",),
         "Names of the cameras; the topics of each begin with its name. One empty name: a single camera.",

@@ -88,8 +88,7 @@ class ModelPredictor:
         """The device and the precision, such as `cpu, float32`."""
         device = self.engine.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        precision = str(self.engine.model.decoder.embedding.weight.dtype).removeprefix("torch.")
-        return f"{name}, {precision}"
+        return f"{name}, {self.engine.precision}"
 
     def predict(self, batch: Sequence[ImageCommands]) -> Phrases:
         """Encode every image once and answer all commands in one batch."""

@@ -34,8 +34,8 @@ def kosmos2(checkpoint, capsys):
     """The command, in this process: exit code, standard output, standard error."""
 
     def run(name, *arguments):
-        own = [] if name == "download" else ["--model", str(checkpoint), "--device", "cpu"]
-        code = main([name, *map(str, arguments), *own])
+        model = [] if name in ("download", "quantize") else ["--model", checkpoint, "--device", "cpu"]
+        code = main([name, *map(str, (*model, *arguments))])
         said = capsys.readouterr()
         return code, said.out, said.err
 

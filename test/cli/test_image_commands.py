@@ -134,6 +134,28 @@ def test_info_says_what_a_checkpoint_is(kosmos2, checkpoint):
     assert "parameters" in kosmos2("info")[1]
 
 
+def test_quantize_writes_a_checkpoint_that_the_commands_use(kosmos2, checkpoint, photos, tmp_path):
+    folder = tmp_path / "int8"
+    code, out, err = kosmos2("quantize", checkpoint, "--out", folder)
+    assert (code, out.strip(), err) == (0, str(folder), "")
+    about, original = (json.loads(kosmos2("info", name, "--json")[1]) for name in (folder, checkpoint))
+    assert about["parameters"] == original["parameters"]
+    assert about["precision"] == "F32, I8"
+    assert about["bytes"] < original["bytes"] / 2
+    code, out, _ = kosmos2("locate", "a mug", photos / "0.png", "--model", folder, "--min-presence", 0)
+    assert code == 0
+    assert out
+    code, _, err = kosmos2("quantize", checkpoint, "--out", folder)
+    assert code == 2
+    assert err == f"kosmos2: {folder} exists: choose a free name, or remove it.\n"
+
+
+def test_a_quantisation_that_is_not_known_is_one_sentence(kosmos2, photos):
+    code, _, err = kosmos2("locate", "a mug", photos / "0.png", "--quantize", "int4")
+    assert code == 2
+    assert err == "kosmos2: int4 would not be faster than int8 on this machine: choose int8 or auto.\n"
+
+
 def test_verify_proves_that_the_peer_agrees(kosmos2, photos):
     code, out, _ = kosmos2("verify", photos / "0.png", photos / "1.png", "--tokens", 12)
     assert code == 0

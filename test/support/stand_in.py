@@ -20,6 +20,8 @@ def answer(text: str, boxes=(FOUND,), presence=0.9) -> Answer:
 class InParts:
     """The engine's way to work in parts, for models that only have `run`."""
 
+    device, precision = "cpu", "float32"
+
     def locate_in_parts(self, jobs):
         answers = self.run(jobs)
         yield

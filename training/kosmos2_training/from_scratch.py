@@ -77,7 +77,7 @@ def _magneto(model: Kosmos2) -> None:
             parameter.mul_(gain)
         elif name.startswith("vision.blocks") and name.endswith(RESIDUAL):
             parameter.mul_(1 / math.sqrt(2 * len(model.vision.blocks)))
-    nn.init.normal_(model.decoder.embedding.weight, std=text.embed_dim**-0.5)
+    nn.init.normal_(model.decoder.get_parameter("embedding.weight"), std=text.embed_dim**-0.5)
     patches = model.vision.patches.weight
     nn.init.normal_(patches, std=patches[0].numel() ** -0.5)
     nn.init.normal_(model.vision.class_embedding, std=0.02)
@@ -88,7 +88,9 @@ def _encode_places(model: Kosmos2, control: ControlIds) -> None:
     config = model.config
     vision, text = config.vision_config, config.text_config
     cells = slice(control.location, control.location + control.grid**2)
-    model.decoder.embedding.weight[cells] = grid_waves(control.grid, control.grid, text.embed_dim)
+    model.decoder.get_parameter("embedding.weight")[cells] = grid_waves(
+        control.grid, control.grid, text.embed_dim
+    )
     side = vision.image_size // vision.patch_size
     waves = grid_waves(side, control.grid, vision.hidden_size) * math.sqrt(vision.hidden_size)
     model.vision.positions.weight[0] = 0
