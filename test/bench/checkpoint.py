@@ -14,7 +14,10 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+from contenders import QUANTIZED
 from peer import make_processor
+
+from kosmos2_core.checkpoint import quantize_checkpoint
 
 VOCABULARY = 64001  # pieces of the public checkpoint's vocabulary: its control tokens get the same ids
 
@@ -40,5 +43,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder to write")
     parser.add_argument("--layers", type=int, help="number of blocks of each tower")
+    parser.add_argument("--quantize", action="store_true", help="write its weights in int8 to a folder in it")
     arguments = parser.parse_args()
-    make_checkpoint(arguments.folder, arguments.layers)
+    if arguments.quantize:
+        quantize_checkpoint(arguments.folder, arguments.folder / QUANTIZED)
+    else:
+        make_checkpoint(arguments.folder, arguments.layers)

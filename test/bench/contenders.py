@@ -9,7 +9,6 @@ checkpoint in FOLDER, does all tasks, and writes the times as JSON to the file R
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import statistics
@@ -25,6 +24,7 @@ from tasks import BOX_TOKENS, PHRASES, TASKS, Task, make_image
 
 Image = NDArray[np.uint8]
 TEXT_INPUTS = ("input_ids", "attention_mask", "image_embeds_position_mask")
+QUANTIZED = "int8"  # folder of the quantised checkpoint, in that of the checkpoint
 BLANK = np.zeros((8, 8, 3), np.uint8)  # the processor wants an image with each text
 
 
@@ -66,7 +66,7 @@ class Ours(Contender):
     def load(self, folder: Path, device: str) -> Any:
         from kosmos2_core.engine import Engine
 
-        return Engine.load(folder, device, self.dtype)
+        return Engine.load(folder, device, self.dtype, quantize="none")
 
     def locate(self, images: Sequence[Image], phrases: Sequence[str], corners: int) -> object:
         from kosmos2_core.requests import Locate
@@ -230,23 +230,18 @@ class PeerInt8(PeerFloat32):
         self.model = torch.ao.quantization.quantize_dynamic(self.model, {torch.nn.Linear}, inplace=True)
 
 
+class OursInt8(Ours):
+    """This package with int8 weights, from a checkpoint that holds them."""
+
+    def load(self, folder: Path, device: str) -> Any:
+        return quantized_engine(folder, device)
+
+
 def quantized_engine(folder: Path, device: str) -> Any:
     """Load the engine of this package with int8 weights."""
     from kosmos2_core.engine import Engine
 
-    return Engine.load(folder, device, quantize="int8")  # type: ignore[call-arg]
-
-
-def has_quantized_engine() -> bool:
-    """Return whether this version of the package can quantise its weights."""
-    return importlib.util.find_spec("kosmos2_core.quantized") is not None
-
-
-class OursInt8(Ours):
-    """This package with int8 weights, quantised when the checkpoint is loaded."""
-
-    def load(self, folder: Path, device: str) -> Any:
-        return quantized_engine(folder, device)
+    return Engine.load(folder / QUANTIZED, device, quantize="int8")
 
 
 def openvino_contender(weights: str) -> Callable[[Path, str], Contender]:

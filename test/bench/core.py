@@ -29,12 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import has_quantized_engine
+from contenders import QUANTIZED
 from floor import BYTES, floor_s, measure_limits
 from page import write_page
 from tasks import TASKS
 
 from kosmos2_core.config import read_config
+from kosmos2_core.quantized import choose_kernel
 from kosmos2_core.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "av
 INSTRUCTIONS |= {"avx512_bf16": "bfloat16", "amx_bf16": "AMX", "asimd": "NEON", "bf16": "bfloat16"}
 NO_OPENVINO = (
     "OpenVINO was left out, because it is not installed:"
-    " `pip install -c constraints/common.txt 'kosmos2[openvino]'` installs it."
+    " `uv pip install -c constraints/common.txt openvino nncf` installs it into the active environment."
 )
 
 
@@ -86,6 +87,8 @@ def measure(folder: Path, device: str, arguments: argparse.Namespace) -> dict[st
     make_checkpoint(folder, arguments.layers)
     if arguments.only:
         names = arguments.only.split(",")
+        if "ours-int8" in names:
+            quantized_names(folder, results["notes"])
         if any(name.startswith("openvino") for name in names):
             openvino_names(folder, results["notes"])
     else:
@@ -130,9 +133,19 @@ def choose_contenders(folder: Path, device: str, results: dict[str, Any]) -> lis
             times[dtype] = min(first["tasks"][TASKS[0].title])
         results["precisions"][family] = times
         names += [f"{family}-{min(times, key=times.__getitem__)}"]
-    if has_quantized_engine():
-        names.insert(1, "ours-int8")
-    return [*names, "peer-int8", *openvino_names(folder, results["notes"])]
+    quantized = quantized_names(folder, results["notes"])
+    return [names[0], *quantized, names[1], "peer-int8", *openvino_names(folder, results["notes"])]
+
+
+def quantized_names(folder: Path, notes: list[str]) -> list[str]:
+    """Write the quantised checkpoint, and return the names of the contenders that use it."""
+    if choose_kernel() is None:
+        notes.append("Int8 weights were left out: this package has no integer kernel for this processor.")
+        return []
+    if not (folder / QUANTIZED).exists():
+        say("quantising the checkpoint")
+        run_script("checkpoint.py", str(folder), "--quantize")
+    return ["ours-int8"]
 
 
 def openvino_names(folder: Path, notes: list[str]) -> list[str]:

@@ -60,7 +60,7 @@ def test_the_floor_is_what_takes_longer_reading_or_computing(floor):
 @pytest.mark.parametrize(
     ("contenders", "module"),
     [
-        ("ours-bfloat16,ours-float32,peer-float32,peer-int8", "transformers"),
+        ("ours-bfloat16,ours-int8,peer-float32,peer-int8", "transformers"),
         ("ours-bfloat16,openvino-int8,openvino-int4", "nncf"),
     ],
 )
