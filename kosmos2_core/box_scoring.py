@@ -35,6 +35,7 @@ FURTHER_CANDIDATES = 16  # and for each further box
 TRIES = 4  # candidates for each box that is wanted: some lie too close to a box that was kept
 NEGLIGIBLE = 1e-7  # pairs below this probability are left out; together they come to about 1e-5
 NEAR_CELLS = 2  # cells to each side of a corner that belong to it: training spreads a corner over them
+LIKELY_CORNERS = 16  # first corners that may count with the second corners of one near them
 TRUNCATION = 3.0  # a Gaussian ends so many sigmas from its mean
 MIN_SIGMA, MAX_SIGMA = 0.05, 1.5  # in cells; narrower and wider Gaussians count as these
 
@@ -43,12 +44,16 @@ MIN_SIGMA, MAX_SIGMA = 0.05, 1.5  # in cells; narrower and wider Gaussians count
 class SearchOptions:
     """Options of the search for one phrase's boxes, and of their scores.
 
-    First corners that are not tried count as having no box, so scores are a little too low rather than too
-    high.
+    A first corner near one that is tried is not tried itself, but counts with the second corners of that
+    one: a model that spreads a corner over several cells means the same box by all of them. So a certain
+    model needs one corner, and an uncertain one needs more. All other corners that are not tried count as
+    having no box, so scores are a little too low rather than too high.
 
     Args:
         count: How many boxes to find, each around another object.
-        coverage: First corners are tried until they carry this much of the probability.
+        coverage: First corners are tried until they, with the corners near them, carry this much of the
+            probability.
+        reach: Corners within so many rows and columns of a tried one are near it; 0: each is tried itself.
         max_corners: At most so many of them. For each of the `count` boxes that is not found so, as many
             more are tried, away from the boxes that were found.
         max_overlap: Two boxes with a higher IoU are of one object.
@@ -62,6 +67,7 @@ class SearchOptions:
 
     count: int = 1
     coverage: float = 0.95
+    reach: int = NEAR_CELLS
     max_corners: int = 16
     max_overlap: float = 0.5
     min_presence: float = 0.0
@@ -135,6 +141,7 @@ def score_boxes(
         search: How many boxes to return, and how to score them.
         given: Pairs of cells to score, in this order; None: find the best boxes.
     """
+    evidence = _with_near_corners(evidence, grid, search)
     first = _first_probabilities(evidence, search)[evidence.tried]
     second = evidence.second / search.temperature
     second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
@@ -151,16 +158,47 @@ def score_boxes(
     return PhraseBoxes(evidence.presence, tuple(boxes))
 
 
-def corners_needed(probabilities: Tensor, search: SearchOptions) -> int:
-    """Return how many first corners to try, given the probabilities of the likeliest, descending."""
-    return min(int((probabilities.cumsum(0) < search.coverage).sum()) + 1, len(probabilities))
+def corners_to_try(first: Tensor, search: SearchOptions) -> Tensor:
+    """Return the first corners to try, the likeliest first, given the logits (cells,) of all.
+
+    A search that is less thorough tries the first ones of the same corners.
+    """
+    grid, cells = math.isqrt(len(first)), torch.arange(len(first))
+    remaining = (first / search.temperature).softmax(-1)
+    covered = 0.0
+    corners: list[int] = []
+    while covered < search.coverage and len(corners) < min(search.max_corners, len(cells)):
+        corner = int(remaining.argmax())
+        if remaining[corner] <= 0:
+            break
+        near = _near(corner, cells, grid, search.reach)
+        covered += float(remaining[near].sum())
+        remaining[near] = 0
+        corners.append(corner)
+    return torch.tensor(corners, dtype=torch.long)
 
 
 def trim_evidence(evidence: Evidence, search: SearchOptions) -> Evidence:
     """Return the evidence that this search would have gathered, taken from that of a more thorough one."""
-    likeliest = evidence.tried[: search.max_corners]
-    count = corners_needed(_first_probabilities(evidence, search)[likeliest], search)
+    count = len(corners_to_try(evidence.first, search))
     return replace(evidence, tried=evidence.tried[:count], second=evidence.second[:count])
+
+
+def _with_near_corners(evidence: Evidence, grid: int, search: SearchOptions) -> Evidence:
+    """Return the evidence with likely corners near a tried one, which have the second corners of that one."""
+    if not search.reach or not len(evidence.tried):
+        return evidence
+    likeliest = evidence.first.topk(min(LIKELY_CORNERS, len(evidence.first))).indices
+    others = likeliest[~torch.isin(likeliest, evidence.tried)]
+    rows = (others[:, None] // grid - evidence.tried // grid).abs()
+    columns = (others[:, None] % grid - evidence.tried % grid).abs()
+    nearest = torch.maximum(rows, columns).min(1)
+    near = nearest.values <= search.reach
+    return replace(
+        evidence,
+        tried=torch.cat([evidence.tried, others[near]]),
+        second=torch.cat([evidence.second, evidence.second[nearest.indices[near]]]),
+    )
 
 
 def remaining_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
@@ -385,10 +423,10 @@ def _refined(evidence: Evidence, box: ScoredBox, grid: int) -> Box:
     return Box(x1, y1, x2, y2) if x1 < x2 and y1 < y2 else box.box
 
 
-def _near(cell: int, cells: Tensor, grid: int) -> Tensor:
-    """Return which of the cells are within NEAR_CELLS rows and columns of a cell."""
+def _near(cell: int, cells: Tensor, grid: int, reach: int = NEAR_CELLS) -> Tensor:
+    """Return which of the cells are within so many rows and columns of a cell."""
     rows, columns = (cells // grid - cell // grid).abs(), (cells % grid - cell % grid).abs()
-    return (rows <= NEAR_CELLS) & (columns <= NEAR_CELLS)
+    return (rows <= reach) & (columns <= reach)
 
 
 def _corner_within(probabilities: Tensor, cell: int, grid: int) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """Locating: find the best boxes of phrases, with scores and, on request, a zoomed second look.
 
 The model names a box by two location tokens, and the likeliest first token need not begin the best box. So
-the first corners that carry most of the probability are each tried, and all pairs are scored together
-(`kosmos2_core.box_scoring`). Where several boxes are wanted, corners away from the boxes that were found are
-tried too.
+first corners are tried until they, with those near them, carry most of the probability, and all pairs are
+scored together (`kosmos2_core.box_scoring`). Where several boxes are wanted, corners away from the boxes that
+were found are tried too.
 
 The work is done in parts, so that a caller can use the model for something else in between: the generators
 yield after each pass through the model and return their result at the end; `finish` runs them through.
@@ -20,10 +20,11 @@ from torch import Tensor
 
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.box_scoring import (
+    NEAR_CELLS,
     Evidence,
     PhraseBoxes,
     SearchOptions,
-    corners_needed,
+    corners_to_try,
     remaining_corners,
     score_boxes,
 )
@@ -146,7 +147,7 @@ class Localizer:
         self, prompts: Sequence[Prompt], pairs: Sequence[Sequence[tuple[int, int]]]
     ) -> Parts[list[PhraseBoxes]]:
         """Return the given boxes after each prompt, pairs of cells, with their probabilities."""
-        search = self._calibrated(SearchOptions())
+        search = self._calibrated(SearchOptions(reach=0))  # the boxes are given: none is searched around
         evidence = yield from self.evidence(prompts, search)
         grid = self.control.grid
         return [score_boxes(known, grid, search, given) for known, given in zip(evidence, pairs, strict=True)]
@@ -186,6 +187,7 @@ class Localizer:
         search = self._calibrated(
             SearchOptions(
                 count=request.max_boxes,
+                reach=NEAR_CELLS if request.max_boxes == 1 else 0,  # several boxes may begin near each other
                 max_corners=request.max_corners,
                 min_presence=self.min_presence if request.min_presence is None else request.min_presence,
             )
@@ -282,20 +284,11 @@ def _gather_evidence(
     known = torch.cat([probabilities[:, control.object, None], first], 1).cpu()  # one wait for the device
     presence, first = known[:, 0].tolist(), known[:, 1:]
     tried = [
-        _likeliest_corners(logits, search)
-        if value >= search.min_presence
-        else torch.empty(0, dtype=torch.long)
+        corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
         for logits, value, search in zip(first, presence, searches, strict=True)
     ]
     second = yield from _second_corners(packed, control, tried)
     return [Evidence(*known) for known in zip(presence, first, tried, second, strict=True)]
-
-
-def _likeliest_corners(logits: Tensor, search: SearchOptions) -> Tensor:
-    """Return the first corners to try, the likeliest first."""
-    probabilities = (logits / search.temperature).softmax(-1)
-    likeliest = probabilities.topk(min(search.max_corners, len(probabilities)))
-    return likeliest.indices[: corners_needed(likeliest.values, search)]
 
 
 def _more_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:

@@ -3,7 +3,8 @@
     python test/bench/corners.py [PHRASES]
 
 The phrases are those of unseen scenes of the split `standard`, PHRASES of them (default 1500). The model is
-asked once, with the most corners; narrower searches are taken from its output. Prints a table in Markdown.
+asked once for each reach, with the most corners; narrower searches are taken from its output. Prints a table
+in Markdown.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from kosmos2_core.calibration import Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.localizer import make_entity
 from kosmos2_eval.scenes import LocateExample, Sample, locate_example, locate_metrics
-from kosmos2_training.calibrate import PhraseEvidence, gather_phrases
+from kosmos2_training.calibrate import ALL_CORNERS, PhraseEvidence, gather_phrases
 
 MODEL = Path(__file__).resolve().parents[2] / "models/tabletop-tiny"
 FIRST_SEED = 0  # as `kosmos2 eval scenes`
+REACHES = (0, SearchOptions.reach)
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 0.95)
 MAX_CORNERS = (1, 2, 4, 8, 16)
 
@@ -41,9 +43,11 @@ def limited(samples: Iterable[Sample], wanted: int) -> Iterator[Sample]:
 class Scorer:
     """Scores what searches find. Searches that try the same corners of a phrase find the same."""
 
-    def __init__(self, phrases: list[PhraseEvidence], grid: int, calibration: Calibration) -> None:
+    def __init__(
+        self, phrases: list[PhraseEvidence], grid: int, calibration: Calibration, reach: int
+    ) -> None:
         self.phrases, self.grid, self.calibration = phrases, grid, calibration
-        self.options = calibration.apply_to(SearchOptions())
+        self.options = calibration.apply_to(SearchOptions(reach=reach))
         self.example = cache(self._example)
 
     def row(self, search: SearchOptions) -> str:
@@ -52,6 +56,7 @@ class Scorer:
         examples = [self.example(number, count) for number, count in enumerate(corners)]
         metrics = locate_metrics(examples)
         figures = (
+            f"{search.reach}",
             f"{search.coverage:g}",
             f"{search.max_corners}",
             f"{mean(corners):.2f}",
@@ -74,17 +79,26 @@ class Scorer:
 
 def main(wanted: int) -> None:
     engine = Engine.load(MODEL, device="cpu")
-    phrases = gather_phrases(engine, limited(render_samples("standard", FIRST_SEED), wanted))
+    samples = list(limited(render_samples("standard", FIRST_SEED), wanted))
+    for reach in REACHES:
+        phrases = gather_phrases(engine, samples, replace(ALL_CORNERS, reach=reach))
+        if reach == REACHES[0]:
+            print_head(phrases)
+        scorer = Scorer(phrases, engine.control.grid, engine.calibration or Calibration(), reach)
+        for most in MAX_CORNERS:
+            for coverage in COVERAGES:
+                search = SearchOptions(coverage=coverage, reach=reach, max_corners=most)
+                print(scorer.row(search), flush=True)
+
+
+def print_head(phrases: list[PhraseEvidence]) -> None:
     absent = sum(not known.phrase.boxes for known in phrases)
     print(f"{len(phrases)} phrases, {absent} of them absent, in {phrases[-1].image + 1} images")
     print(
-        "| coverage | `max_corners` | corners tried | accuracy | mean IoU | calibration error | Brier score |"
+        "| reach | coverage | `max_corners` | corners tried | accuracy | mean IoU | calibration error"
+        " | Brier score |"
     )
-    print("|---|---|---|---|---|---|---|")
-    scorer = Scorer(phrases, engine.control.grid, engine.calibration or Calibration())
-    for most in MAX_CORNERS:
-        for coverage in COVERAGES:
-            print(scorer.row(SearchOptions(coverage=coverage, max_corners=most)), flush=True)
+    print("|---|---|---|---|---|---|---|---|")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from kosmos2_core.box_scoring import (
     PhraseBoxes,
     SearchOptions,
     certain_probabilities,
+    corners_to_try,
     score_boxes,
 )
 from kosmos2_core.boxes import Box, box_of_cells, cells_of_box, iou
@@ -62,6 +63,69 @@ def boxes(draw, least=0.1, margin=2.5 / 32):
         sides.append((begin, begin + size))
     (x1, x2), (y1, y2) = sides
     return Box(x1, y1, x2, y2)
+
+
+# Which first corners are tried.
+
+
+def test_a_certain_model_needs_one_corner_and_an_uncertain_one_more():
+    left, right = gaussian(0.2, 0.3), gaussian(0.8, 0.3)
+    certain, torn = left, torch.logaddexp(left, right)
+    search = SearchOptions()
+    assert corners_to_try(certain, search).tolist() == cells_at((0.2, 0.3))
+    assert set(corners_to_try(torn, search).tolist()) == {*cells_at((0.2, 0.3), (0.8, 0.3))}
+    unsure = corners_to_try(torch.zeros(1024), search).tolist()
+    assert len(unsure) == search.max_corners
+    assert len(corners_to_try(torch.zeros(1024), replace(search, max_corners=3))) == 3
+    for a, b in itertools.combinations(unsure, 2):
+        rows, columns = abs(a // 32 - b // 32), abs(a % 32 - b % 32)
+        assert max(rows, columns) > search.reach
+
+
+def cells_at(*points):
+    return [int(y * 32) * 32 + int(x * 32) for x, y in points]
+
+
+def test_without_reach_the_likeliest_corners_are_tried():
+    first = gaussian(0.21, 0.33)
+    corners = corners_to_try(first, SearchOptions(reach=0))
+    assert corners.equal(first.topk(len(corners)).indices)
+    assert first.softmax(-1)[corners].sum() >= 0.95 > first.softmax(-1)[corners[:-1]].sum()
+
+
+LOGITS = st.lists(st.floats(-8, 8, width=32), min_size=36, max_size=36).map(torch.tensor)
+
+
+@given(LOGITS, st.integers(1, 16), st.floats(0.1, 1), st.integers(0, 2), st.floats(0.5, 2))
+def test_a_less_thorough_search_tries_the_first_of_the_same_corners(
+    first, most, coverage, reach, temperature
+):
+    thorough = corners_to_try(first, SearchOptions(coverage=1.0, reach=reach, max_corners=36))
+    options = SearchOptions(coverage=coverage, reach=reach, max_corners=most, temperature=temperature)
+    fewer = corners_to_try(first, options)
+    assert 1 <= len(fewer) <= most
+    assert fewer.equal(thorough[: len(fewer)])
+
+
+@settings(max_examples=40)
+@given(boxes())
+def test_one_corner_of_a_certain_model_scores_as_all(box):
+    [all_tried] = score_boxes(says(box, tried=16), 32, SearchOptions(reach=0)).boxes
+    [one_tried] = score_boxes(says(box, tried=1), 32, SearchOptions()).boxes
+    [alone] = score_boxes(says(box, tried=1), 32, SearchOptions(reach=0)).boxes
+    assert one_tried.probability == pytest.approx(all_tried.probability, abs=1e-5)
+    assert alone.probability < all_tried.probability - 0.1
+
+
+def test_a_tried_corner_says_nothing_about_corners_far_away():
+    """Half of the probability is at a corner that was not tried: it counts as having no box."""
+    torn = torch.logaddexp(gaussian(0.2, 0.3), gaussian(0.8, 0.3))
+    evidence = Evidence(1.0, torn, torch.tensor(cells_at((0.2, 0.3))), gaussian(0.9, 0.9)[None])
+    [found] = score_boxes(evidence, 32, SearchOptions()).boxes
+    assert 0.4 < found.probability < 0.5
+
+
+# Boxes.
 
 
 @settings(max_examples=40)

@@ -27,7 +27,7 @@ from kosmos2_core.prompts import Prompt
 from kosmos2_core.tokenizer import Tokenizer
 
 GRID = 6
-ALL = SearchOptions(count=5, coverage=1.0, max_corners=GRID * GRID)
+ALL = SearchOptions(count=5, coverage=1.0, reach=0, max_corners=GRID * GRID)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,9 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
 def test_less_searching_never_scores_higher(coarse):
     control, model = coarse
     [thorough] = search(model, control, [prompt(control, 50, 60)], ALL)
-    [quick] = search(model, control, [prompt(control, 50, 60)], SearchOptions(coverage=0.3, max_corners=4))
+    [quick] = search(
+        model, control, [prompt(control, 50, 60)], SearchOptions(coverage=0.3, reach=0, max_corners=4)
+    )
     assert quick.boxes[0].probability <= thorough.boxes[0].probability + 1e-5
 
 

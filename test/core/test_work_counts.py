@@ -191,6 +191,11 @@ def test_zooming_into_the_same_box_is_done_once(engine, images, counts, small_bo
     assert counts.vocabulary_rows == 2
 
 
+def test_a_certain_model_tries_one_first_corner(engine, images, counts, small_boxes):
+    counts.of([([images[0]], request) for request in locate(PHRASES, max_corners=16)])
+    assert counts.passes[1:] == [len(PHRASES)]
+
+
 def test_equal_prompts_are_answered_once_unless_they_are_sampled(engine, images, counts):
     greedy = Decoding(max_new_tokens=6, scores=False, released=True)
     jobs = [([images[0]], Caption()), ([images[0].copy()], Caption()), ([images[0]], Ask("What is red?"))]

@@ -62,8 +62,16 @@ class CalibrationFit:
 
 
 @torch.inference_mode()
-def gather_phrases(engine: Engine, samples: Iterable[Sample]) -> list[PhraseEvidence]:
-    """Return the evidence for every phrase of the `locate` items of the samples."""
+def gather_phrases(
+    engine: Engine, samples: Iterable[Sample], search: SearchOptions = ALL_CORNERS
+) -> list[PhraseEvidence]:
+    """Return the evidence for every phrase of the `locate` items of the samples.
+
+    Args:
+        engine: the model.
+        samples: images with their records.
+        search: which corners are tried.
+    """
     phrases: list[PhraseEvidence] = []
     for first, batch in sample_batches(samples):
         views = engine.look_many([[pixels] for pixels, _ in batch])
@@ -76,7 +84,7 @@ def gather_phrases(engine: Engine, samples: Iterable[Sample]) -> list[PhraseEvid
                 ids_of_phrases = locate_prompt_ids(engine.tokenizer, request)
                 prompts += [Prompt(view.features, ids) for ids in ids_of_phrases]
                 asked += [(first + number, item, phrase) for phrase in item.text.phrases]
-        found = finish(engine.localizer.evidence(prompts, ALL_CORNERS))
+        found = finish(engine.localizer.evidence(prompts, search))
         phrases += [PhraseEvidence(*labels, known) for labels, known in zip(asked, found, strict=True)]
     return phrases
 
