@@ -293,6 +293,8 @@ def main() -> None:
     tasks = TASKS[:1] if arguments.first_only else TASKS
     result["tasks"] = measure(contender, tasks, arguments.runs)
     result |= {"peak_mib": memory_mib("VmHWM"), "resident_mib": memory_mib("VmRSS")}
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
+        result["gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     result["logits"] = contender.logits(make_image(0), PHRASES[0]).tolist()
     arguments.result.write_text(json.dumps(result))
 

@@ -225,7 +225,13 @@ def process_table(results: dict[str, Any]) -> Iterator[str]:
         ("first_answer_s", "from the start of the process to the first answer"),
     ):
         yield f"| {title} | {' | '.join(seconds(min(found[key])) for found in contenders.values())} |"
-    for key, title in (("peak_mib", "peak memory"), ("resident_mib", "memory after all tasks")):
+    for key, title in (
+        ("peak_mib", "peak memory"),
+        ("resident_mib", "memory after all tasks"),
+        ("gpu_mib", "peak memory of the GPU"),
+    ):
+        if not all(key in found for found in contenders.values()):
+            continue
         cells = (f"{max(found[key]) / 1024:.1f} GiB" for found in contenders.values())
         yield f"| {title} | {' | '.join(cells)} |"
     cells = (f"{found['correlation']:.4f}" for found in contenders.values())
