@@ -52,14 +52,15 @@ class QuantizedRows(NamedTuple):
 
 def quantize_rows(x: Tensor) -> QuantizedRows:
     """Quantise each row of x (..., inputs), float32, with its own scale."""
-    largest = _largest_in_row(x)
-    values = (x * (LARGEST / largest)).round_().to(torch.int8)
-    return QuantizedRows(values, largest / LARGEST)
+    scaled = x.abs()  # first the magnitudes: a second buffer would cost more than the computation
+    largest = _largest_in_row(scaled)
+    torch.mul(x, LARGEST / largest, out=scaled).round_()
+    return QuantizedRows(scaled.to(torch.int8), largest / LARGEST)
 
 
-def _largest_in_row(x: Tensor) -> Tensor:
+def _largest_in_row(magnitudes: Tensor) -> Tensor:
     """Return the largest magnitude (..., 1) in each row; a tiny number for a row of zeros."""
-    return x.abs().amax(-1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny)
+    return magnitudes.amax(-1, keepdim=True).clamp_(min=torch.finfo(magnitudes.dtype).tiny)
 
 
 # Kernels.
@@ -167,7 +168,7 @@ class FbgemmKernel:
 
     def prepare(self, x: Tensor) -> QuantizedRows:
         """Divide rows (..., inputs) by their largest magnitude, and add the columns 1 and -1."""
-        largest = _largest_in_row(x)
+        largest = _largest_in_row(x.abs())
         values = x.new_empty(*x.shape[:-1], x.shape[-1] + 2)
         torch.div(x, largest, out=values[..., :-2])
         values[..., -2], values[..., -1] = 1.0, -1.0
@@ -217,7 +218,8 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor | QuantizedRows) -> Tensor:
         """Return the outputs (..., outputs) for x, or for what `prepare` returned for it."""
         rows = self.prepare(x) if isinstance(x, Tensor) else x
-        return torch.addcmul(self.bias, self.product(rows), rows.scales)
+        product = self.product(rows)
+        return torch.addcmul(self.bias, product, rows.scales, out=product)
 
 
 class QuantizedEmbedding(nn.Module):
