@@ -22,13 +22,14 @@ from kosmos2_core.config import config_to_json, read_config
 from kosmos2_core.errors import ModelError
 from kosmos2_core.files import new_folder, read_json
 from kosmos2_core.linear import Linear
-from kosmos2_core.model import Kosmos2
+from kosmos2_core.model import Attention, Kosmos2
 from kosmos2_core.quantized import (
     Kernel,
     QuantizedEmbedding,
     QuantizedLinear,
     QuantizedMatrix,
     quantize_matrix,
+    stack_matrices,
 )
 
 # Weights.
@@ -95,7 +96,11 @@ def load_model(
     matrices = matrix_names(model)
     if kernel:
         dtype = torch.float32
+        for name, attention in self_attentions(model):
+            attention.fuse(_read_qkv(files, name, attention, kernel))
     parameters = {checkpoint_name(name): (name, value.shape) for name, value in model.named_parameters()}
+    # Without the biases of fused layers, which have their values already.
+    parameters = {name: known for name, known in parameters.items() if name in files}
     for name in sorted(parameters, key=lambda name: name != EMBEDDING):
         parameter_name, shape = parameters[name]
         if parameter_name in matrices and (kernel or name + SCALES in files):
@@ -124,6 +129,25 @@ def _model_files(folder: Path, model: Kosmos2) -> dict[str, Path]:
                 f"the checkpoint in {folder} {verb} {_shortened(names)}: it is not a Kosmos-2 checkpoint."
             )
     return files
+
+
+def self_attentions(model: Kosmos2) -> Iterator[tuple[str, Attention]]:
+    """Yield names and modules of the attentions whose queries, keys and values come from the same tokens."""
+    for name, module in model.named_modules():
+        if isinstance(module, Attention) and module is not model.connector.attention:
+            yield name, module
+
+
+def _read_qkv(files: Mapping[str, Path], name: str, attention: Attention, kernel: Kernel) -> QuantizedLinear:
+    """Read the projections of an attention to queries, keys and values as one layer."""
+    matrices, biases = [], []
+    for leaf in "qkv":
+        layer = attention.get_submodule(leaf)
+        weight, bias = (checkpoint_name(f"{name}.{leaf}.{part}") for part in ("weight", "bias"))
+        matrices.append(read_matrix(files, weight, layer.get_parameter("weight").shape))
+        shape = layer.get_parameter("bias").shape
+        biases.append(read_tensor(files[bias], bias, shape, torch.device("cpu"), torch.float32))
+    return QuantizedLinear(stack_matrices(matrices), kernel, torch.cat(biases))
 
 
 def matrix_names(model: Kosmos2) -> set[str]:

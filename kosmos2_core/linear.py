@@ -31,10 +31,6 @@ class Linear(nn.Linear):
         if not self.weight.is_meta:  # initialising these would import the compiler: two seconds
             super().reset_parameters()
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """Return what several layers with the input x can share: here x, with quantised weights more."""
-        return x
-
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.linear import linear, make_linear
-from kosmos2_core.quantized import QuantizedEmbedding
+from kosmos2_core.quantized import QuantizedEmbedding, QuantizedLinear
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -287,6 +287,7 @@ class Attention(nn.Module):
         self.q = make_linear(width, width)
         self.k = make_linear(width, width)
         self.v = make_linear(width, width)
+        self.qkv: QuantizedLinear | None = None
         self.out = make_linear(width, width)
         self.inner_norm = None if inner_norm_eps is None else nn.LayerNorm(width, eps=inner_norm_eps)
 
@@ -311,11 +312,7 @@ class Attention(nn.Module):
             layer: Number of the layer in the cache.
             selection: The tokens of source that x holds; None: all.
         """
-        shared = self.q.prepare(x)
-        q = self.q(shared) if selection is None else selection.lay_out(self.q(shared))
-        if source is not None and source is not x:
-            shared = self.k.prepare(source)
-        q, k, v = self._split(q), self._split(self.k(shared)), self._split(self.v(shared))
+        q, k, v = map(self._split, self._project(x, x if source is None else source, selection))
         if cache is not None:
             k, v = cache.update(layer, k, v)
         dropout = self.dropout if self.training else 0.0
@@ -327,6 +324,20 @@ class Attention(nn.Module):
             y = self.inner_norm(y)
         out: Tensor = self.out(y)
         return out
+
+    def _project(self, x: Tensor, source: Tensor, selection: TokenSelection | None) -> tuple[Tensor, ...]:
+        """Return queries, keys and values (B, T or W, D)."""
+        if self.qkv is not None:
+            q, k, v = self.qkv(source).chunk(3, dim=-1)
+            q = q if selection is None else selection.select(q)
+        else:
+            q, k, v = self.q(x), self.k(source), self.v(source)
+        return q if selection is None else selection.lay_out(q), k, v
+
+    def fuse(self, qkv: QuantizedLinear) -> None:
+        """Use one layer for queries, keys and values, which must all come from the same tokens."""
+        self.qkv = qkv
+        del self.q, self.k, self.v
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)  # (B, H, T, D/H)

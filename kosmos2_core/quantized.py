@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -50,17 +51,24 @@ class QuantizedRows(NamedTuple):
     scales: Tensor  # (..., 1), float32, by which the result is multiplied
 
 
+def stack_matrices(matrices: Sequence[QuantizedMatrix]) -> QuantizedMatrix:
+    """Return one matrix with the outputs of several that have the same inputs."""
+    values, scales = zip(*matrices, strict=True)
+    return QuantizedMatrix(torch.cat(values), torch.cat(scales))
+
+
 def quantize_rows(x: Tensor) -> QuantizedRows:
     """Quantise each row of x (..., inputs), float32, with its own scale."""
-    scaled = x.abs()  # first the magnitudes: a second buffer would cost more than the computation
-    largest = _largest_in_row(scaled)
-    torch.mul(x, LARGEST / largest, out=scaled).round_()
-    return QuantizedRows(scaled.to(torch.int8), largest / LARGEST)
+    buffer = x.abs()  # used twice: a second buffer would cost more than the computation
+    scales = _largest_in_row(buffer, 1 / LARGEST)
+    torch.div(x, scales, out=buffer).round_()
+    return QuantizedRows(buffer.to(torch.int8), scales)
 
 
-def _largest_in_row(magnitudes: Tensor) -> Tensor:
-    """Return the largest magnitude (..., 1) in each row; a tiny number for a row of zeros."""
-    return magnitudes.amax(-1, keepdim=True).clamp_(min=torch.finfo(magnitudes.dtype).tiny)
+def _largest_in_row(magnitudes: Tensor, factor: float = 1.0) -> Tensor:
+    """Return the largest magnitude (..., 1) in each row times a factor; a tiny number for a row of zeros."""
+    largest = magnitudes.amax(-1, keepdim=True)
+    return largest.mul_(factor).clamp_(min=torch.finfo(largest.dtype).tiny)
 
 
 # Kernels.
@@ -202,22 +210,20 @@ class QuantizedLinear(nn.Module):
     Args:
         matrix: The weights.
         kernel: How products are computed.
+        bias: (outputs,), float32; None: zeros.
     """
 
     bias: Tensor
 
-    def __init__(self, matrix: QuantizedMatrix, kernel: Kernel) -> None:
+    def __init__(self, matrix: QuantizedMatrix, kernel: Kernel, bias: Tensor | None = None) -> None:
         super().__init__()
         self.kernel, self.product = kernel, kernel.pack(matrix)
-        self.bias = nn.Parameter(torch.zeros(len(matrix.scales)), requires_grad=False)
+        bias = torch.zeros(len(matrix.scales)) if bias is None else bias
+        self.bias = nn.Parameter(bias, requires_grad=False)
 
-    def prepare(self, x: Tensor) -> QuantizedRows:
-        """Return x (..., inputs) quantised, for this layer and others that have the same input."""
-        return self.kernel.prepare(x)
-
-    def forward(self, x: Tensor | QuantizedRows) -> Tensor:
-        """Return the outputs (..., outputs) for x, or for what `prepare` returned for it."""
-        rows = self.prepare(x) if isinstance(x, Tensor) else x
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (..., outputs) for x (..., inputs)."""
+        rows = self.kernel.prepare(x)
         product = self.product(rows)
         return torch.addcmul(self.bias, product, rows.scales, out=product)
 

@@ -25,6 +25,7 @@ from kosmos2_core.quantized import (
     choose_kernel,
     quantize_matrix,
     quantize_rows,
+    stack_matrices,
 )
 from kosmos2_core.requests import Caption, Locate
 
@@ -78,10 +79,11 @@ def test_a_row_has_the_same_result_alone_and_beside_rows_of_any_magnitude(kernel
 @needs_kernel
 @kernels
 @torch.inference_mode()
-def test_prepared_rows_serve_several_layers(kernel):
-    layer, _, _ = random_layer(kernel)
+def test_stacked_matrices_give_the_outputs_of_each(kernel):
+    matrices = [quantize_matrix(torch.randn(outputs, 96)) for outputs in (8, 40, 16)]
     x = torch.randn(3, 96)
-    assert torch.equal(layer(layer.prepare(x)), layer(x))
+    stacked = QuantizedLinear(stack_matrices(matrices), kernel)(x)
+    assert torch.equal(stacked, torch.cat([QuantizedLinear(matrix, kernel)(x) for matrix in matrices], -1))
 
 
 @needs_kernel
