@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PHRASES = ["a mug", "the red bowl", "a can", "the table", "an old box", "a plate", "the left cup", "a bottle"]
-# Mean number of first corners that the shipped model tries for a phrase: the last row of the table that
-# `python test/bench/corners.py` prints, rounded.
+# Number of first corners of a phrase in the tasks with several images. The shipped model needs fewer on
+# average: see the last row of the table that `python test/bench/corners.py` prints.
 MEAN_CORNERS = 4
 MAX_CORNERS = 16  # the default limit of Locate
 CAMERAS = 4

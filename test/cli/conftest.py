@@ -34,8 +34,9 @@ def kosmos2(checkpoint, capsys):
     """The command, in this process: exit code, standard output, standard error."""
 
     def run(name, *arguments):
-        model = [] if name in ("download", "quantize") else ["--model", checkpoint, "--device", "cpu"]
-        code = main([name, *map(str, (*model, *arguments))])
+        given = name in ("download", "quantize") or "--model" in arguments
+        model = [] if given else ["--model", checkpoint, "--device", "cpu"]
+        code = main([name, *map(str, (*arguments, *model))])
         said = capsys.readouterr()
         return code, said.out, said.err
 

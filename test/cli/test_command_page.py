@@ -40,6 +40,10 @@ def clone(tmp_path, monkeypatch):
     "arguments", [words for words in COMMANDS if words[0] not in NEEDS_ROS], ids=shlex.join
 )
 def test_a_command_of_the_page_works(clone, arguments, capsys):
+    for earlier in COMMANDS:
+        made = earlier[earlier.index("--out") + 1] if "--out" in earlier else None
+        if made in arguments and earlier != arguments:  # it makes what this command uses
+            assert main(earlier) == 0
     assert main(arguments) == 0
     assert capsys.readouterr().out.strip()
     if "--save" in arguments:
