@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LARGEST = 127  # the largest magnitude of a quantised value; -128 is not used
-# Below this width the small operations around a product take longer than the product itself.
+# Narrower models gain little: most of their time goes into the small operations around the products.
 MIN_WIDTH = 1024
 
 
