@@ -33,7 +33,12 @@ MODEL = Path(__file__).resolve().parents[2] / "models/tabletop-tiny"
 IMAGE = Path(__file__).resolve().parents[2] / "docs/tabletop.jpg"
 REQUESTS = [Locate("[the mug] and [the red box]", min_presence=0.0), Locate("the banana", min_presence=0.0)]
 
-kernels = pytest.mark.parametrize("kernel", [OneDnnKernel(), FbgemmKernel()], ids=lambda kernel: kernel.name)
+needs_vnni = pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="for processors with VNNI")
+kernels = pytest.mark.parametrize(
+    "kernel",
+    [pytest.param(OneDnnKernel(), marks=needs_vnni), FbgemmKernel()],
+    ids=lambda kernel: kernel.name,
+)
 needs_kernel = pytest.mark.skipif(choose_kernel() is None, reason="this processor has no kernel for int8")
 
 
