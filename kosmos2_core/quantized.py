@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LARGEST = 127  # the largest magnitude of a quantised value; -128 is not used
+ZERO = 128  # the unsigned value that stands for 0
 # Narrower models gain little: most of their time goes into the small operations around the products.
 MIN_WIDTH = 1024
 
@@ -47,7 +48,7 @@ def quantize_matrix(weight: Tensor) -> QuantizedMatrix:
 class QuantizedRows(NamedTuple):
     """Activations, prepared for products with quantised weights."""
 
-    values: Tensor  # (..., inputs), int8; for fbgemm float32 from -1 to 1, with two more columns
+    values: Tensor  # (..., inputs), int8; for oneDNN uint8; for fbgemm float32, with two more columns
     scales: Tensor  # (..., 1), float32, by which the result is multiplied
 
 
@@ -114,7 +115,11 @@ class OneDnnProduct:
     def __call__(self, rows: QuantizedRows) -> Tensor:
         """Return the product (..., outputs), float32, not yet multiplied by the rows' scales."""
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(rows.values, 1.0, 0),  # the scale of the rows is applied later: this kernel takes one for all
+            *(
+                rows.values,
+                1.0,
+                ZERO,
+            ),  # the scales of the rows are applied later: the kernel takes one for all
             *(self.packed, self.scales, self.zeros),
             *(None, 1.0, 0, torch.float32),  # no bias, and a result that is not quantised
             *("none", [], ""),
@@ -128,8 +133,9 @@ class OneDnnKernel:
     name = "onednn"
 
     def prepare(self, x: Tensor) -> QuantizedRows:
-        """Quantise rows (..., inputs)."""
-        return quantize_rows(x)
+        """Quantise rows (..., inputs), without a sign: with one, only CPUs with AMX have a fast product."""
+        values, scales = quantize_rows(x)
+        return QuantizedRows(values.view(torch.uint8).bitwise_xor_(ZERO), scales)  # adds ZERO
 
     def pack(self, matrix: QuantizedMatrix) -> Product:
         """Lay a matrix out for fast products."""
