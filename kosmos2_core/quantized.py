@@ -115,11 +115,7 @@ class OneDnnProduct:
     def __call__(self, rows: QuantizedRows) -> Tensor:
         """Return the product (..., outputs), float32, not yet multiplied by the rows' scales."""
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *(
-                rows.values,
-                1.0,
-                ZERO,
-            ),  # the scales of the rows are applied later: the kernel takes one for all
+            *(rows.values, 1.0, ZERO),  # the rows' scales are applied later: the kernel takes one for all
             *(self.packed, self.scales, self.zeros),
             *(None, 1.0, 0, torch.float32),  # no bias, and a result that is not quantised
             *("none", [], ""),
