@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kosmos2_core.config import config_to_json, read_config
-from kosmos2_core.errors import ModelError
+from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.files import new_folder, read_json
 from kosmos2_core.linear import Linear
 from kosmos2_core.model import Attention, Kosmos2
@@ -36,6 +36,7 @@ from kosmos2_core.quantized import (
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+README = "README.md"
 # The weights of a quantised checkpoint. `transformers` does not look for this name, and could not use them.
 QUANTIZED_FILE = "model.int8.safetensors"
 SCALES = "_scales"  # ends the name of the scales of a quantised matrix, after the matrix's name
@@ -157,16 +158,20 @@ def matrix_names(model: Kosmos2) -> set[str]:
 
 
 def is_quantized(folder: Path) -> bool:
-    """Return whether a checkpoint has quantised weights."""
-    return (folder / QUANTIZED_FILE).exists()
+    """Return whether a checkpoint has quantised weights alone; others in its folder are read first."""
+    return (folder / QUANTIZED_FILE).exists() and not any(
+        (folder / name).exists() for name in (ONE_FILE, INDEX)
+    )
 
 
 def quantize_checkpoint(source: Path, target: Path) -> None:
     """Write a checkpoint with quantised weights, and the other files of the source, to a new folder.
 
+    The source's README is left out: it says how to use weights that are not quantised.
+
     Raises:
         ModelError: The source cannot be used, or is quantised already.
-        InputError: The target exists.
+        InputError: The target exists or cannot be written.
     """
     if is_quantized(source):
         raise ModelError(f"{source} is quantised already: name the checkpoint that it was made from.")
@@ -180,12 +185,18 @@ def quantize_checkpoint(source: Path, target: Path) -> None:
             tensors[name], tensors[name + SCALES] = read_matrix(files, name, parameter.shape)
         else:
             tensors[name] = read_tensor(files[name], name, parameter.shape, torch.device("cpu"), None)
-    with new_folder(target) as folder:
-        folder.mkdir()
-        save_file(tensors, folder / QUANTIZED_FILE, metadata={"format": "pt"})
-        for file in source.iterdir():
-            if file.is_file() and file.suffix != ".safetensors" and file.name != INDEX:
-                shutil.copyfile(file, folder / file.name)
+    try:
+        with new_folder(target) as folder:
+            folder.mkdir()
+            save_file(tensors, folder / QUANTIZED_FILE, metadata={"format": "pt"})
+            for file in source.iterdir():
+                if file.is_file() and file.suffix != ".safetensors" and file.name not in (INDEX, README):
+                    shutil.copyfile(file, folder / file.name)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{target} cannot be written to ({reason}): choose a folder on a disk with room."
+        ) from None
 
 
 def save_model(model: Kosmos2, folder: Path) -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kosmos2_core.answers import Answer, Entity, Option
@@ -90,7 +91,7 @@ class Engine:
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
         self.calibration = calibration
         self.keep_images = 0
-        self._recent: OrderedDict[Hashable, Tensor] = OrderedDict()  # by the content of the image
+        self._recent: OrderedDict[bytes, Tensor] = OrderedDict()  # by the content of the image
         self.prefiller = Prefiller(model, tokenizer.control)
         self.localizer = Localizer(self.prefiller, calibration, self.look_many)
 
@@ -169,19 +170,19 @@ class Engine:
     def _encode(self, images: Sequence[Pixels], keep: bool) -> list[Tensor]:
         """Return the tokens (queries, D) of each image; those of equal images are one tensor."""
         alone = len(images) == 1 and not self.keep_images  # nothing to compare it with
-        keys = ["" if alone else _content_key(image) for image in images]
+        size = self.model.config.vision_config.image_size
+        inputs = [preprocess(image, size) for image in images]
+        keys = [b"" if alone else _content_key(pixels) for pixels in inputs]
         known = {key: self._recent[key] for key in keys if key in self._recent}
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
+        new = {key: pixels for key, pixels in zip(keys, inputs, strict=True) if key not in known}
         if new:
-            size = self.model.config.vision_config.image_size
-            pixels = np.stack([preprocess(image, size) for image in new.values()])
-            features = self.model.encode(torch.from_numpy(pixels).to(self.device))
+            features = self.model.encode(torch.from_numpy(np.stack(list(new.values()))).to(self.device))
             known |= zip(new, features.unbind(), strict=True)
         if keep and self.keep_images:
             self._keep({key: known[key] for key in keys})
         return [known[key] for key in keys]
 
-    def _keep(self, used: Mapping[Hashable, Tensor]) -> None:
+    def _keep(self, used: Mapping[bytes, Tensor]) -> None:
         """Keep the encodings of the images that were used last, for later calls."""
         for key, features in used.items():
             if self._recent.pop(key, None) is None:
@@ -375,9 +376,9 @@ class Engine:
         return Answer(text.text, tuple(entities), (), text.dropped, finished, calibrated)
 
 
-def _content_key(image: Pixels) -> Hashable:
-    """Return a key that images with the same pixels share."""
-    return image.shape, hashlib.blake2b(image.data).digest()
+def _content_key(pixels: NDArray[np.float32]) -> bytes:
+    """Return a key that equal preprocessed images share: they are small, however large the image is."""
+    return hashlib.blake2b(pixels.data).digest()
 
 
 def check_quantization(quantize: str, device: torch.device, dtype: str) -> None:

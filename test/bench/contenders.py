@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,30 +29,22 @@ QUANTIZED = "int8"  # folder of the quantised checkpoint, in that of the checkpo
 BLANK = np.zeros((8, 8, 3), np.uint8)  # the processor wants an image with each text
 
 
-class Contender:
-    """A way to answer the tasks.
-
-    Args:
-        folder: The checkpoint's folder.
-        device: Where the model runs.
-    """
+class Contender(ABC):
+    """A way to answer the tasks; it is made from the checkpoint's folder and the device of the model."""
 
     searches = False  # scores boxes by a search; else it generates the likeliest box
 
-    def __init__(self, folder: Path, device: str) -> None:
-        raise NotImplementedError
-
+    @abstractmethod
     def locate(self, images: Sequence[Image], phrases: Sequence[str], corners: int) -> object:
         """Find all phrases in all images, in one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def caption(self, image: Image, tokens: int) -> object:
         """Generate so many tokens about an image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, image: Image, phrase: str) -> NDArray[np.float32]:
         """Return the logits (V,) after a phrase, to compare them with those of other contenders."""
-        raise NotImplementedError
 
 
 class Ours(Contender):
@@ -121,10 +114,11 @@ class Generating(Contender):
         self.processor = load_processor(folder)
         self.start(folder, device)
 
+    @abstractmethod
     def start(self, folder: Path, device: str) -> None:
         """Load the model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generate(self, inputs: Any, rows: list[int], tokens: int) -> object:
         """Generate tokens.
 
@@ -133,7 +127,6 @@ class Generating(Contender):
             rows: The number of the image that belongs to each text.
             tokens: How many tokens.
         """
-        raise NotImplementedError
 
     def locate(self, images: Sequence[Image], phrases: Sequence[str], corners: int) -> object:
         inputs, rows = self.prepare(images, [phrase_prompt(phrase) for phrase in phrases])

@@ -32,7 +32,7 @@ RUNS = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """What the machine can do at best.
+    """The speeds that no program on this machine can exceed.
 
     Args:
         bytes_per_s: Bandwidth of reading memory.

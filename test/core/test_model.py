@@ -173,7 +173,7 @@ def test_the_last_ones():
 
 
 class CacheModel:
-    """What a cache should hold: a list of numbers for each sequence."""
+    """A cache beside the lists of numbers, one list per sequence, that it should hold."""
 
     def __init__(self, prompts, capacity) -> None:
         self.text = SimpleNamespace(layers=2, attention_heads=1, embed_dim=1)
