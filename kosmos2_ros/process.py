@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
 from kosmos2_core.errors import InputError, Kosmos2Error
+from kosmos2_ros.shared_memory import destroy_node, remove_stale_segments
 
 CALL_THREADS = 80  # started when needed: each service call that waits occupies one
 END_TIMEOUT_S = 1.5
@@ -109,6 +111,7 @@ def run(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
+    remove_stale_segments()
     try:
         init_ros(args)
     except InputError as error:
@@ -117,12 +120,11 @@ def run(
     spinner = _Spinner(name, make, started, ended)
     spinner.start()
     ended.wait()
-    if spinner.status:
-        _exit_now(spinner.status)
+    status = spinner.status  # of what ended it; errors of a node that is being closed do not count
     closing = threading.Thread(target=spinner.close, daemon=True)
     closing.start()
     closing.join(END_TIMEOUT_S)
-    _exit_now(0)
+    _exit_now(status)
 
 
 def init_ros(args: Sequence[str] | None) -> None:
@@ -185,9 +187,10 @@ class _Spinner:
 
     def close(self) -> None:
         if self._executor is None:
+            gc.collect()  # ends the participant of a node that could not be made
             return
         self._node.close()
         self._executor.shutdown(timeout_sec=END_TIMEOUT_S)
         self._thread.join()
-        self._node.destroy_node()
+        destroy_node(self._node)
         rclpy.try_shutdown()

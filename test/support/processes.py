@@ -40,7 +40,7 @@ class Process:
 
     def kill(self):
         """As a crash; when that was. What it leaves in the shared memory is taken away."""
-        held = self._shared() - self._before
+        held = self.shared_files()
         self.popen.kill()
         self.popen.wait()
         killed_s = time.monotonic()
@@ -50,14 +50,20 @@ class Process:
             file.unlink(missing_ok=True)
         return killed_s
 
-    def _shared(self):
-        """Files in memory that it holds now: mapped or locked. None, once it has ended."""
-        about = Path("/proc", str(self.popen.pid))
-        with suppress(OSError):
-            files = [os.readlink(one) for one in (about / "fd").iterdir()]
-            files += [line.split()[-1] for line in (about / "maps").read_text().splitlines() if "/" in line]
-            return {Path(one) for one in files if one.startswith(f"{SHARED}/")}
-        return set()
+    def shared_files(self):
+        """Those that it holds and that were not there before it."""
+        return shared_files(self.popen.pid) - self._before
+
+
+def shared_files(process="self"):
+    """Files in shared memory that a process holds now: mapped or locked. None, once it has ended."""
+    about, files = Path("/proc", str(process)), list[str]()
+    with suppress(OSError):
+        files += [line.split()[-1] for line in (about / "maps").read_text().splitlines() if "/" in line]
+        for descriptor in list((about / "fd").iterdir()):
+            with suppress(OSError):  # it was closed, as the one that lists them
+                files.append(os.readlink(descriptor))
+    return {Path(file) for file in files if file.startswith(f"{SHARED}/")}
 
 
 @contextmanager
