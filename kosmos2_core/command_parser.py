@@ -225,17 +225,23 @@ split_command = CommandSplitter()
 
 
 def _list_items(text: str) -> list[Span]:
-    """Return the expressions of a list, without the spaces around them."""
-    return [item.span() for item in re.finditer(r"[^;\s](?:[^;]*[^;\s])?", text)]
+    """Return the expressions of a list, without spaces around them; an item has a word."""
+    items = re.finditer(r"[^;\s](?:[^;]*[^;\s])?", text)
+    return [item.span() for item in items if has_word(item[0])]
 
 
 def _whole(text: str) -> list[Span]:
-    """Return the whole text as one expression, without its full stop; nothing for an empty text."""
+    """Return the whole text as one expression, without its full stop; nothing for a text without a word."""
     expression = text.strip()
     if expression.endswith((".", "!", "?")):
         expression = expression[:-1].rstrip()
     start = len(text) - len(text.lstrip())
-    return [(start, start + len(expression))] if expression else []
+    return [(start, start + len(expression))] if has_word(expression) else []
+
+
+def has_word(text: str) -> bool:
+    """Return whether a text has a letter or a digit, of any script: `?!` names nothing."""
+    return any(map(str.isalnum, text))
 
 
 def _tokens(text: str) -> list[_Token]:

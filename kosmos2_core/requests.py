@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.command_parser import split_command
+from kosmos2_core.command_parser import has_word, split_command
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, has_unclosed_bracket, parse_markdown
 
@@ -63,7 +63,7 @@ class Locate:
         grounded = parse_markdown(self.text)
         if not grounded.phrases:
             grounded = self.splitter(grounded.text)
-        if not grounded.phrases:
+        if not grounded.phrases or not all(map(has_word, map(grounded.words_of, grounded.phrases))):
             raise InputError(
                 f"{_short(self.text)} names nothing to locate: give an expression, as in `the red mug`, or"
                 " mark what to look for, as in `put [it] there`."

@@ -75,4 +75,20 @@ def log_error(logger: Any, error: Exception) -> None:
     if isinstance(error, Kosmos2Error):
         logger.warning(str(error), throttle_duration_sec=LOG_PERIOD_S)
     else:
-        logger.error("".join(traceback.format_exception(error)).rstrip(), throttle_duration_sec=LOG_PERIOD_S)
+        logger.error(_with_traceback(error), throttle_duration_sec=LOG_PERIOD_S)
+
+
+def log_failure(logger: Any, consequence: str, error: Exception) -> None:
+    """Log that something failed that somebody asked for: always, and at level ERROR.
+
+    Args:
+        logger: The node's logger.
+        consequence: What follows from it, as the beginning of the line.
+        error: The project's own errors are logged as their sentence, others with their traceback.
+    """
+    reason = str(error) if isinstance(error, Kosmos2Error) else _with_traceback(error)
+    logger.error(f"{consequence}: {reason}")
+
+
+def _with_traceback(error: Exception) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()

@@ -37,7 +37,7 @@ from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import ns_of_s
 from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog
-from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error
+from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error, log_failure
 from kosmos2_ros.frames import FrameStore
 from kosmos2_ros.inference import GroundingModel, InferenceLimits, InferenceThread
 from kosmos2_ros.inputs import CameraInput
@@ -45,8 +45,8 @@ from kosmos2_ros.localization_3d import Localizer3D, Transforms, make_transforms
 from kosmos2_ros.messages import ROS, cv_bridge_fallback
 from kosmos2_ros.outputs import CameraOutput, ResultMessages, StreamPublisher
 from kosmos2_ros.parameters import (
-    FIXED,
     GroundingParameters,
+    changed_fixed,
     defaults,
     descriptor,
     parameter_overrides,
@@ -54,6 +54,7 @@ from kosmos2_ros.parameters import (
     unknown_parameters,
     with_default_type,
 )
+from kosmos2_ros.rclpy_guards import answer_always
 from kosmos2_ros.services import ActiveSession, DialogueAction, Services
 from kosmos2_ros.work import CurrentCommand
 
@@ -100,6 +101,7 @@ class GroundingNode(LifecycleNode):
 
     def __init__(self, load: Loader = load_engine, **node_options: Any) -> None:
         super().__init__(NAME, **node_options)
+        answer_always(self)
         self._load = load
         self.parameters = self._declare_parameters()
         self._model: GroundingModel | None = None
@@ -228,7 +230,7 @@ class GroundingNode(LifecycleNode):
             try:
                 change()
             except Exception as error:  # the edge of the node
-                log_error(self.get_logger(), error)
+                log_failure(self.get_logger(), f"the node stays {self._state}", error)
                 undo()
                 return FAILURE
             self._state = state
@@ -354,14 +356,21 @@ class GroundingNode(LifecycleNode):
 
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
-            self._with_changes(parameters)
+            after = self._with_changes(parameters)
         except (InputError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
-        fixed = [parameter.name for parameter in parameters if parameter.name in FIXED]
+        fixed = changed_fixed(self.parameters, after)
         if fixed and (self._state != "unconfigured" or self._transition_lock.locked()):
-            reason = f"{', '.join(fixed)}: read when the node is configured, so clean it up first."
-            return SetParametersResult(successful=False, reason=reason)
+            return SetParametersResult(successful=False, reason=self._fixed_reason(fixed))
         return SetParametersResult(successful=True)
+
+    def _fixed_reason(self, names: list[str]) -> str:
+        """Return why these parameters cannot change now, and what to do."""
+        command = f"ros2 lifecycle set {self.get_fully_qualified_name()}"
+        return (
+            f"{', '.join(names)}: read when the node is configured. First run `{command} deactivate`, then"
+            f" `{command} cleanup`; after the change `{command} configure`, then `{command} activate`."
+        )
 
     def _with_changes(self, parameters: list[Parameter]) -> GroundingParameters:
         changes = {parameter.name: parameter.value for parameter in parameters}

@@ -14,11 +14,13 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from kosmos2_core.command_parser import split_command
 from kosmos2_core.engine import DTYPES, QUANTIZATIONS
 from kosmos2_core.errors import InputError
+from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_core.requests import Locate
 
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)
 TRANSPORTS = ("raw", "compressed")
-READ_AT_CONFIGURE = "Read when the node is configured; it cannot change afterwards."
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]+)?", re.ASCII)
+READ_AT_CONFIGURE = "Read when the node is configured; it cannot change until the node is unconfigured again."
 # Parameters that every ROS 2 node may have; names with these beginnings are never called unknown.
 ROS_PARAMETERS = ("use_sim_time", "qos_overrides", "start_type_description_service")
 
@@ -132,6 +134,8 @@ class GroundingParameters:
         for parameter in fields(self):
             _check(parameter.name, getattr(self, parameter.name), parameter.metadata)
         self._check_cameras()
+        if not DEVICE.fullmatch(self.device):
+            raise InputError(f"device is {self.device!r}: choose auto, cpu, cuda or cuda:1.")
         if self.depth_min_m >= self.depth_max_m:
             raise InputError(
                 f"depth_min_m is {self.depth_min_m:g} and depth_max_m is {self.depth_max_m:g}:"
@@ -197,7 +201,7 @@ class GroundingParameters:
 
 
 PARAMETERS = {parameter.name: parameter for parameter in fields(GroundingParameters)}
-FIXED = frozenset(name for name, parameter in PARAMETERS.items() if parameter.metadata["fixed"])
+FIXED = tuple(name for name, parameter in PARAMETERS.items() if parameter.metadata["fixed"])
 
 
 def defaults() -> dict[str, Any]:
@@ -233,10 +237,9 @@ def descriptor(name: str) -> ParameterDescriptor:
     about, default = parameter.metadata, parameter.default
     low, high = about["range"]
     described = ParameterDescriptor(name=name, description=about["about"])
-    if about["choices"]:
-        described.additional_constraints = f"One of {', '.join(about['choices'])}."
-    elif about["fixed"]:
-        described.additional_constraints = READ_AT_CONFIGURE
+    choices = f"One of {', '.join(about['choices'])}." if about["choices"] else ""
+    fixed = READ_AT_CONFIGURE if about["fixed"] else ""
+    described.additional_constraints = f"{choices} {fixed}".strip()
     if low is not None and isinstance(default, int):
         described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
     elif low is not None:
@@ -247,10 +250,25 @@ def descriptor(name: str) -> ParameterDescriptor:
 
 
 def with_default_type(name: str, value: Any) -> Any:
-    """Return an integer for a floating-point parameter as a float: `min_score:=1` means 1.0."""
+    """Return a value with the type of its parameter, if ROS, which reads values as YAML, made another of it.
+
+    An integer for a floating-point parameter becomes a float: `min_score:=1` means 1.0. A list of texts for
+    `command` becomes a text in which each is marked: `[the red mug]` is a list in YAML.
+    """
+    if name == "command" and isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+        return "; ".join(map(_marked, filter(None, value)))
     parameter = PARAMETERS.get(name)
     is_int = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if parameter and isinstance(parameter.default, float) and is_int else value
+
+
+def _marked(text: str) -> str:
+    return write_markdown(GroundedText(text, (Phrase(0, len(text)),)))
+
+
+def changed_fixed(before: GroundingParameters, after: GroundingParameters) -> list[str]:
+    """Return the parameters that differ and cannot change while the node is configured."""
+    return [name for name in FIXED if getattr(before, name) != getattr(after, name)]
 
 
 def unknown_parameters(names: Iterable[str]) -> list[str]:

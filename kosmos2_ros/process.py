@@ -23,11 +23,12 @@ from rclpy.executors import (
     SingleThreadedExecutor,
     TimeoutException,
 )
-from rclpy.logging import LoggingSeverity, set_logger_level
+from rclpy.logging import LoggingSeverity, get_logger, set_logger_level
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
 from kosmos2_core.errors import InputError, Kosmos2Error
+from kosmos2_ros.errors import log_error
 from kosmos2_ros.shared_memory import destroy_node, remove_stale_segments
 
 CALL_THREADS = 80  # started when needed: each service call that waits occupies one
@@ -59,22 +60,32 @@ class Executor(SingleThreadedExecutor):
     def _take_turn(self, timeout_sec: float | None) -> None:
         # InvalidHandle: another thread, deactivating the node, has just destroyed the subscription.
         with suppress(*NO_WORK, InvalidHandle):
-            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, self._ending.is_set)
+            task, entity, node = self.wait_for_ready_callbacks(timeout_sec, None, self._ending.is_set)
             if entity is None or isinstance(entity, Service | ActionServer):  # None: work of an action goal
-                self._hand_over(task)
+                self._hand_over(task, node)
             else:
                 task()
-                task.result()  # raises what the callback raised
+                self._end_or_go_on(task.exception(), node)
 
-    def _hand_over(self, task: Any) -> None:
+    def _end_or_go_on(self, error: Exception | None, node: Any) -> None:
+        """Raise the project's own errors, which mean that the node cannot go on; log others.
+
+        rclpy's own callbacks raise exceptions too: that of /clock does so for a time below zero.
+        """
+        if isinstance(error, Kosmos2Error):
+            raise error
+        _log_unexpected(error, node)
+
+    def _hand_over(self, task: Any, node: Any) -> None:
         """Run a task in another thread, once: rclpy offers it again until it has begun."""
         if task not in self._handed_over:
             self._handed_over.add(task)
-            self._pool.submit(self._run_task, task)
+            self._pool.submit(self._run_task, task, node)
 
-    def _run_task(self, task: Any) -> None:
+    def _run_task(self, task: Any, node: Any) -> None:
         try:
             task()
+            _log_unexpected(task.exception(), node)
         finally:
             self._handed_over.discard(task)
 
@@ -90,6 +101,12 @@ class Executor(SingleThreadedExecutor):
             self._ended.set()
             if waited:
                 self._turn.release()
+
+
+def _log_unexpected(error: Exception | None, node: Any) -> None:
+    """Log what a callback raised, so that the node goes on without this message or call."""
+    if error is not None and not isinstance(error, InvalidHandle):  # something was destroyed meanwhile
+        log_error(node.get_logger() if node else get_logger("kosmos2"), error)
 
 
 def run(

@@ -42,6 +42,7 @@ def test_other_parameters_are_as_they_are():
         (["node", "--log-level", "loud"], "--log-level loud is not a level: choose one of debug,"),
         (["node", "--log-level", "rcl:=loud"], "--log-level rcl:=loud is not a level"),
         (["say", "pick it up"], "names nothing to locate"),
+        (["say", "..."], "names nothing to locate"),
         (["say", "the mug", "--timeout", "0"], "--timeout is 0: it must be more than 0 seconds"),
         (["watch", "--timeout", "nan"], "--timeout is nan: it must be more than 0 seconds"),
     ],

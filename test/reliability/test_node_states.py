@@ -134,6 +134,8 @@ def wrong_values(name):
     kind = list if isinstance(default, tuple) else type(default)
     accepted = (float, int) if kind is float else (kind,)  # `min_score:=1` means 1.0
     wrong = [value for value in STRANGERS if type(value) not in accepted]
+    if name == "command":
+        wrong.remove(["a", "b"])  # YAML's reading of `[a, b]`
     low, high = about["range"]
     if low is not None:
         wrong += [kind(low - 1), kind(high + 1)]
@@ -144,7 +146,7 @@ def wrong_values(name):
     if kind is list:
         wrong += [[], ["a", "a"], ["", "a"], ["a b"], ["/a"], ["1"], ["a\n"], ["ä"]]
     if name == "command":
-        wrong += [" ; "]
+        wrong += [" ; ", "...", "?!", "[ ]", "the mug and [?]", ["?!"]]
     return wrong
 
 

@@ -7,6 +7,9 @@ import pytest
 pytestmark = pytest.mark.ros
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+
+from kosmos2_core.errors import InputError  # noqa: E402
 from kosmos2_ros.process import Executor  # noqa: E402
 
 PATIENCE_S = 60.0
@@ -66,3 +69,52 @@ def test_it_may_be_ended_by_what_it_is_doing(node):
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert executor.shutdown()  # once more does no harm
+
+
+def test_an_exception_in_a_callback_is_logged_and_the_next_callback_runs(node, capfd):
+    again = threading.Event()
+    calls = iter([ValueError("this one is broken")])
+
+    def work():
+        if error := next(calls, None):
+            raise error
+        again.set()
+
+    node.create_timer(0.001, work)
+    executor, thread = spinning(node)
+    try:
+        assert again.wait(PATIENCE_S)
+    finally:
+        executor.shutdown()
+        thread.join(PATIENCE_S)
+    assert "ValueError: this one is broken" in capfd.readouterr().err
+
+
+def test_an_error_of_the_project_s_own_ends_the_spinning(node):
+    def fail():
+        raise InputError("the bag ended.")
+
+    node.create_timer(0.001, fail)
+    executor = Executor()
+    executor.add_node(node)
+    with pytest.raises(InputError, match="the bag ended"):
+        executor.spin()
+    executor.shutdown()
+
+
+def test_an_exception_in_a_service_is_logged(node, capfd):
+    def fail(request, response):
+        raise ValueError("no such answer")
+
+    node.create_service(GetParameters, "broken", fail)
+    executor, thread = spinning(node)
+    try:
+        client = node.create_client(GetParameters, "broken")
+        assert client.wait_for_service(PATIENCE_S)
+        client.call_async(GetParameters.Request())
+        logged = ""
+        while "ValueError: no such answer" not in logged:
+            logged += capfd.readouterr().err
+    finally:
+        executor.shutdown()
+        thread.join(PATIENCE_S)
