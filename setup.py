@@ -50,13 +50,7 @@ EXTRAS = {
         "ros-ament-cmake-ros",
     ],
     "kilted": ["ros-ament-cmake-ros-core"],
-    "train": [
-        "accelerate>=1.10",
-        "matplotlib>=3.8",
-        "pydantic>=2.9",
-        "tensorboard>=2.16",
-        "transformers>=5.0",
-    ],
+    # The first extra that has a package is the one that an error message names.
     "eval": [
         "accelerate>=1.10",
         "jinja2>=3.1",
@@ -65,6 +59,13 @@ EXTRAS = {
         "mcap>=1.2",
         "rosbags>=0.10",
         "zstandard>=0.22",
+    ],
+    "train": [
+        "accelerate>=1.10",
+        "matplotlib>=3.8",
+        "pydantic>=2.9",
+        "tensorboard>=2.16",
+        "transformers>=5.0",
     ],
     # What few users need, and what is not small.
     "captions": ["pycocoevalcap>=1.2"],

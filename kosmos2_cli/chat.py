@@ -12,6 +12,7 @@ from kosmos2_cli.main import CliCommand
 from kosmos2_cli.options import add_decoding, add_model, load_engine, make_decoding
 from kosmos2_core.answers import Answer
 from kosmos2_core.errors import InputError, TooLongError
+from kosmos2_core.files import write_atomically
 from kosmos2_core.requests import Chat
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -107,10 +108,7 @@ class Dialogue:
         file = Path(name)
         if file.exists() and file.resolve() not in self.saved:
             raise InputError(f"{file} exists: choose another name.")
-        try:
-            file.write_text(format_dialogue(self.turns))
-        except OSError as error:
-            raise InputError(f"{file} cannot be written: {error.strerror}.") from None
+        write_atomically(file, format_dialogue(self.turns))
         self.saved.add(file.resolve())
         print(file)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kosmos2_cli.main import CliCommand
 from kosmos2_cli.options import add_model, check_at_least, load_engine
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_atomically
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.engine import Engine
@@ -112,8 +113,9 @@ def _run(arguments: argparse.Namespace) -> None:
             store.merge(questions)
             check_complete(complete, store)
             if benchmark.submission:
-                (out / "submission.json").write_text(
-                    benchmark.submission(*answered_questions(complete, store, RELEASED))
+                write_atomically(
+                    out / "submission.json",
+                    benchmark.submission(*answered_questions(complete, store, RELEASED)),
                 )
             _report(arguments, entry.title, results_of(benchmark, part, questions, store, missing))
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from PIL import Image
 from tqdm import tqdm
 
 from kosmos2_cli.image_sources import IMAGE_SUFFIXES, find_images, is_url, read_images
@@ -16,7 +15,7 @@ from kosmos2_cli.options import load_engine, make_decoding
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.drawing import draw
 from kosmos2_core.errors import InputError
-from kosmos2_core.images import Pixels
+from kosmos2_core.images import Pixels, save_image
 from kosmos2_core.requests import GenerationRequest, Locate
 
 # Makes the request about an image of this width and height.
@@ -104,10 +103,7 @@ class PictureFiles:
         if self.path is None:
             return
         file = self._file_in_folder(name) if self.path.is_dir() else self.path
-        try:
-            Image.fromarray(draw(pixels, answer.phrases, show_missing)).save(file)
-        except OSError as error:
-            raise InputError(f"{file} cannot be written: {error.strerror or error}.") from None
+        save_image(draw(pixels, answer.phrases, show_missing), file)
 
     def _file_in_folder(self, name: str) -> Path:
         """Return a new file for an image; images of the same name from two folders get two files."""

@@ -122,12 +122,10 @@ def load_splitter(pipeline: str | None) -> Splitter:
     """Return the function that splits commands: a spaCy pipeline, or the built-in rules for None."""
     if pipeline is None:
         return split_command
-    try:
-        import spacy
+    import spacy
 
+    try:
         return SpacySplitter(spacy.load(pipeline))
-    except ImportError:
-        raise InputError("--spacy needs spaCy: run `pip install spacy`, or omit the option.") from None
     except OSError:
         raise InputError(
             f"there is no spaCy pipeline {pipeline}: install it with `python -m spacy download {pipeline}`."

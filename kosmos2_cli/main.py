@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from kosmos2_core import __version__
-from kosmos2_core.errors import Kosmos2Error
+from kosmos2_core.errors import DiskError, Kosmos2Error
+from kosmos2_core.files import DISK_ERRORS, write_error
+from kosmos2_core.packages import missing_package
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 COMPLETION_VARIABLE = "_ARGCOMPLETE"  # set by the shell while it completes a command line
@@ -156,29 +158,48 @@ class Selection:
 
 
 def main(argv: Sequence[str] | None = None, commands: Mapping[str, Subcommand] = COMMANDS) -> int:
-    """Run the command line and return its exit code: 0 success, 1 unexpected failure, 2 bad input."""
+    """Run the command line and return its exit code: 0 success, 1 a failure, 2 bad input."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if COMPLETION_VARIABLE in os.environ:
             answer_completion(commands)
-        return run(list(argv), commands)
-    except Kosmos2Error as error:
-        print(f"kosmos2: {error}", file=sys.stderr)
-        return BAD_INPUT
+        status = run(list(argv), commands)
+        sys.stdout.flush()  # so that a full disk is noticed while it can be told
+        return status
     except BrokenPipeError:  # `kosmos2 ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if os.environ.get("KOSMOS2_DEBUG"):
-            traceback.print_exc()
-        print(
-            f"kosmos2: failed unexpectedly, {type(error).__name__}: {error}."
-            " Please report it with the output of the same command under KOSMOS2_DEBUG=1.",
-            file=sys.stderr,
-        )
-        return FAILED
+        return report_error(error)
+
+
+def report_error(error: Exception) -> int:
+    """Print one sentence about the error that ended a command, and return the exit code."""
+    match error:
+        case OSError(errno=number) if number in DISK_ERRORS:
+            if error.filename is None:  # the output of `kosmos2 ... > file`
+                _discard_output()
+            error = write_error(error.filename or "the output", error)
+        case ModuleNotFoundError(name=str(module)) if not module.startswith("kosmos2"):
+            error = missing_package(module)
+    if isinstance(error, Kosmos2Error):
+        print(f"kosmos2: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, DiskError) else BAD_INPUT
+    if os.environ.get("KOSMOS2_DEBUG"):
+        traceback.print_exception(error)
+    print(
+        f"kosmos2: failed unexpectedly, {type(error).__name__}: {error}."
+        " Please report it with the output of the same command under KOSMOS2_DEBUG=1.",
+        file=sys.stderr,
+    )
+    return FAILED
+
+
+def _discard_output() -> None:
+    """Discard the rest of the output, which Python would write again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(argv: list[str], commands: Mapping[str, Subcommand]) -> int:

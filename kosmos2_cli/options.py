@@ -129,12 +129,9 @@ def add_picture_file(parser: argparse.ArgumentParser) -> None:
 
 def save_picture(picture: Pixels, file: Path) -> None:
     """Write a picture to the file that `--out` names, and print the file's name."""
-    from PIL import Image
+    from kosmos2_core.images import save_image
 
-    try:
-        Image.fromarray(picture).save(file)
-    except (OSError, ValueError) as error:  # ValueError: an unknown suffix
-        raise InputError(f"--out {file} cannot be written: {error}.") from None
+    save_image(picture, file)
     print(file)
 
 

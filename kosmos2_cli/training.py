@@ -94,10 +94,13 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
     _check_calibrate(arguments)
     from kosmos2_cli.samples import read_samples
     from kosmos2_core.calibration import Calibration, write_calibration
+    from kosmos2_core.packages import require
     from kosmos2_eval.charts import save_reliability
     from kosmos2_eval.scenes import reliability_of
     from kosmos2_training.calibrate import examples_at, fit, gather_phrases, halves
 
+    if arguments.plot:
+        require("matplotlib")  # before the long work
     engine = load_engine(arguments)
     name = arguments.data.name if arguments.data else arguments.split
     phrases = gather_phrases(engine, read_samples(arguments, name))

@@ -203,11 +203,8 @@ def run_transformers(
 def _load_transformers(folder: Path, device: torch.device) -> tuple[Any, Any]:
     """Return model and processor of transformers."""
     import torch
+    from transformers import AutoProcessor, Kosmos2ForConditionalGeneration
 
-    try:
-        from transformers import AutoProcessor, Kosmos2ForConditionalGeneration
-    except ImportError:
-        raise InputError("verify needs transformers: run `pip install transformers`.") from None
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
         model = Kosmos2ForConditionalGeneration.from_pretrained(

@@ -92,16 +92,11 @@ def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str
         The file that was written.
 
     Raises:
-        ModelError: The folder cannot be written to.
+        InputError: The folder cannot be written to.
+        DiskError: The disk is full.
     """
     file = folder / CALIBRATION_FILE
-    try:
-        write_atomically(file, json.dumps({**asdict(calibration), **about}, indent=2) + "\n")
-    except OSError as error:
-        raise ModelError(
-            f"{file} cannot be written ({error.strerror}): copy the checkpoint to a folder that you may"
-            " write to."
-        ) from None
+    write_atomically(file, json.dumps({**asdict(calibration), **about}, indent=2) + "\n")
     return file
 
 

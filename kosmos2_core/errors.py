@@ -13,6 +13,10 @@ class InputError(Kosmos2Error):
     """An image, a box, a text or a number that a user gave cannot be used."""
 
 
+class DiskError(Kosmos2Error):
+    """A file cannot be written, because the disk is full or fails. The user's input is not to blame."""
+
+
 class ModelError(Kosmos2Error):
     """A checkpoint cannot be used."""
 

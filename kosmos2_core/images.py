@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_atomically
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = bytes | str | Path | Image.Image | npt.NDArray[Any]
@@ -105,6 +106,22 @@ def preprocess(image: Pixels, size: int) -> npt.NDArray[np.float32]:
     values = np.asarray(resized, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (MEAN, STD))
     return np.ascontiguousarray((values - mean) / std)
+
+
+def save_image(pixels: Pixels, file: Path) -> None:
+    """Write an image to a file, in the format that its ending names.
+
+    Raises:
+        InputError: The file cannot be written, or its ending names no format.
+        DiskError: The disk is full.
+    """
+    Image.init()
+    file_format = Image.registered_extensions().get(file.suffix.lower())
+    if file_format not in Image.SAVE:
+        raise InputError(f"{file} cannot be written: end its name with .png, .jpg or .webp.")
+    content = io.BytesIO()  # an encoder that writes to a full disk does not say why it fails
+    Image.fromarray(pixels).save(content, file_format)
+    write_atomically(file, content.getvalue())
 
 
 def _from_stream(stream: IO[bytes], name: str) -> Pixels:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import new_folder
+from kosmos2_core.files import new_folder, write_error
 from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.bag_commands import ParsedCommand, TimedCommands, read_commands
 from kosmos2_data.bag_frames import FrameSpan, ImageSelection, RecordedFrame, read_frames
@@ -114,7 +114,7 @@ def make_data(
         with new_folder(folder) as unfinished:
             _write_records(unfinished, recording, request.selection, jpeg, on_image, summary)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}.") from None
+        raise write_error(folder, error) from None
     return summary
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_atomically
 from kosmos2_eval.metrics import Bin, wilson_interval
 
 if TYPE_CHECKING:
@@ -80,13 +81,16 @@ def save_reliability(curves: Mapping[str, Sequence[Bin]], file: Path) -> None:
     """Write a reliability diagram to a picture file.
 
     Raises:
-        InputError: matplotlib is not installed, or the file cannot be written.
+        InputError: the file cannot be written.
+        DiskError: the disk is full.
     """
     figure = reliability_figure(curves, (5, 5))
+    content = io.BytesIO()
     try:
-        figure.savefig(file, dpi=120)
-    except (OSError, ValueError) as error:  # ValueError: an unknown file ending
+        figure.savefig(content, format=file.suffix[1:], dpi=120)
+    except ValueError as error:  # an unknown file ending
         raise InputError(f"{file} cannot be written: {error}.") from None
+    write_atomically(file, content.getvalue())
 
 
 def reliability_figure(curves: Mapping[str, Sequence[Bin]], size: tuple[float, float]) -> Figure:
@@ -124,10 +128,8 @@ def _columns(points: Points) -> tuple[list[float], list[float]]:
 
 
 def _figure(size: tuple[float, float]) -> Figure:
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which keeps figures and looks for a screen
-    except ImportError:
-        raise InputError("charts need matplotlib: `pip install 'kosmos2[eval]'`.") from None
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and looks for a screen
+
     return Figure(figsize=size, layout="constrained")
 
 

@@ -10,9 +10,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_all, write_atomically, write_error
 
 RESULTS, QUERIES = "results.json", "queries.csv"
 DIGITS = 6  # after the point, of numbers in results
@@ -23,13 +25,13 @@ def prepare_folder(folder: Path) -> None:
 
     Raises:
         InputError: the folder cannot be created or written to.
+        DiskError: the disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".here").touch()
-        (folder / ".here").unlink()
+        TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
+        raise write_error(folder, error) from None
 
 
 def rounded(value: float, digits: int = DIGITS) -> float:
@@ -54,8 +56,7 @@ def _rounded_values(value: Any) -> Any:
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write `results.json` with all digits."""
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    (folder / RESULTS).write_text(text, encoding="utf-8")
+    write_atomically(folder / RESULTS, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
 
 
 # The resumable log.
@@ -74,19 +75,20 @@ class JsonLinesLog:
 
     Raises:
         InputError: the file has another header or cannot be written.
+        DiskError: the disk is full; the steps before are in the file.
     """
 
     def __init__(self, file: Path, header: Any, sync: bool = False) -> None:
         self.file = file
         self._sync = sync
         try:
-            self._remove_cut_off_line()
             self.count = len(read_steps(file, header))
-            self._stream = file.open("ab")
+            self._remove_cut_off_line()
+            self._stream = file.open("ab", buffering=0)
             if not self._stream.tell():
                 self._write(header)
         except OSError as error:
-            raise InputError(f"{file} cannot be written: {error.strerror}.") from None
+            raise write_error(file, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -104,12 +106,13 @@ class JsonLinesLog:
         self.count += 1
 
     def _write(self, value: Any) -> None:
-        line = json.dumps(value, ensure_ascii=False) + "\n"
         # A lone surrogate cannot be encoded; backslashreplace writes it as the JSON escape \udXXX.
-        self._stream.write(line.encode("utf-8", "backslashreplace"))
-        self._stream.flush()
-        if self._sync:
-            os.fsync(self._stream.fileno())
+        try:
+            write_all(self._stream, _json_line(value).encode("utf-8", "backslashreplace"))
+            if self._sync:
+                os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise write_error(self.file, error) from None
 
     def steps(self) -> Iterator[Any]:
         """Yield all steps, from the first run on."""
@@ -135,15 +138,19 @@ def read_steps(file: Path, header: Any) -> list[str]:
     """
     if not file.exists():
         return []
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # the last one is empty, or was cut off
-    if not lines:
+    *lines, cut_off = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    if not lines and _json_line(header).startswith(cut_off):
         return []
-    if not _is_header(lines[0], header):
+    if not lines or not _is_header(lines[0], header):
         raise InputError(
             f"{file} belongs to a different run (another model, other data or other options): choose another"
             " --out folder, or remove this file."
         )
     return lines[1:]
+
+
+def _json_line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def _is_header(line: str, header: Any) -> bool:

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from kosmos2_core.images import Pixels
+from kosmos2_core.images import Pixels, save_image
 from kosmos2_eval.charts import save_reliability
 from kosmos2_eval.contact_sheet import contact_sheet
 from kosmos2_eval.metrics import Bin
@@ -161,5 +159,5 @@ def write_pictures(
     folder: Path, name: str, examples: Sequence[LocateExample], images: Sequence[Pixels]
 ) -> None:
     """Write the contact sheet `NAME.png` and the reliability diagram `NAME-reliability.png`."""
-    Image.fromarray(contact_sheet(examples, images)).save(folder / f"{name}.png")
+    save_image(contact_sheet(examples, images), folder / f"{name}.png")
     save_reliability({name: reliability_of(examples)}, folder / f"{name}-reliability.png")

@@ -4,18 +4,22 @@
         bag.write("/greeting", messages.string("hello"), stamp_ns)
 
 The folder gets its name only when the bag is complete; if anything ends the writing before, nothing is left.
+A `LiveBag` is for messages that cannot be had again: whatever ends the writing, all that was written is kept.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from kosmos2_core.errors import InputError
-from kosmos2_core.files import new_folder
+from kosmos2_core.errors import DiskError, InputError
+from kosmos2_core.files import check_free, new_folder, write_all, write_error
 from kosmos2_io.message_types import typestore  # first: it tells what to install where rosbags is missing
 
 from rosbags.interfaces import (  # isort: skip
@@ -27,7 +31,13 @@ from rosbags.interfaces import (  # isort: skip
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer  # isort: skip
+from rosbags.rosbag2 import (  # isort: skip
+    CompressionFormat,
+    CompressionMode,
+    StoragePlugin,
+    Writer,
+    storage_mcap,
+)
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 METADATA_VERSION: Final = 9  # of rosbag2's metadata.yaml, as Jazzy writes it
@@ -51,11 +61,10 @@ def open_bag(
 
     Raises:
         InputError: The folder exists or cannot be written, or the storage is not known.
+        DiskError: The disk is full.
     """
-    if storage not in STORAGES:
-        raise InputError(f"there is no bag storage {storage!r}: choose one of {', '.join(STORAGES)}.")
     with ExitStack() as stack:
-        with _write_errors(folder):
+        with _write_errors(f"the bag {folder}"):
             unfinished = stack.enter_context(new_folder(folder))  # the storage file is named after its folder
             writer = _open_writer(unfinished, storage, custom_data or {})
         try:
@@ -63,16 +72,21 @@ def open_bag(
         except BaseException:
             writer.abort()
             raise
-        with _write_errors(folder):
+        with _write_errors(f"the bag {folder}"):
             writer.close()
             stack.close()
 
 
 class BagWriter:
-    """A bag that is being written; `open_bag` makes one."""
+    """A bag that is being written; `open_bag` makes one.
+
+    Attributes:
+        folder: The bag's folder.
+    """
 
     def __init__(self, writer: Writer, folder: Path, latched: Collection[str]) -> None:
-        self._writer, self._folder, self._latched = writer, folder, latched
+        self.folder = folder
+        self._writer, self._latched = writer, latched
         self._connections: dict[str, Connection] = {}
 
     def write(self, topic: str, message: Any, stamp_ns: int) -> None:
@@ -89,7 +103,7 @@ class BagWriter:
             data: The bytes.
             stamp_ns: The log time.
         """
-        with _write_errors(self._folder):
+        with _write_errors(f"the bag {self.folder}"):
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic,
@@ -104,7 +118,151 @@ class BagWriter:
         self._writer.set_custom_data(name, value)
 
 
+class LiveBag(BagWriter):
+    """A bag of messages as they arrive.
+
+    Each message is in the files when `write_bytes` returns. If the process is killed after that, or the disk
+    becomes full, the bag has no metadata.yaml and no index, and BagReader reads all its messages.
+
+    Args:
+        folder: The bag's folder, which must not exist.
+        storage: mcap or sqlite3.
+
+    Raises:
+        InputError: The folder exists or cannot be written, or the storage is not known.
+        DiskError: The disk is full.
+    """
+
+    def __init__(self, folder: Path, storage: str) -> None:
+        check_free(folder)
+        try:
+            with _write_errors(f"the bag {folder}"):
+                super().__init__(_open_writer(folder, storage, {}), folder, ())
+                self._kept: _KeptMcap | _KeptSqlite = KEPT[storage](self._writer.storage)
+        except DiskError:
+            shutil.rmtree(folder, ignore_errors=True)  # there is no message in it yet
+            raise
+        self._count = 0
+
+    def write_bytes(self, topic: str, message_type: str, data: bytes | memoryview, stamp_ns: int) -> None:
+        """Write the bytes of a message as they were sent.
+
+        Raises:
+            InputError: The bag cannot be written; it is closed, and the messages before are kept.
+            DiskError: The same, because the disk is full.
+        """
+        with self._kept_errors():
+            super().write_bytes(topic, message_type, data, stamp_ns)
+            self._kept.keep()
+        self._count += 1
+
+    def close(self) -> None:
+        """Write index and metadata.
+
+        Raises:
+            InputError: They cannot be written; the messages are kept.
+            DiskError: The same, because the disk is full.
+        """
+        with self._kept_errors():
+            self._kept.before_close()
+            self._writer.close()
+            self._kept.after_close()
+
+    @contextmanager
+    def _kept_errors(self) -> Iterator[None]:
+        """If the bag cannot be written, close it with the messages that are whole."""
+        try:
+            with _write_errors(f"the bag {self.folder}, in which {self._count:,} messages are kept,"):
+                yield
+        except (InputError, DiskError):
+            self._kept.abandon()
+            self._writer.metapath.with_suffix(".yaml.tmp").unlink(missing_ok=True)
+            raise
+
+
+class _KeptMcap:
+    """Keeps the messages of an MCAP file that is being written.
+
+    Messages are compressed in chunks of 1 MiB. Until its chunk is complete, a message is also in a second
+    file beside the first, without compression.
+    """
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        storage.bio.flush()
+        self._head = storage.path.read_bytes()
+        self._whole = len(self._head)  # bytes of the file up to the end of the last complete chunk
+        self._tail = storage.path.with_name(f"{storage.path.stem}.unfinished.mcap")
+        self._stream = self._tail.open("xb", buffering=0)
+        self._begin_tail()
+
+    def _begin_tail(self) -> None:
+        """Begin the second file again, with the types and topics of the complete chunks."""
+        self._stream.seek(0)
+        self._stream.truncate()
+        definitions = BytesIO()
+        for schema in self._storage.schemas:
+            storage_mcap.write_schema(definitions, schema)
+        for channel in self._storage.channels:
+            storage_mcap.write_channel(definitions, channel, self._storage.schemas)
+        write_all(self._stream, self._head + definitions.getvalue())
+        self._chunk, self._size = self._storage.chunk.bio, 0
+
+    def keep(self) -> None:
+        """Write what was added to the chunk, or the chunk if it was completed."""
+        if self._storage.chunk.bio is not self._chunk:
+            self._storage.bio.flush()
+            self._whole = self._storage.bio.tell()
+            self._begin_tail()
+        with self._chunk.getbuffer() as content:
+            write_all(self._stream, content[self._size :])
+        self._size = self._chunk.tell()
+
+    def before_close(self) -> None:
+        pass
+
+    def after_close(self) -> None:
+        self._stream.close()
+        self._tail.unlink()
+
+    def abandon(self) -> None:
+        """Remove what follows the last complete chunk: its messages are in the second file."""
+        self._storage.bio.raw.close()  # without writing what is still buffered
+        self._stream.close()
+        os.truncate(self._storage.path, self._whole)
+
+
+class _KeptSqlite:
+    """Keeps the messages of a SQLite database, with a write-ahead log, which a reader reads after a crash."""
+
+    def __init__(self, storage: Any) -> None:
+        self._database = storage.conn
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")  # no wait for the disk after each message
+
+    def keep(self) -> None:
+        self._database.commit()
+
+    def before_close(self) -> None:
+        """Leave a database that is complete in one file."""
+        self._database.execute("PRAGMA journal_mode = DELETE")
+
+    def after_close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        with suppress(sqlite3.Error):
+            self._database.rollback()
+        with suppress(sqlite3.Error):
+            self._database.close()
+
+
+KEPT: Final[Mapping[str, type[_KeptMcap] | type[_KeptSqlite]]] = {"mcap": _KeptMcap, "sqlite3": _KeptSqlite}
+
+
 def _open_writer(folder: Path, storage: str, custom_data: Mapping[str, str]) -> Writer:
+    if storage not in STORAGES:
+        raise InputError(f"there is no bag storage {storage!r}: choose one of {', '.join(STORAGES)}.")
     writer = Writer(folder, version=METADATA_VERSION, storage_plugin=STORAGES[storage])
     if storage == "mcap":
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -130,9 +288,8 @@ def qos_profile(latched: bool) -> Qos:
 
 
 @contextmanager
-def _write_errors(folder: Path) -> Iterator[None]:
+def _write_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"the bag {folder} cannot be written: {reason}.") from None
+        raise write_error(name, error) from None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.packages import missing_package
 
 try:
     from rosbags.interfaces import Nodetype
@@ -28,11 +29,8 @@ try:
         get_typestore,
     )
     from rosbags.typesys.store import Typestore
-except ImportError as error:
-    raise InputError(
-        f"bags cannot be read or written, because rosbags cannot be imported ({error}): install the extra sim"
-        " or eval (`pip install '.[sim]'`)."
-    ) from None
+except ModuleNotFoundError as error:  # in a process without the edge of the command line, too
+    raise missing_package(error.name or "rosbags") from None
 
 DEFINED_HERE = ("kosmos2", "vision_msgs")  # rosbags knows Jazzy's own packages, tf2_msgs among them
 

@@ -27,6 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_atomically, write_error
 from kosmos2_data.records import Item, Record, Truth, to_json
 from kosmos2_sim.items import PROBE_KINDS, items, probes
 from kosmos2_sim.layout import SPLITS, check_scene
@@ -116,7 +117,7 @@ def make_dataset(
         try:
             write(folder, done, progress)
         except OSError as error:
-            raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
+            raise write_error(folder, error) from None
     return folder / RECORDS
 
 
@@ -129,10 +130,10 @@ def _begin(folder: Path, plan: DatasetPlan) -> None:
         if not made.exists() and (folder / RECORDS).exists():
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
-            made.write_text(json.dumps(options) + "\n", encoding="utf-8")
+            write_atomically(made, json.dumps(options) + "\n")
         begun_with = {"probes_per_kind": 0, "probe_kinds": []} | json.loads(made.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror}.") from None
+        raise write_error(folder, error) from None
     except ValueError:
         raise InputError(f"{made} was not written by this command: take another folder.") from None
     for name, value in options.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kosmos2_core.boxes import Box
-from kosmos2_core.errors import InputError
+from kosmos2_core.files import replacing
 from kosmos2_eval.bag.queries import PX_DIGITS, PhraseQuery, QueryResult
 from kosmos2_eval.result_files import rounded
 from kosmos2_io.stamps import sec_nanosec
@@ -30,16 +30,10 @@ LabelledBox = tuple[Box, str, str]  # a box, its text and its colour
 
 
 def write_overlay(file: Path, models: Mapping[str, Sequence[QueryResult]]) -> None:
-    """Write the overlay of some models' results, by the name of the model.
+    """Write the overlay of some models' results, by the name of the model."""
+    from mcap.writer import Writer
 
-    Raises:
-        InputError: the package mcap is not installed.
-    """
-    try:
-        from mcap.writer import Writer
-    except ImportError:
-        raise InputError("the overlay needs mcap: `pip install 'kosmos2[eval]'`.") from None
-    with file.open("wb") as stream:
+    with replacing(file) as unfinished, unfinished.open("wb") as stream:
         writer = Writer(stream)
         writer.start(profile="", library="kosmos2")
         schema = writer.register_schema(SCHEMA, "jsonschema", json.dumps(schema_of_annotations()).encode())

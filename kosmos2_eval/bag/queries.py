@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from kosmos2_core.boxes import Box, suppress
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import csv_text, read_csv, write_atomically
 from kosmos2_eval.detection import Matches, RankedBoxes, match, size_of
 from kosmos2_eval.metrics import RIGHT
 from kosmos2_eval.result_files import rounded
@@ -197,10 +198,8 @@ def _numbers(box: Box) -> list[float | None]:
 
 def write_queries(file: Path, models: Mapping[str, Iterable[QueryResult]]) -> None:
     """Write one line per query and model."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(csv_row(name, result) for name, results in models.items() for result in results)
+    rows = (csv_row(name, result) for name, results in models.items() for result in results)
+    write_atomically(file, csv_text(COLUMNS, rows))
 
 
 def csv_row(model: str, result: QueryResult) -> dict[str, Any]:
@@ -286,7 +285,7 @@ def read_queries(file: Path) -> list[QueryRow]:
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [QueryRow.from_csv(line) for line in csv.DictReader(stream)]
+            return [QueryRow.from_csv(line) for line in read_csv(stream)]
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, csv.Error):

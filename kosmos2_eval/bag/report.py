@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ import numpy as np
 
 from kosmos2_core import __version__
 from kosmos2_core.boxes import Box
-from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_atomically
+from kosmos2_core.packages import require
 from kosmos2_eval.bag.examples import ExampleGroup, example_groups, image_urls
 from kosmos2_eval.bag.overlay import RIGHT_COLOUR, TRUE_COLOUR, UNKNOWN_COLOUR, WRONG_COLOUR, colour_of
 from kosmos2_eval.bag.queries import PhraseQuery, QueryResult
@@ -88,9 +88,7 @@ class ReportContent:
 
 def check_report_packages() -> None:
     """Raise an InputError if a package that the page needs is not installed."""
-    missing = [package for package in ("jinja2", "matplotlib") if find_spec(package) is None]
-    if missing:
-        raise InputError(f"the report needs {' and '.join(missing)}: `pip install 'kosmos2[eval]'`.")
+    require("jinja2", "matplotlib")
 
 
 def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:
@@ -100,9 +98,6 @@ def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:
         file: the page.
         content: what it shows.
         bag: the recording, from which the images are read.
-
-    Raises:
-        InputError: Jinja2 or matplotlib is not installed.
     """
     groups = example_groups(content.first)
     queries = [content.first[index].query for group in groups for index in group.indices]
@@ -129,15 +124,13 @@ def write_report(file: Path, content: ReportContent, bag: BagReader) -> None:
         rows=_json(table_data(content, groups)),
         rows_note=_rows_note(content),
     )
-    file.write_text(page + "\n", encoding="utf-8")
+    write_atomically(file, page + "\n")
 
 
 def _template() -> Template:
     """Return the template of the page; it escapes every value that is not Markup."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError:
-        raise InputError("the report needs Jinja2: `pip install 'kosmos2[eval]'`.") from None
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

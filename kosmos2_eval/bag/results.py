@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kosmos2_core.files import write_atomically
 from kosmos2_eval.bag.evaluation import BagEvaluation
 from kosmos2_eval.bag.metrics import compare_models, model_metrics
 from kosmos2_eval.bag.overlay import write_overlay
@@ -53,8 +54,8 @@ def write_files(
     if isinstance(recording.commands, RecordedAnswers):
         timings["node"] = node_timings(recording.commands)
     by_name = dict(zip(names, evaluation.results, strict=True))
-    (folder / RESULTS).write_text(json_text(results), encoding="utf-8")
-    (folder / TIMINGS).write_text(json_text(timings), encoding="utf-8")
+    write_atomically(folder / RESULTS, json_text(results))
+    write_atomically(folder / TIMINGS, json_text(timings))
     write_queries(folder / QUERIES, by_name)
     write_overlay(folder / OVERLAY, by_name)
     content = ReportContent(

@@ -64,17 +64,11 @@ def world_size() -> int:
 
 
 def this_shard() -> Shard:
-    """Return the part of this process.
-
-    Raises:
-        InputError: there are several processes, and accelerate is not installed.
-    """
+    """Return the part of this process."""
     if world_size() == 1:
         return Shard()
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise InputError("several processes need accelerate: `pip install 'kosmos2[eval]'`.") from None
+    from accelerate import PartialState
+
     # Processes only wait for each other, so the backend of the CPU is enough, whatever runs the model.
     state = PartialState(cpu=True, timeout=WAIT_LIMIT)
     return Shard(state.process_index, state.num_processes, state.local_process_index)

@@ -4,15 +4,19 @@
     ros2 run kosmos2 answer_recorder runs/answers --cameras left right --ros-args -p use_sim_time:=true
 
 On SIGINT or SIGTERM it prints how long answers took to arrive, and the outcomes of images without an answer.
+Whatever ends it, all answers that it wrote can be read. If it cannot write, it ends with exit status 1 if the
+disk is full, and otherwise 2.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,8 +29,9 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
-from kosmos2_core.errors import InputError
-from kosmos2_io.bag_writer import STORAGES, BagWriter, open_bag
+from kosmos2_core.errors import DiskError, InputError
+from kosmos2_core.files import check_free
+from kosmos2_io.bag_writer import STORAGES, LiveBag
 from kosmos2_io.stamps import header_ns
 from kosmos2_ros.apps.arguments import ROS_EPILOG, RosArgumentParser
 from kosmos2_ros.errors import callback_errors
@@ -118,6 +123,8 @@ def _joined(counts: Counts) -> str:
 class AnswerRecorder(Node):
     """Writes answers and diagnostics to a bag, which is created with the first answer.
 
+    The executor's thread alone opens, writes and closes the bag, as SQLite demands.
+
     Args:
         folder: The bag's folder; it must not exist.
         node_name: The node whose answers are recorded.
@@ -130,14 +137,13 @@ class AnswerRecorder(Node):
         self, folder: Path, node_name: str, cameras: Sequence[str], storage: str, **node_options: Any
     ) -> None:
         super().__init__(NAME, **node_options)
-        if folder.exists():
-            raise InputError(f"{folder} exists: choose another name, or remove it.")
+        check_free(folder)
         node_name = node_name.strip("/")
         self.stats = AnswerStats(node_name)
-        self._open_bag = lambda: open_bag(folder, storage)
-        self._folder, self._exit_stack = folder, ExitStack()
-        self._bag: BagWriter | None = None
-        self._lock = threading.Lock()
+        self._folder, self._storage = folder, storage
+        self._bag: LiveBag | None = None
+        self._finished = threading.Event()
+        self._finish_request = self.create_guard_condition(self._finish)
         for camera in cameras or [""]:
             for name, (type_name, message_type) in ANSWER_TYPES.items():
                 topic = "/" + "/".join(filter(None, (node_name, camera, name)))
@@ -152,30 +158,48 @@ class AnswerRecorder(Node):
         now_ns = self.get_clock().now().nanoseconds
         stamp_ns = header_ns(deserialize_message(data, message_type))
         arrived_ns = max(now_ns, stamp_ns)  # the clock of a played bag advances in steps
-        with self._lock:
+        with _exit_on_write_errors():
             if self._bag is None:
-                self._bag = self._exit_stack.enter_context(self._open_bag())
+                self._bag = LiveBag(self._folder, self._storage)
             self._bag.write_bytes(topic, type_name, data, arrived_ns)
-            self.stats.add_answer(topic, arrived_ns - stamp_ns)
+        self.stats.add_answer(topic, arrived_ns - stamp_ns)
 
     def _record_diagnostics(self, data: bytes) -> None:
         message = deserialize_message(data, DiagnosticArray)
-        with self._lock:
-            self.stats.add_diagnostics(message.status)
-            if self._bag:
+        self.stats.add_diagnostics(message.status)
+        if self._bag:
+            with _exit_on_write_errors():
                 self._bag.write_bytes("/diagnostics", DIAGNOSTICS, data, self.get_clock().now().nanoseconds)
 
     def close(self) -> None:
         """Finish the bag and print the statistics."""
-        with self._lock:
-            if self._bag is None:
-                self.get_logger().warning("no answer arrived: nothing is recorded")
-                return
+        self._finish_request.trigger()
+        self._finished.wait()
+
+    def _finish(self) -> None:
+        if self._finished.is_set():
+            return
+        if self._bag is None:
+            self.get_logger().warning("no answer arrived: nothing is recorded")
+        else:
             for name, value in self.stats.notes().items():
                 self._bag.set_custom_data(name, value)
-            self._exit_stack.close()
-        for line in (str(self._folder), *self.stats.lines()):
-            print(line)
+            with _exit_on_write_errors():
+                self._bag.close()
+            self._bag = None
+            for line in (str(self._folder), *self.stats.lines()):
+                print(line)
+        self._finished.set()
+
+
+@contextmanager
+def _exit_on_write_errors() -> Iterator[None]:
+    """End the process with one sentence if the bag cannot be written: nothing more would be recorded."""
+    try:
+        yield
+    except (DiskError, InputError) as error:
+        print(f"{NAME}: {error}", file=sys.stderr, flush=True)
+        os._exit(1 if isinstance(error, DiskError) else 2)  # from a callback, whose exceptions are logged
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -65,7 +65,7 @@ def test_a_dialogue_is_saved_as_markdown(chat, tmp_path):
     ("line", "words"),
     [
         ("/save", "/save needs the name of a file"),
-        ("/save nowhere/at/all.md", "nowhere/at/all.md cannot be written: No such file or directory"),
+        ("/save nowhere/at/all.md", "nowhere/at/all.md cannot be written (No such file or directory)"),
         ("/save taken.md", "taken.md exists: choose another name"),
         ("/quti", "there is no command /quti: /help lists"),
     ],

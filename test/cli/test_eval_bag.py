@@ -90,10 +90,10 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(bag, tmp_path, capsys, opt
 
 
 def test_a_missing_package_of_the_report_is_named_before_the_work(bag, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("kosmos2_eval.bag.report.find_spec", lambda package: None)
+    monkeypatch.setattr("kosmos2_core.packages.find_spec", lambda package: None)
     assert main(["eval", "bag", str(bag), "--model", "nowhere", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "the report needs jinja2 and matplotlib: `pip install 'kosmos2[eval]'`" in error
+    assert "jinja2 is not installed: run `pip install 'kosmos2[eval]'`" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

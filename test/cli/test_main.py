@@ -9,6 +9,7 @@ import tempfile
 from importlib import metadata
 
 import pytest
+from full_disk import files_up_to
 
 from kosmos2_cli.main import COMMANDS, Subcommand, main
 
@@ -24,6 +25,12 @@ MODULES = {
     ),
     "broken": "def add(p): pass\ndef run(a):\n    return 1 / 0",
     "costly": "raise ImportError('must not be imported')",
+    "long": "def add(p):\n    p.add_argument('name')\ndef run(a):\n    print('line\\n' * 10000)",
+    "saves": (
+        "from pathlib import Path\nfrom kosmos2_core.files import write_atomically\n"
+        "def add(p):\n    p.add_argument('name')\n"
+        "def run(a):\n    write_atomically(Path(a.name), 'x' * 1000)"
+    ),
     "endless": "def add(p): pass\ndef run(a):\n    while True:\n        print('line')",
 }
 
@@ -121,6 +128,53 @@ def test_a_closed_pipe_ends_quietly(commands, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("word", ["fine", "long"])
+def test_output_to_a_full_disk_is_one_sentence_and_exit_1(commands, tmp_path, word):
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from kosmos2_cli.main import Subcommand, main\n"
+        f"sys.exit(main(['{word}', 'mug'], {{'{word}': Subcommand('Prints', '{word}_command:COMMAND')}}))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "kosmos2: the output cannot be written (No space left on device): make room on its disk, or choose"
+        " another disk.\n"
+    )
+
+
+def test_a_full_disk_is_one_sentence_and_exit_1(commands, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with files_up_to(100):
+        assert main(["saves", "report.json"], commands) == 1
+    assert "report.json cannot be written (File too large)" in read_sentence(capsys)
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from kosmos2_cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "extra"),
+    [
+        ("pydantic", ["train", "none.yaml"], "'kosmos2[train]'"),
+        ("rosbags", ["eval", "bag", "none", "--out", "none"], "'kosmos2[eval]'"),
+        ("torch", ["info", "--model", "none"], "kosmos2"),
+        ("tokenizers", ["locate", "none.png", "the mug"], "kosmos2"),
+        ("spacy", ["locate", "none.png", "the mug", "--spacy", "en_core_web_sm"], "'kosmos2[spacy]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(module, words, extra):
+    done = subprocess.run([sys.executable, "-c", WITHOUT, module, *words], capture_output=True, text=True)
+    assert done.stderr == f"kosmos2: {module} is not installed: run `pip install {extra}`.\n"
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("command", [["kosmos2"], [sys.executable, "-m", "kosmos2_cli"]])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kosmos2_core.calibration import CALIBRATION_FILE, Calibration, read_calibration, write_calibration
-from kosmos2_core.errors import ModelError
+from kosmos2_core.errors import InputError, ModelError
 
 
 def test_no_file_is_no_calibration(tmp_path):
@@ -33,7 +33,7 @@ def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
-    with pytest.raises(ModelError, match=r"cannot be written .* folder that you may"):
+    with pytest.raises(InputError, match=r"cannot be written .* folder that you may"):
         write_calibration(tmp_path / "gone", Calibration(), {})
 
 

@@ -109,5 +109,5 @@ def test_files_of_a_report(tmp_path):
     ]
     assert json.loads((folder / "results.json").read_text())["locate"]["count"] == 4
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match=r"report cannot be written \("):
         prepare_folder(tmp_path / "file" / "report")

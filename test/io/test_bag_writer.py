@@ -1,9 +1,13 @@
 """Bags: what was written is read back, by others too, and nothing half stays behind."""
 
 import json
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from full_disk import files_up_to
 from mcap.reader import make_reader
 from rosbags.interfaces import QosDurability
 from rosbags.rosbag2 import Reader
@@ -11,9 +15,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
-from kosmos2_core.errors import InputError
+from kosmos2_core.errors import DiskError, InputError
 from kosmos2_io.answer_messages import AnswerContext, AnswerMessages, Box3D
-from kosmos2_io.bag_writer import STORAGES, open_bag
+from kosmos2_io.bag_reader import BagReader
+from kosmos2_io.bag_writer import STORAGES, LiveBag, open_bag
 from kosmos2_io.message_types import new, typestore
 from kosmos2_io.messages import Messages
 
@@ -153,7 +158,7 @@ def test_a_name_taken_while_writing_keeps_what_is_there(tmp_path):
             bag.write("/said", messages.string("hello"), 1)
             (tmp_path / "run").write_text("mine")
 
-    with pytest.raises(InputError, match="run cannot be written: "):
+    with pytest.raises(InputError, match=r"run cannot be written \("):
         late()
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
@@ -161,7 +166,7 @@ def test_a_name_taken_while_writing_keeps_what_is_there(tmp_path):
 def test_a_place_that_cannot_be_written_gets_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(InputError, match=r"the bag .*run cannot be written: "),
+        pytest.raises(InputError, match=r"the bag .*run cannot be written \("),
         open_bag(tmp_path / "file/run"),
     ):
         pass
@@ -175,6 +180,83 @@ def test_what_is_serialized_already_is_written_as_it_is_and_notes_are_kept(tmp_p
     assert raw(tmp_path / "run") == [("/said", "std_msgs/msg/String", 7, data)]
     with Reader(tmp_path / "run") as reader:
         assert reader.storage.metadata.custom == {"answers": "1"}
+
+
+BIG = [messages.string("word " * 3000 * (number % 9)) for number in range(200)]  # several chunks
+WRITER = """
+import os, pickle, signal, sys
+from pathlib import Path
+from kosmos2_io.bag_writer import LiveBag
+bag = LiveBag(Path(sys.argv[1]), sys.argv[2])
+for number, data in enumerate(pickle.load(sys.stdin.buffer)):
+    bag.write_bytes("/a" if number % 3 else f"/later{number}", "std_msgs/msg/String", data, number)
+    if number == 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def read(folder):
+    with BagReader([folder]) as bag:
+        return [recorded.message().data for recorded in bag.messages()]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_live_bag_of_a_killed_process_has_each_message(tmp_path, storage):
+    data = [bytes(typestore().serialize_cdr(message, "std_msgs/msg/String")) for message in BIG]
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), storage]
+    done = subprocess.run(command, input=pickle.dumps(data), capture_output=True)
+    assert (done.returncode, done.stderr) == (-9, b"")
+    assert read(tmp_path / "run") == [message.data for message in BIG[:151]]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("size", [100_000, 333_333])
+def test_a_live_bag_on_a_full_disk_keeps_what_was_written(tmp_path, storage, size):
+    bag, rng, written = LiveBag(tmp_path / "run", storage), np.random.default_rng(0), []
+
+    def write_on():
+        while True:
+            text = rng.bytes(5000).hex()
+            bag.write("/said", messages.string(text), len(written))
+            written.append(text)
+
+    words = r"run, in which (\d+) messages are kept, cannot be written"
+    with pytest.raises(DiskError, match=words) as error, files_up_to(size):
+        write_on()
+    assert f"in which {len(written)} messages" in str(error.value)
+    assert read(tmp_path / "run") == written
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_live_bag_whose_end_does_not_fit_keeps_what_was_written(tmp_path, storage):
+    bag, texts = LiveBag(tmp_path / "run", storage), [str(number) * 1000 for number in range(30)]
+    for number, text in enumerate(texts):
+        bag.write("/said", messages.string(text), number)
+    with pytest.raises(DiskError, match="in which 30 messages are kept"), files_up_to(1000):
+        bag.close()
+    assert read(tmp_path / "run") == texts
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_live_bag_that_was_closed_is_like_any_other(tmp_path, storage):
+    bag = LiveBag(tmp_path / "run", storage)
+    for number, (topic, message) in enumerate(ALL.items()):
+        bag.write(topic, message, 10**18 + number)
+    bag.close()
+    written = write(tmp_path / "other" / "run", storage)
+    assert sorted(file.name for file in bag.folder.iterdir()) == sorted(
+        file.name for file in written.iterdir()
+    )
+    assert raw(bag.folder) == raw(written)
+    with pytest.raises(InputError, match="run exists: choose a free name"):
+        LiveBag(tmp_path / "run", storage)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_disk_without_room_for_a_bag_is_left_without_one(tmp_path, storage):
+    with pytest.raises(DiskError, match="run cannot be written"), files_up_to(0):
+        LiveBag(tmp_path / "run", storage)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_storage_is_named(tmp_path):

@@ -122,4 +122,4 @@ def test_without_an_answer_there_is_no_bag_and_one_that_is_there_is_left_alone(t
     _, said = there.communicate(timeout=PATIENCE_S)
     assert there.returncode == 2
     assert said.startswith("answer_recorder: ")
-    assert "there exists: choose another name" in said
+    assert "there exists: choose a free name" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from PIL import Image
 
 from kosmos2_core.drawing import arrange_tiles, draw
 from kosmos2_core.engine import Engine
+from kosmos2_core.files import write_atomically
 from kosmos2_core.grounded_text import write_markdown
-from kosmos2_core.images import Pixels
+from kosmos2_core.images import Pixels, save_image
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Record
 from kosmos2_training.run_folder import LOG, SCORES, Scores, read_lines
@@ -34,7 +36,7 @@ def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Reco
     plot_curve(run)
     pictures = [picture(engine, *sample) for sample, _ in zip(samples, range(PICTURES), strict=False)]
     if pictures:
-        Image.fromarray(arrange_tiles(pictures, COLUMNS, background=0)).save(run / SHEET)
+        save_image(arrange_tiles(pictures, COLUMNS, background=0), run / SHEET)
 
 
 def plot_curve(run: Path) -> Path:
@@ -56,7 +58,9 @@ def plot_curve(run: Path) -> Path:
         axes.grid(alpha=0.3)
         axes.legend()
     file = run / CURVE
-    figure.savefig(file, dpi=110)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_atomically(file, content.getvalue())
     return file
 
 
