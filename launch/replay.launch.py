@@ -1,26 +1,22 @@
-"""Play a bag into the node, by the bag's clock, as soon as the node is active.
-
-rosbag2 plays it if it is installed, else the bag_player of this package.
+"""Play a bag into the node, by the bag's clock, as soon as the node reads images.
 
     ros2 launch kosmos2 replay.launch.py bag:=runs/first command:="the red mug"
 
-The arguments of grounding.launch.py work too; its topics are those of the bag.
+The arguments of grounding.launch.py work too; its topics are those of the bag. With `command`, commands that
+were recorded in the bag are not played; without it they are.
 """
 
 import os
 
-from launch import LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    IncludeLaunchDescription,
-    RegisterEventHandler,
-)
-from launch.conditions import IfCondition, UnlessCondition
-from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, LogInfo, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.event_handlers import OnStateTransition
+from launch_ros.utilities import make_namespace_absolute, prefix_namespace
 
+# Not a substitution: --show-args reads the arguments of included files before substitutions are known.
+GROUNDING = os.path.join(os.path.dirname(__file__), "grounding.launch.py")
 TOPICS = {
     "image": "/camera/image",
     "camera_info": "/camera/camera_info",
@@ -39,44 +35,43 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=topic, description="topic in the bag")
                 for name, topic in TOPICS.items()
             ),
-            RegisterEventHandler(
-                OnStateTransition(
-                    goal_state="active",
-                    entities=[
-                        _play(condition=UnlessCondition(LaunchConfiguration("loop"))),
-                        _play("--loop", condition=IfCondition(LaunchConfiguration("loop"))),
-                    ],
-                    handle_once=True,  # not again after a respawn
-                )
-            ),
             IncludeLaunchDescription(
-                [ThisLaunchFileDir(), "/grounding.launch.py"],
+                GROUNDING,
                 launch_arguments={
                     **{name: LaunchConfiguration(name) for name in TOPICS},
                     "use_sim_time": "true",
                 }.items(),
             ),
+            OpaqueFunction(function=_play),
         ]
     )
 
 
-def _play(*options: str, condition: IfCondition | UnlessCondition) -> ExecuteProcess:
+def _play(context: LaunchContext) -> list[Action]:
+    """Return the player, which leaves out recorded commands if the user gave one, and a line that says so.
+
+    The player is that of this package: rosbag2's cannot wait for the node, and launch misses the event that
+    the node is active if a small model is loaded before launch has found the node.
+    """
     bag, rate, image = map(LaunchConfiguration, ("bag", "rate", "image"))
-    if _installed("ros2bag"):
-        return ExecuteProcess(
-            cmd=["ros2", "bag", "play", bag, "--clock", "--rate", rate, *options],
-            condition=condition,
-            output="screen",
-        )
-    return Node(
+    options = ["--loop"] if IfCondition(LaunchConfiguration("loop")).evaluate(context) else []
+    topic = _command_topic(context)
+    if LaunchConfiguration("command").perform(context):
+        options += ["--exclude-topics", topic]
+        which = "are not played: the argument command counts"
+    else:
+        which = "are played: the argument command was not given"
+    player = Node(
         package="kosmos2",
         executable="bag_player",
         arguments=[bag, "--clock", "--rate", rate, *options, "--wait-for", image],
-        condition=condition,
         output="screen",
     )
+    return [LogInfo(msg=f"commands in the bag, on {topic}, {which}"), player]
 
 
-def _installed(package: str) -> bool:
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    return any(os.path.isdir(os.path.join(prefix, "share", package)) for prefix in prefixes if prefix)
+def _command_topic(context: LaunchContext) -> str:
+    """Return the full name of the node's topic `command`."""
+    name, namespace = (LaunchConfiguration(key).perform(context) for key in ("name", "namespace"))
+    pushed = context.launch_configurations.get("ros_namespace")  # by PushRosNamespace
+    return f"{make_namespace_absolute(prefix_namespace(pushed, namespace)).rstrip('/')}/{name}/command"

@@ -2,16 +2,20 @@
 
     ros2 launch kosmos2 sim.launch.py seed:=7 command:="the red mug; the bowl"
 
-The arguments of grounding.launch.py work too.
+The arguments of grounding.launch.py work too, except for the topics, which are those of the camera.
 """
+
+import os
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+# Not a substitution: --show-args reads the arguments of included files before substitutions are known.
+GROUNDING = os.path.join(os.path.dirname(__file__), "grounding.launch.py")
 CAMERA = {  # launch arguments that set a parameter of the simulated camera
     "seed": int,
     "split": str,
@@ -59,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("still", default_value="false", description="the camera does not move"),
             # First, so that the camera gets the middleware profile that it sets.
             IncludeLaunchDescription(
-                [ThisLaunchFileDir(), "/grounding.launch.py"],
+                GROUNDING,
                 launch_arguments={
                     **TOPICS,
                     "model": LaunchConfiguration("model"),

@@ -153,6 +153,7 @@ class PlayOptions:
         paused: Start paused.
         from_s: Start this many seconds after the beginning.
         topics: Topics to play; none: all.
+        exclude_topics: Topics not to play, even if the bag has them; others may be named too.
         wait_for: Topics that need a subscriber before playing begins.
     """
 
@@ -164,6 +165,7 @@ class PlayOptions:
     from_s: float = 0.0
     topics: tuple[str, ...] = ()
     wait_for: tuple[str, ...] = ()
+    exclude_topics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1000:
@@ -202,6 +204,8 @@ class BagPlayer(Node):
         if not self._publishers_of:
             raise InputError(
                 "this ROS knows no message type of the bag: source the workspace that defines them."
+                if self._chosen_topics()
+                else "--exclude-topics leaves no topic of the bag to play."
             )
         self._declare_paused()
         self._clock_publisher = None
@@ -302,7 +306,7 @@ class BagPlayer(Node):
     def _chosen_topics(self) -> list[Topic]:
         chosen = self.options.topics
         names = map(self._topic_in_bag, chosen) if chosen else sorted(self.bag.topics)
-        return [self.bag.topics[name] for name in names]
+        return [self.bag.topics[name] for name in names if name not in self.options.exclude_topics]
 
     def _advertise(self, topic: Topic) -> Publisher | None:
         try:
@@ -356,6 +360,8 @@ def make_parser() -> RosArgumentParser:
     add("--start-paused", action="store_true", help=paused)
     add("--from", type=float, default=0.0, dest="from_s", metavar="S", help="seconds to skip at the start")
     add("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these topics")
+    exclude = "leave out these topics"
+    add("--exclude-topics", nargs="+", default=[], metavar="TOPIC", help=exclude)
     wait_for = "wait until each of these topics has a subscriber"
     add("--wait-for", nargs="+", default=[], metavar="TOPIC", help=wait_for)
     return parser
@@ -372,6 +378,7 @@ def options_of(arguments: argparse.Namespace) -> PlayOptions:
         arguments.from_s,
         tuple(arguments.topics),
         tuple(arguments.wait_for),
+        tuple(arguments.exclude_topics),
     )
 
 

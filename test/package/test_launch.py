@@ -5,6 +5,8 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -108,7 +110,7 @@ def started(share, monkeypatch):
     def visit(entities, context):
         for one in entities or ():
             if isinstance(one, RegisterEventHandler):
-                visit(one.event_handler.entities, context)
+                visit(getattr(one.event_handler, "entities", ()), context)
             elif isinstance(one, LaunchDescription):
                 visit(one.entities, context)
             elif one.condition is None or one.condition.evaluate(context):
@@ -141,7 +143,8 @@ def remapped(line):
 @needs_launch
 def test_without_arguments_the_node_has_its_defaults_and_starts_itself(started, share):
     line, environ = started("grounding")["grounding"]
-    assert parameters(line) == shipped() | {"autostart": True, "use_sim_time": False}
+    assert parameters(line) == shipped()
+    assert shipped()["autostart"] is True
     assert remapped(line) == {"__node": "grounding", "__ns": "/"}
     name = "FASTRTPS" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS"
     assert environ[f"{name}_DEFAULT_PROFILES_FILE"] == str(share / "config/fastdds.xml")
@@ -176,7 +179,35 @@ def test_arguments_become_parameters_and_topics_whatever_they_look_like(started)
         "image/compressed": "/eye/color/compressed",
         "depth/image": "/eye/depth",
     }
-    assert line[line.index("--log-level") + 1] == "debug"
+    assert line[line.index("--log-level") + 1] == "robot.eyes:=debug"
+
+
+@needs_launch
+def test_a_file_of_the_user_stands_unless_an_argument_says_otherwise(started, tmp_path):
+    file = tmp_path / "robot.yaml"
+    mine = {"autostart": False, "use_sim_time": True}
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": mine}}))
+    line, _ = started("grounding", params_file=str(file))["grounding"]
+    assert parameters(line) == mine
+    line, _ = started("grounding", params_file=str(file), autostart="true")["grounding"]
+    assert parameters(line) == {"autostart": True, "use_sim_time": True}
+    line, _ = started("grounding", params_file="", use_sim_time="false")["grounding"]
+    assert parameters(line) == {"use_sim_time": False}
+
+
+@needs_launch
+@pytest.mark.parametrize("name", ["sim", "replay"])
+def test_arguments_of_the_included_file_are_shown(share, name):
+    """As `ros2 launch --show-args` finds them."""
+    assert arguments_of(share, "grounding") < arguments_of(share, name)
+
+
+def arguments_of(share, name):
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    source = PythonLaunchDescriptionSource(str(share / "launch" / f"{name}.launch.py"))
+    description = source.try_get_launch_description_without_context()
+    return {argument.name for argument in description.get_launch_arguments()}
 
 
 @needs_launch
@@ -209,20 +240,99 @@ def test_the_node_hears_the_simulated_camera_which_has_the_profile_too(started):
 
 
 @needs_launch
-@pytest.mark.parametrize(("loop", "more"), [("false", []), ("true", ["--loop"])])
-@pytest.mark.parametrize("rosbag2", [True, False])
-def test_a_bag_is_played_with_its_clock(started, share, monkeypatch, loop, more, rosbag2):
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(share.parents[1]))
-    if rosbag2:
-        (share.parent / "ros2bag").mkdir()
-    processes = started("replay", bag="runs/first", rate="0.5", loop=loop, image="/front/image")
-    options = ["runs/first", "--clock", "--rate", "0.5", *more]
-    if rosbag2:
-        assert processes["ros2"][0][1:] == ["bag", "play", *options]
-    else:
-        line, _ = processes["bag_player"]
-        assert line[1 : line.index("--ros-args")] == [*options, "--wait-for", "/front/image"]
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        ({"loop": "false"}, []),
+        ({"loop": "true"}, ["--loop"]),
+        ({"command": "the mug"}, ["--exclude-topics", "/grounding/command"]),
+        (
+            {"command": "the mug", "namespace": "robot", "name": "eyes"},
+            ["--exclude-topics", "/robot/eyes/command"],
+        ),
+    ],
+    ids=str,
+)
+def test_a_bag_is_played_with_its_clock(started, arguments, more):
+    processes = started("replay", bag="runs/first", rate="0.5", image="/front/image", **arguments)
+    line, _ = processes["bag_player"]
+    options = ["runs/first", "--clock", "--rate", "0.5", *more, "--wait-for", "/front/image"]
+    assert line[1 : line.index("--ros-args")] == options
     line, _ = processes["grounding"]
     assert parameters(line)["use_sim_time"] is True
     assert remapped(line)["image"] == "/front/image"
     assert remapped(line)["camera_info"] == "/camera/camera_info"
+
+
+# What really starts, and what it says.
+
+LAUNCH = """
+import sys
+from launch import LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+file, *arguments = sys.argv[1:]
+service = LaunchService(noninteractive=True)
+pairs = [argument.split(":=", 1) for argument in arguments]
+service.include_launch_description(
+    IncludeLaunchDescription(PythonLaunchDescriptionSource(file), launch_arguments=pairs)
+)
+sys.exit(service.run())
+"""
+PATIENCE_S = 200
+
+
+@pytest.fixture
+def launched(share):
+    """Launch a file until everything has ended; its exit status and what was printed."""
+
+    def launch(name, program, *arguments):
+        executable = share.parents[1] / "lib/kosmos2/grounding"
+        executable.write_text(f"#!/bin/sh\n{program}\n")
+        file = str(share / "launch" / f"{name}.launch.py")
+        done = subprocess.run(
+            [sys.executable, "-c", LAUNCH, file, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        return done.returncode, done.stdout
+
+    return launch
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("params_file:=/nope.yaml", "params_file:=/nope.yaml is not a file: give the path of a YAML file"),
+        ("log_level:=verbose", 'Argument "log_level" provided value "verbose" is not valid. Valid options'),
+    ],
+)
+def test_a_wrong_argument_starts_nothing(launched, argument, sentence):
+    status, said = launched("grounding", "echo started", argument)
+    assert status == 1
+    assert sentence in said
+    assert "Traceback" not in said
+    assert "started" not in said
+
+
+@needs_launch
+def test_a_node_that_cannot_start_is_not_started_for_ever(launched):
+    _, said = launched("grounding", "echo begun; exit 2", "respawn:=true")
+    assert said.count("] begun") == 5
+    assert "died 5 times in a row within 60 s of its start, so it is not started again" in said
+
+
+@needs_launch
+@pytest.mark.ros
+def test_misspelt_parameters_of_a_file_are_named_with_the_nearest(launched, tmp_path):
+    file = tmp_path / "robot.yaml"
+    wrong = {"max_boxs": 2, "min_scor": 0.5, "max_boxes": 0}
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": wrong}}))
+    node = f'exec {sys.executable} -m kosmos2_ros.apps.grounding "$@"'
+    _, said = launched("grounding", node, f"params_file:={file}")
+    assert "unknown parameter 'max_boxs' is ignored: did you mean max_boxes?" in said
+    assert "unknown parameter 'min_scor' is ignored: did you mean min_score?" in said
+    assert "Traceback" not in said

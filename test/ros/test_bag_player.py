@@ -139,9 +139,24 @@ def write_strange(path):
     return path
 
 
+def test_topics_can_be_left_out(tmp_path, audience):
+    bag = write_mcap(tmp_path / "run.mcap", SAID)
+    images = sum(message.topic == "/image" for message in SAID)
+    until = audience(["/image", "/said"], lambda heard: len(of(heard, "/image")) == images)
+    with play(bag, "--rate", "4", "--exclude-topics", "/said", "/not_in_it", "--wait-for", "/image") as process:
+        heard = until()
+        assert process.wait(PATIENCE_S) == 0
+        process.stderr.read()
+    assert of(heard, "/said") == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (
+            ["{bag}", "--exclude-topics", "/image", "/said", "/tf"],
+            "bag_player: --exclude-topics leaves no topic of the bag to play.",
+        ),
         (["/nowhere"], "bag_player: /nowhere does not exist: name a bag's folder"),
         (["{bag}", "--topics", "/no"], "bag_player: the bag has no topic /no; it has /image, /said, /tf."),
     ],
