@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels, load_image
+from kosmos2_core.regular_files import check_regular_file
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
@@ -143,6 +144,8 @@ def _images_of(source: Path | int | str, step: int) -> Iterator[ImageSource]:
 def _video_frames(source: Path | int, step: int) -> Iterator[ImageSource]:
     import cv2
 
+    if isinstance(source, Path):
+        _check_video_file(source)
     video = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     name = f"camera{source}" if isinstance(source, int) else str(source)
     try:
@@ -161,6 +164,13 @@ def _video_frames(source: Path | int, step: int) -> Iterator[ImageSource]:
             raise InputError(f"{name} has no frame that can be read.")
     finally:
         video.release()
+
+
+def _check_video_file(file: Path) -> None:
+    try:
+        check_regular_file(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be opened: {error.strerror}.") from None
 
 
 def download_image(url: str) -> Pixels:

@@ -31,6 +31,7 @@ from kosmos2_core.quantized import (
     quantize_matrix,
     stack_matrices,
 )
+from kosmos2_core.regular_files import check_regular_file
 
 # Weights.
 
@@ -262,6 +263,7 @@ def _indexed_files(folder: Path) -> list[Path]:
 
 def _tensor_names(file: Path) -> Iterator[str]:
     try:
+        check_regular_file(file)
         with safe_open(file, framework="pt") as opened:
             yield from opened.keys()
     except (SafetensorError, OSError) as error:

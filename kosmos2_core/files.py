@@ -16,7 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kosmos2_core.errors import DiskError, InputError, Kosmos2Error, ModelError
+from kosmos2_core.regular_files import read_regular_text
 
+MAX_JSON: Final = 1 << 25  # bytes: a tokenizer has 5 MB
 # Texts that spreadsheets run as formulas (Excel also with full-width signs), and what `csv_text` writes.
 FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 HARMLESS: Final = re.compile(r"'+[=+\-@\t\r\n＝＋－＠]")
@@ -35,7 +37,7 @@ def read_json(file: Path, advice: str = "download the checkpoint again") -> Any:
         ModelError: The file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_regular_text(file, MAX_JSON))
     except FileNotFoundError:
         raise
     except RecursionError:

@@ -19,6 +19,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.files import write_atomically
+from kosmos2_core.regular_files import check_regular_file
 
 Pixels = npt.NDArray[np.uint8]
 ImageSource = bytes | str | Path | Image.Image | npt.NDArray[Any]
@@ -57,6 +58,7 @@ def load_image(source: ImageSource) -> Pixels:
     if isinstance(source, bytes):
         return _from_stream(io.BytesIO(source), "the image")
     try:
+        check_regular_file(Path(source))
         with Path(source).open("rb") as stream:
             return _from_stream(stream, str(source))
     except OSError as error:

@@ -15,8 +15,11 @@ from typing import Protocol
 from kosmos2_core.command_parser import split_command
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
+from kosmos2_core.regular_files import read_regular_text
 from kosmos2_core.requests import Locate
 from kosmos2_io.bag_reader import BagReader
+
+MAX_PHRASE_FILE = 1 << 22  # bytes
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def fixed_commands(texts: Sequence[str]) -> FixedCommands:
 def read_phrase_file(file: Path) -> list[str]:
     """Read expressions or commands, one per line; empty lines and lines that begin with # are skipped."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_regular_text(file, MAX_PHRASE_FILE).splitlines()
     except OSError as error:
         raise InputError(f"--phrases {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

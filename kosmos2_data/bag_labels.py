@@ -20,12 +20,15 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import parse_markdown
+from kosmos2_core.regular_files import read_regular_text
 from kosmos2_data.bag_commands import ParsedCommand, command_of_spans
 from kosmos2_data.bag_topics import DETECTIONS, GROUNDED_FRAME
 from kosmos2_data.records import normalised
 from kosmos2_io.bag_reader import BagReader
 from kosmos2_io.stamps import NS_PER_S, header_ns
 
+MAX_LABEL_FILE = 1 << 26  # bytes
+LATEST_S = ((1 << 63) - 1) // NS_PER_S
 SAME_STAMP_NS = 1_000_000  # a label belongs to an image this near: people write stamps in milliseconds
 Corners = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 Point = tuple[float, float, float]  # metres
@@ -199,7 +202,7 @@ def read_label_file(file: Path, several_cameras: bool) -> Labels:
         InputError: The file cannot be read, has no label, or a line is wrong; the sentence names the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_regular_text(file, MAX_LABEL_FILE).splitlines()
     except OSError as error:
         raise InputError(f"--labels {file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -223,9 +226,12 @@ def read_label_file(file: Path, several_cameras: bool) -> Labels:
 def _parse_line(line: str) -> tuple[str, int, Label]:
     stamp, rest = [*line.split(maxsplit=1), ""][:2]
     try:
-        stamp_ns = int(Decimal(stamp) * NS_PER_S)
-    except (InvalidOperation, OverflowError, ValueError):
+        seconds = Decimal(stamp)
+        if not 0 <= seconds <= LATEST_S:  # 1e999999 would take minutes as an integer
+            raise ValueError
+    except (InvalidOperation, ValueError):
         raise InputError(f"{stamp[:40]!r} is not a stamp in seconds, such as 1767225600.100.") from None
+    stamp_ns = int(seconds * NS_PER_S)
     camera, rest = [*rest.split(maxsplit=1), ""][:2] if rest.startswith("/") else ("", rest)
     grounded = parse_markdown(rest)
     phrases = [

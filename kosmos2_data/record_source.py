@@ -17,6 +17,7 @@ from PIL import Image
 
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels, load_image
+from kosmos2_core.regular_files import check_regular_file
 from kosmos2_data.records import Record, record_of
 
 RECORDS_FILE = "records.jsonl"
@@ -57,6 +58,7 @@ class RecordSource:
         self.file = path / RECORDS_FILE if path.is_dir() else path
         self.folder = self.file.parent
         try:
+            check_regular_file(self.file)
             self._starts, self.lines, self.empty = _index_lines(self.file)
         except OSError as error:
             raise InputError(
@@ -118,6 +120,7 @@ class RecordSource:
     def _bytes(self, path: str) -> bytes:
         file, member = self._locate(path)
         try:
+            check_regular_file(file)
             start, size = self._find_member(file, member) if member else (0, file.stat().st_size)
             if size > MAX_IMAGE_FILE:
                 raise InputError(f"{path} is too large: {MAX_IMAGE_FILE >> 20} MB is the limit.")

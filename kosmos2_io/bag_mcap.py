@@ -29,8 +29,10 @@ from kosmos2_io.bag_storage import (
     INDEX_FIELDS,
     LATEST_NS,
     MAX_MESSAGE,
+    MAX_QOS,
     Channel,
     MessageIndex,
+    add_sentence,
     decompress,
     sort_index,
 )
@@ -49,6 +51,7 @@ CHUNK_HEAD = struct.Struct("<QQQII")  # first and last log time, size, checksum,
 FILE_END = struct.Struct("<BQQQI8s")  # the footer record and the magic after it
 MAX_CHUNK: Final = MAX_MESSAGE + (1 << 16)  # bytes: one message, and what is around it
 MAX_RECORD: Final = 1 << 24  # bytes of a record that is neither a message nor a chunk
+MAX_DEFINITIONS: Final = 1 << 26  # characters of all channels and definitions of a file
 MAX_CHUNK_MESSAGES: Final = 1 << 20
 CACHE_BYTES: Final = 1 << 25  # decompressed chunks kept in memory; a single larger one is kept too
 LOOSE_BYTES: Final = 1 << 20  # messages outside of chunks are read together up to this size
@@ -148,6 +151,7 @@ class McapContents:
     chunks: list[McapChunk] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     lacks_schema: bool = False  # a channel was defined before its schema, or without it
+    _size: int = 0  # of channels and definitions, in characters
     _schemas: dict[int, tuple[str, MessageDefinition | None]] = field(default_factory=dict)
 
     def define(self, opcode: int, data: bytes) -> None:
@@ -156,6 +160,7 @@ class McapContents:
         if opcode == SCHEMA:
             schema = records.Schema.read(stream)
             text = schema.data.decode()
+            self._reserve(len(text))
             definition = MessageDefinition(schema.encoding, text) if text else None
             self._schemas.setdefault(schema.id, (schema.name, definition))
         elif opcode == CHANNEL:
@@ -163,16 +168,21 @@ class McapContents:
             if channel.schema_id and channel.schema_id not in self._schemas:
                 self.lacks_schema = True
             message_type, definition = self._schemas.get(channel.schema_id, ("", None))
-            qos = channel.metadata.get("offered_qos_profiles", "")
+            qos = channel.metadata.get("offered_qos_profiles", "")[:MAX_QOS]
+            self._reserve(len(channel.topic) + len(qos))
             self.channels.setdefault(
                 channel.id, Channel(channel.topic, message_type, channel.message_encoding, definition, qos)
             )
 
+    def _reserve(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_DEFINITIONS:
+            raise InputError(f"the channels and definitions of the file are larger than {MAX_DEFINITIONS:,}")
+
     def add_missing(self, offset: int, reason: object) -> None:
         """Note, once, that the record at an offset cannot be read."""
         sentence = f"{self.name}: the record at byte {offset:,} cannot be read: {str(reason).rstrip('.')}."
-        if sentence not in self.missing:
-            self.missing.append(sentence)
+        add_sentence(self.missing, sentence)
 
 
 def read_contents(chunks: McapChunks, name: str) -> McapContents:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
-import yaml
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.regular_files import check_regular_file, read_regular_text
 from kosmos2_io.message_types import decode  # first: it tells what to install where rosbags is missing
 
 import zstandard  # isort: skip
@@ -40,11 +41,15 @@ from kosmos2_io.bag_storage import (  # isort: skip
     MessageIndex,
     StorageFile,
     StoragePart,
+    add_sentence,
     decompress,
 )
 
 MAX_OPEN_BYTES: Final = 1 << 27  # of indices of parts that overlap in time
 METADATA: Final = "metadata.yaml"
+# The list of files in metadata.yaml, one per line or in brackets.
+FILE_LIST: Final = re.compile(r"\s*relative_file_paths:\s*(?:\[(?P<listed>[^\[\]]*)\]\s*)?(?:#.*)?")
+FILE_ITEM: Final = re.compile(r"\s*-\s+(?P<path>\S.*)")
 ENDINGS: Final = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 MAX_METADATA: Final = 1 << 22  # bytes
 ROS_1_MAGIC: Final = b"#ROSBAG"
@@ -190,9 +195,7 @@ class BagReader:
         try:
             return bytes(decompress("zstd", data, MAX_MESSAGE))
         except InputError as error:
-            sentence = f"some messages of {channel.topic} are not read: {error}."
-            if sentence not in self._missing:
-                self._missing.append(sentence)
+            add_sentence(self._missing, f"some messages of {channel.topic} are not read: {error}.")
             return None
 
     def _in_order(
@@ -308,7 +311,7 @@ def files_of(bag: Path, missing: list[str]) -> list[Path]:
         raise InputError(f"{bag} is not a bag: there is no .mcap and no .db3 file in it.")
     listed = _listed_files(bag / METADATA, missing)
     for name in sorted(listed - {file.name for file in present}):
-        missing.append(f"{bag / name} is missing: {METADATA} lists it as a file of the bag.")
+        add_sentence(missing, f"{bag / name} is missing: {METADATA} lists it as a file of the bag.")
     files = [file for file in present if file.name in listed] or present
     for file in present:
         if file not in files:
@@ -359,6 +362,7 @@ def _open_storage(path: Path, resources: ExitStack) -> StorageFile:
 
 
 def _beginning(path: Path) -> bytes:
+    check_regular_file(path)
     with path.open("rb") as file:
         return file.read(100)
 
@@ -401,14 +405,30 @@ def _listed_files(metadata: Path, missing: list[str]) -> set[str]:
     if not metadata.exists():
         return set()
     try:
-        if metadata.stat().st_size > MAX_METADATA:
-            raise ValueError("it is too large")
-        # BaseLoader makes strings only, and no objects. The faster loader in C crashes on deep nesting.
-        content = yaml.load(metadata.read_text("utf-8"), Loader=yaml.BaseLoader)
-        paths = content["rosbag2_bagfile_information"]["relative_file_paths"]
-        if not isinstance(paths, list):
-            raise TypeError("it has no list of files")
-        return {name for path in paths if (name := PurePath(path).name)}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
+        listed = _file_list(read_regular_text(metadata, MAX_METADATA))
+    except (OSError, UnicodeDecodeError):
+        listed = None
+    if listed is None:
         missing.append(f"{metadata} cannot be read: all bag files beside it are read.")
         return set()
+    return {name for path in listed if (name := PurePath(path).name)}
+
+
+def _file_list(metadata: str) -> list[str] | None:
+    """Return the list of files in the text of metadata.yaml, or None if there is none.
+
+    Its lines are read as recorders write them. A YAML parser takes a minute for a file of 4 MB, and aliases
+    can make 400 bytes endless.
+    """
+    lines = iter(metadata.splitlines())
+    for line in lines:
+        if found := FILE_LIST.fullmatch(line):
+            if found["listed"] is not None:
+                return [_unquoted(path) for path in found["listed"].split(",")]
+            items = takewhile(bool, map(FILE_ITEM.fullmatch, lines))
+            return [_unquoted(item["path"]) for item in items if item]
+    return None
+
+
+def _unquoted(path: str) -> str:
+    return path.strip().strip("\"'")

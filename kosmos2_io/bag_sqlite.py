@@ -23,8 +23,10 @@ from kosmos2_io.bag_storage import (
     INDEX_FIELDS,
     LATEST_NS,
     MAX_MESSAGE,
+    MAX_QOS,
     Channel,
     MessageIndex,
+    add_sentence,
     sort_index,
 )
 from kosmos2_io.message_types import MessageDefinition
@@ -95,8 +97,7 @@ class SqliteFile:
             raise sqlite3.DatabaseError("it has no tables `messages` and `topics`")
 
     def _add_missing(self, sentence: str) -> None:
-        if sentence not in self.missing:
-            self.missing.append(sentence)
+        add_sentence(self.missing, sentence)
 
     def _columns(self, table: str) -> set[str]:
         return {row[1] for row in self._database.execute(f"PRAGMA table_info({table})")}
@@ -110,7 +111,7 @@ class SqliteFile:
             texts = topic, message_type, encoding
             if isinstance(number, int) and all(isinstance(text, str) for text in texts):
                 definition = definitions.get(message_type)
-                yield number, Channel(topic, message_type, encoding, definition, str(offered or ""))
+                yield number, Channel(topic, message_type, encoding, definition, str(offered or "")[:MAX_QOS])
 
     def _read_definitions(self) -> dict[str, MessageDefinition]:
         """Return the definitions by message type; files have them since Iron."""

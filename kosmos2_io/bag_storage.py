@@ -17,6 +17,8 @@ from kosmos2_core.errors import InputError
 from kosmos2_io.message_types import MessageDefinition
 
 MAX_MESSAGE = 1 << 27  # bytes: a longer message is damage, or would fill the memory
+MAX_MISSING = 1000  # sentences about what is missing in a file; more are not told
+MAX_QOS = 1 << 16  # characters of a topic's QoS
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # begins a zstd frame; a message begins with 0
 LATEST_NS = (1 << 63) - 1
 
@@ -86,6 +88,12 @@ class StorageFile(Protocol):
         """Return the bytes of a message, or None if they cannot be read; `missing` then says so."""
 
     def close(self) -> None: ...
+
+
+def add_sentence(missing: list[str], sentence: str) -> None:
+    """Add a sentence about what is missing, once, up to a limit: a damaged file can have a million."""
+    if len(missing) < MAX_MISSING and sentence not in missing:
+        missing.append(sentence)
 
 
 def sort_index(index: MessageIndex) -> MessageIndex:
