@@ -1,6 +1,6 @@
 # Common commands; each one first sets up what it needs. `make help` lists them.
 
-.PHONY: help setup test test-all check demo demo-live bench reliability docs dist clean
+.PHONY: help setup test test-all check demo demo-live bench reliability soak docs dist clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -45,6 +45,9 @@ bench: setup ## compare the full-size model with other runtimes; writes docs/ben
 
 reliability: setup ## run the reliability tests in full; writes docs/reliability.md
 	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability
+
+soak: setup ## run the reliability tests that take hours; writes docs/reliability.md (ARGS="-k day" selects one)
+	@$(enter) KOSMOS2_RELIABILITY=soak pytest test/reliability $(ARGS)
 
 docs: build/tools/ready ## build the documentation site into out/site; fails at warnings, such as a broken link
 	@NO_MKDOCS_2_WARNING=1 build/tools/bin/mkdocs build --strict && echo out/site/index.html

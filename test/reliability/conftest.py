@@ -1,15 +1,11 @@
 """The reliability scoreboard: rows of a number, a name, the figure to reach, and the one that was measured.
 
 A test belongs to the row of its marker, and says what it measured by `record_property("figure", ...)`; a
-row passes if all its tests do. `make test` runs the rows on fewer examples. `make reliability` runs them on
-all, prints the scoreboard and writes docs/reliability.md.
+row passes if all its tests do. `make test` runs the rows on fewer examples. `make reliability` and
+`make soak` run them on all, print the scoreboard and write docs/reliability.md.
 """
 
-import os
-import platform
-from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,33 +13,28 @@ from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core.engine import Engine
 
+from .scoreboard import PAGE, TIER, Row, is_measured, page
+
 if find_spec("rclpy"):
     from serving import model, robot, ros, serve  # noqa: F401
 
-FULL = os.environ.get("KOSMOS2_RELIABILITY") == "full"
-PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
 QUERIES, SIZE = 8, 56  # of the small models
-
-
-@dataclass
-class Row:
-    number: int
-    name: str
-    target: str
-    figures: list[str] = field(default_factory=list)
-    passed: bool = True
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        result = "pass" if self.passed else "**fail**"
-        return str(self.number), self.name, self.target, "; ".join(self.figures) or "-", result
-
-
 ROWS: dict[int, Row] = {}
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "row(number, name, target): the row of the scoreboard it measures")
+
+
+def pytest_collection_modifyitems(config, items):
+    chosen = [item for item in items if is_measured(number_of(item))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def number_of(item):
+    marker = item.get_closest_marker("row")
+    return marker.args[0] if marker else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,37 +49,20 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not FULL or not ROWS:
+    if not TIER or not ROWS:
         return
-    rows = [ROWS[number].cells for number in sorted(ROWS)]
+    rows = [ROWS[number] for number in sorted(ROWS)]
     terminalreporter.section("reliability")
-    for number, name, target, figure, result in rows:
+    for row in rows:
+        number, name, target, figure, result = row.cells
         terminalreporter.write_line(f"{number:>2}  {result.strip('*')}  {name}: {figure}  (target: {target})")
-    PAGE.write_text(page(rows), encoding="utf-8")
-
-
-def page(rows):
-    from bench.core import processor_name
-
-    machine = f"{processor_name()}, {os.cpu_count()} processors; Python {platform.python_version()}"
-    table = [("row", "test", "target", "measured", "result"), ("---",) * 5, *rows]
-    lines = [
-        "# Reliability",
-        "",
-        "`make reliability` runs these tests in full and writes this page. `make test` runs them on fewer",
-        "examples.",
-        "",
-        f"Machine: {machine}.",
-        "",
-        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in table),
-    ]
-    return "\n".join(lines) + "\n"
+    PAGE.write_text(page(rows, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
 def count():
-    """How many examples: all of them with `make reliability`, fewer with `make test`."""
-    return lambda full, quick: full if FULL else quick
+    """How many examples: all of them with `make reliability` and `make soak`, fewer with `make test`."""
+    return lambda full, quick: full if TIER else quick
 
 
 @pytest.fixture(scope="session")

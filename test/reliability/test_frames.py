@@ -13,7 +13,7 @@ from kosmos2_io import images
 from kosmos2_io.depth import to_depth_m
 from kosmos2_io.images import ENCODINGS, to_rgb
 
-from .conftest import FULL
+from .scoreboard import TIER
 
 MOST = 2**32 - 1
 WIDTH, HEIGHT = 6, 4
@@ -159,7 +159,7 @@ def any_files(draw):
 )
 def test_any_message_is_refused_in_a_sentence_or_is_pixels(record_property):
     answered = {to_rgb: 0, to_depth_m: 0}
-    number = 20_000 if FULL else 1000
+    number = 20_000 if TIER else 1000
 
     @settings(max_examples=number, suppress_health_check=list(HealthCheck), database=None)
     @given(good_images(), CHANGES | st.just({}), FORMATS | st.text(max_size=8), any_files(), st.booleans())

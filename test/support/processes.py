@@ -16,14 +16,14 @@ PATIENCE_S = 120.0
 
 
 class Process:
-    def __init__(self, script, *arguments):
+    def __init__(self, script, *arguments, patience_s=PATIENCE_S):
         environ = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
         self._before = set(SHARED.iterdir())
         self.popen = subprocess.Popen(
             command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        self._patience = threading.Timer(PATIENCE_S, self.popen.kill)
+        self._patience = threading.Timer(patience_s, self.popen.kill)
         self._patience.start()
 
     def wait(self, word):
@@ -67,8 +67,8 @@ def shared_files(process="self"):
 
 
 @contextmanager
-def process(script, *arguments):
-    one = Process(script, *arguments)
+def process(script, *arguments, **settings):
+    one = Process(script, *arguments, **settings)
     try:
         yield one
     finally:
