@@ -143,7 +143,9 @@ def test_topics_can_be_left_out(tmp_path, audience):
     bag = write_mcap(tmp_path / "run.mcap", SAID)
     images = sum(message.topic == "/image" for message in SAID)
     until = audience(["/image", "/said"], lambda heard: len(of(heard, "/image")) == images)
-    with play(bag, "--rate", "4", "--exclude-topics", "/said", "/not_in_it", "--wait-for", "/image") as process:
+    with play(
+        bag, "--rate", "4", "--exclude-topics", "/said", "/not_in_it", "--wait-for", "/image"
+    ) as process:
         heard = until()
         assert process.wait(PATIENCE_S) == 0
         process.stderr.read()
