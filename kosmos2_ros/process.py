@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ from kosmos2_ros.shared_memory import destroy_node, remove_stale_segments
 
 CALL_THREADS = 80  # started when needed: each service call that waits occupies one
 END_TIMEOUT_S = 1.5
+C_POSITION = re.compile(r", at [^\s,]+:\d+")  # in an error message of ROS
 NO_WORK = (ExternalShutdownException, ShutdownException, ConditionReachedException, TimeoutException)
 
 
@@ -155,11 +157,15 @@ def init_ros(args: Sequence[str] | None) -> None:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy has no public class for wrong arguments
-        words = sys.argv[1:] if args is None else args
-        reason = str(error).partition(" Error: ")[0].rstrip(".")  # without positions in C code
-        raise InputError(f"ROS cannot use the arguments `{' '.join(words)}` ({reason}).") from None
+        raise wrong_arguments(error, sys.argv[1:] if args is None else args) from None
     finally:
         set_logger_level(rcl_logger, LoggingSeverity.UNSET)
+
+
+def wrong_arguments(error: RuntimeError, words: Sequence[str]) -> InputError:
+    """Return a sentence about arguments that ROS cannot read, without the positions in its C code."""
+    reason = C_POSITION.sub("", str(error)).replace(". Error: ", ": ").rstrip(".")
+    return InputError(f"ROS cannot use the arguments `{' '.join(words)}` ({reason}).")
 
 
 def _exit_now(status: int) -> NoReturn:

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from rclpy.utilities import remove_ros_args
 
+from kosmos2_ros.process import wrong_arguments
+
 ROS_EPILOG = "Options of ROS follow --ros-args."
 
 
@@ -23,4 +25,8 @@ class RosArgumentParser(argparse.ArgumentParser):
     def parse_without_ros(self, args: Sequence[str] | None) -> argparse.Namespace:
         """Parse the arguments that are not for ROS; None: those of sys.argv."""
         words = sys.argv[1:] if args is None else list(args)
-        return self.parse_args(remove_ros_args([self.prog, *words])[1:])
+        try:
+            without_ros = remove_ros_args([self.prog, *words])[1:]
+        except RuntimeError as error:  # rclpy has no public class for wrong arguments
+            self.exit(2, f"{self.prog}: {wrong_arguments(error, words)}\n")
+        return self.parse_args(without_ros)

@@ -143,9 +143,8 @@ def test_topics_can_be_left_out(tmp_path, audience):
     bag = write_mcap(tmp_path / "run.mcap", SAID)
     images = sum(message.topic == "/image" for message in SAID)
     until = audience(["/image", "/said"], lambda heard: len(of(heard, "/image")) == images)
-    with play(
-        bag, "--rate", "4", "--exclude-topics", "/said", "/not_in_it", "--wait-for", "/image"
-    ) as process:
+    left_out = ("--exclude-topics", "/said", "/not_in_it")
+    with play(bag, "--rate", "4", *left_out, "--wait-for", "/image") as process:
         heard = until()
         assert process.wait(PATIENCE_S) == 0
         process.stderr.read()
@@ -182,6 +181,7 @@ def test_what_cannot_be_played_is_a_sentence(tmp_path, arguments, sentence):
             "bag_player: --from nan: it must be 0 or more, in seconds from the bag's start; --help",
         ),
         (["--rte", "1"], "bag_player: unrecognized arguments: --rte 1; --help shows the options."),
+        (["--ros-args", "-r", "x"], "bag_player: ROS cannot use the arguments `run --ros-args -r x --ros"),
     ],
 )
 def test_bad_usage_is_a_sentence(capsys, arguments, sentence):

@@ -1,0 +1,96 @@
+"""The program of the node, in a process of its own: usage, and parameters that it cannot start with."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
+
+from kosmos2_ros.apps import grounding  # noqa: E402
+
+PATIENCE_S = 200
+MUCH_KIB = 2**20  # an import of torch takes a third of this
+PROGRAMS = {"ros2 run": ("kosmos2_ros.apps.grounding", "--ros-args"), "kosmos2 node": ("kosmos2_cli", "node")}
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def test_help_is_printed_and_no_node_is_started():
+    done = run("kosmos2_ros.apps.grounding", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: grounding")
+    assert "--ros-args" in done.stdout
+
+
+def test_an_argument_that_is_none_is_refused_in_a_sentence():
+    done = run("kosmos2_ros.apps.grounding", "--comand", "the mug")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "grounding: unrecognized arguments: --comand the mug; --help shows the options.\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "reason"),
+    [
+        ("ros2 run", "/**:\n  ros__parameters:\n    command: [unclosed\n", "near line 3"),
+        ("kosmos2 node", "/**:\n  ros__parameters:\n    command: [unclosed\n", "near line 3"),
+        ("ros2 run", "max_boxes: 3\n", "before ros__parameters at line 1"),
+        ("ros2 run", "/**:\n  ros__parameters:\n    device: meta\n", "device is 'meta': choose auto, cpu,"),
+    ],
+    ids=["not YAML", "not YAML, kosmos2 node", "not of ROS", "device"],
+)
+def test_a_file_of_wrong_parameters_is_a_sentence(tmp_path, program, text, reason):
+    file = tmp_path / "robot.yaml"
+    file.write_text(text)
+    done = run(*PROGRAMS[program], "--params-file", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert done.stderr.startswith("grounding: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_huge_command_is_a_sentence_and_takes_little_memory(tmp_path):
+    file = tmp_path / "robot.yaml"
+    text = "[a]; " * 2_000_000
+    file.write_text(f'/**:\n  ros__parameters:\n    command: "{text}"\n')
+    command = [sys.executable, "-m", *PROGRAMS["ros2 run"], "--params-file", str(file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 2
+    assert said.startswith("grounding: the text has more than 4,096 bytes (max_text_bytes)")
+    assert said.count("\n") == 1
+    assert usage.ru_maxrss < MUCH_KIB
+
+
+def test_the_second_node_of_a_name_warns(serve, capfd, monkeypatch):
+    monkeypatch.setattr(grounding, "NAMESAKE_PERIOD_S", 0.01)
+    first = serve(active=False)
+    look(first)
+    assert "another node" not in capfd.readouterr().err
+    second = serve(active=False)
+    look(second)
+    log = capfd.readouterr().err
+    assert log.count("another node is named /grounding") == 1
+    assert "`-r __node:=NAME`" in log
+
+
+def look(node):
+    """Wait until the node has looked for others of its name."""
+    timers, ended = len(list(node.timers)), threading.Event()
+    destroy = node.destroy_timer
+
+    def destroyed(timer):
+        destroy(timer)
+        ended.set()
+
+    node.destroy_timer = destroyed
+    grounding.NamesakeWarning(node)
+    assert ended.wait(PATIENCE_S)
+    assert len(list(node.timers)) == timers
