@@ -181,8 +181,8 @@ class McapContents:
 
     def add_missing(self, offset: int, reason: object) -> None:
         """Note, once, that the record at an offset cannot be read."""
-        sentence = f"{self.name}: the record at byte {offset:,} cannot be read: {str(reason).rstrip('.')}."
-        add_sentence(self.missing, sentence)
+        why = str(reason).rstrip(".") or "it ends too early"
+        add_sentence(self.missing, f"{self.name}: the record at byte {offset:,} cannot be read: {why}.")
 
 
 def read_contents(chunks: McapChunks, name: str) -> McapContents:

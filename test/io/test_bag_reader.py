@@ -126,6 +126,24 @@ def test_metadata_is_not_needed(tmp_path, change):
     assert read(folder) == ALL
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "  relative_file_paths:\n    - run.mcap",
+        "  relative_file_paths:\n  - \"run.mcap\"\n  - 'run.mcap'",
+        "  relative_file_paths: [run.mcap]",
+        "  relative_file_paths: ['run.mcap', \"run.mcap\"]",
+    ],
+)
+def test_the_list_of_files_may_be_written_in_any_style(tmp_path, listed):
+    folder = write_rosbag2(tmp_path / "run", SAID, MCAP)
+    write_mcap(folder / "copy.mcap", SAID)
+    (folder / "metadata.yaml").write_text(f"rosbag2_bagfile_information:\n  version: 9\n{listed}\n  x: 1\n")
+    assert read(folder) == ALL
+    with BagReader([folder]) as bag:
+        assert [said.split(": ")[0].rpartition("/")[2] for said in bag.missing] == ["copy.mcap is not read"]
+
+
 def test_files_outside_of_the_folder_are_not_read(tmp_path):
     write_mcap(tmp_path / "secret.mcap", SAID)
     folder = write_rosbag2(tmp_path / "run", SAID[:3], MCAP)

@@ -26,11 +26,12 @@ LIMIT_MIB = 512
 
 def run(what, number, folder):
     """What a process of its own prints; that it died, or raised, is an error here."""
+    support = str(Path(__file__).parents[1] / "support")
     done = subprocess.run(
         [sys.executable, __file__, what, str(number), str(folder)],
         capture_output=True,
         text=True,
-        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1] / "support"), OMP_NUM_THREADS="1"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([support, *sys.path]), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -226,6 +227,12 @@ def chunk(body, size=None, start_ns=1, end_ns=1 << 40, packed=None):
     return record(6, head + text(b"zstd") + struct.pack("<Q", len(packed)) + packed)
 
 
+def definitions(number):
+    """A hundred, each of a MiB."""
+    text_ = text(b"p/msg/X") + text(b"ros2msg") + text(b"#" * (1 << 20))
+    return b"".join(record(3, struct.pack("<H", 100 * number + k + 2) + text_) for k in range(100))
+
+
 def zeros(size):
     """So many, packed."""
     stream = io.BytesIO()
@@ -245,6 +252,10 @@ BOMBS = {
     "a file in zstd": lambda: {"a.mcap.zstd": zstandard.compress(HEADER) + zeros(1 << 28)},
     "messages in zstd": lambda: {"a.mcap": HEADER + message(1, zeros(1 << 28)) * 20},
     "a record that says it is huge": lambda: {"a.mcap": HEADER + struct.pack("<BQ", 4, 1 << 62) + bytes(99)},
+    "definitions that unpack to gigabytes": lambda: {
+        "a.mcap": HEADER + b"".join(chunk(definitions(number)) for number in range(8))
+    },
+    "a million broken records": lambda: {"a.mcap": HEADER + record(4, b"") * 1_000_000},
     "metadata of metadata": lambda: {
         "a.mcap": HEADER,
         "metadata.yaml": b"a: &a [x,x,x,x,x,x,x,x,x]\n"
