@@ -10,6 +10,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
 from kosmos2_ros.apps import grounding  # noqa: E402
+from kosmos2_ros.process import Executor  # noqa: E402
 
 PATIENCE_S = 200
 MUCH_KIB = 2**20  # an import of torch takes a third of this
@@ -69,22 +70,30 @@ def test_a_huge_command_is_a_sentence_and_takes_little_memory(tmp_path):
     assert usage.ru_maxrss < MUCH_KIB
 
 
-def test_the_second_node_of_a_name_warns(serve, capfd, monkeypatch):
+def test_the_second_node_of_a_name_warns(ros, capfd, monkeypatch):
     monkeypatch.setattr(grounding, "NAMESAKE_PERIOD_S", 0.01)
-    first = serve(active=False)
-    look(first)
-    assert "another node" not in capfd.readouterr().err
-    second = serve(active=False)
-    look(second)
-    log = capfd.readouterr().err
-    assert log.count("another node is named /grounding") == 1
-    assert "`-r __node:=NAME`" in log
+    nodes, executor = [], Executor()
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    try:
+        for expected in (0, 1):
+            nodes.append(rclpy.create_node("twin", namespace="/pair"))
+            executor.add_node(nodes[-1])
+            if not thread.is_alive():
+                thread.start()
+            look(nodes[-1])
+            log = capfd.readouterr().err
+            assert log.count("another node is named /pair/twin") == expected
+        assert "`-r __node:=NAME`" in log
+    finally:
+        executor.shutdown()
+        thread.join(PATIENCE_S)
+        for node in nodes:
+            node.destroy_node()
 
 
 def look(node):
     """Wait until the node has looked for others of its name."""
-    timers, ended = len(list(node.timers)), threading.Event()
-    destroy = node.destroy_timer
+    ended, destroy = threading.Event(), node.destroy_timer
 
     def destroyed(timer):
         destroy(timer)
@@ -93,4 +102,3 @@ def look(node):
     node.destroy_timer = destroyed
     grounding.NamesakeWarning(node)
     assert ended.wait(PATIENCE_S)
-    assert len(list(node.timers)) == timers

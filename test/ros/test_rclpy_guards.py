@@ -1,5 +1,7 @@
 """rclpy's own callbacks: each call gets its answer, and a strange message ends nothing."""
 
+import re
+
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
@@ -52,7 +54,10 @@ def test_a_transition_that_is_not_possible_is_answered(serve, call, transition):
 def test_the_log_says_which_transition_was_not_possible(serve, call, capfd):
     serve()
     call(ChangeState, "change_state", transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-    assert "the transition 1 is not possible in the state active" in capfd.readouterr().err
+    # Kilted's rclpy logs it by itself.
+    assert re.search(
+        "transition 1 (is not possible in the|from current) state.*active", capfd.readouterr().err
+    )
 
 
 def test_a_value_of_unknown_type_is_answered_and_the_others_are_set(serve, call):
