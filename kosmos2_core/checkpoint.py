@@ -8,6 +8,7 @@ version. Only safetensors are read: pickled weights can run code.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -341,7 +342,7 @@ def _shortened(names: set[str]) -> str:
 # The Hugging Face hub. Its library is imported only when a name is no folder: that takes half a second.
 
 FILES = ("*.json", "*.safetensors")  # no pickles
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_NAME = re.compile(r"(?=.{,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def checkpoint_folder(name: str | Path, revision: str | None = None, offline: bool = False) -> Path:
@@ -355,7 +356,7 @@ def checkpoint_folder(name: str | Path, revision: str | None = None, offline: bo
     Raises:
         ModelError: It is neither a folder nor a name on the hub, or it cannot be downloaded.
     """
-    if str(name) and Path(name).is_dir():
+    if os.path.isdir(name):  # False also for a name that is too long for a file
         return Path(name)
     _check_hub_name(str(name))
     from huggingface_hub import errors

@@ -61,6 +61,21 @@ def write_error(name: object, error: Exception) -> Kosmos2Error:
     return DiskError(f"{name} cannot be written ({reason}): make room on its disk, or choose another disk.")
 
 
+@contextmanager
+def write_errors(name: object, *others: type[Exception]) -> Iterator[None]:
+    """Turn errors of writing in the block into one sentence that names the file, see `write_error`.
+
+    Args:
+        name: The file or the folder.
+        others: Errors, beside OSError, of libraries that write files.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, *others)
+    try:
+        yield
+    except failures as error:
+        raise write_error(name, error) from None
+
+
 def write_atomically(file: Path, content: str | bytes) -> None:
     """Write a file so that, at any moment and after a power failure, it is the old one or the new one.
 

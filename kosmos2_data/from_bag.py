@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import new_folder, write_error
+from kosmos2_core.files import new_folder, write_errors
 from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_data.bag_commands import ParsedCommand, TimedCommands, read_commands
 from kosmos2_data.bag_frames import FrameSpan, ImageSelection, RecordedFrame, read_frames
@@ -110,11 +110,8 @@ def make_data(
     seconds = (recording.span.end_ns - recording.span.start_ns) / NS_PER_S
     label_name = str(request.label_file or recording.topics.labels)
     summary = BagDataSummary(recording.topics.images, label_name, seconds)
-    try:
-        with new_folder(folder) as unfinished:
-            _write_records(unfinished, recording, request.selection, jpeg, on_image, summary)
-    except OSError as error:
-        raise write_error(folder, error) from None
+    with write_errors(folder), new_folder(folder) as unfinished:
+        _write_records(unfinished, recording, request.selection, jpeg, on_image, summary)
     return summary
 
 

@@ -120,6 +120,10 @@ class RecordSource:
     def _bytes(self, path: str) -> bytes:
         file, member = self._locate(path)
         try:
+            if not file.resolve().is_relative_to(self.folder.resolve()):
+                raise InputError(
+                    f"{path} is a link out of the data's folder {self.folder}: copy the file into the folder."
+                )
             check_regular_file(file)
             start, size = self._find_member(file, member) if member else (0, file.stat().st_size)
             if size > MAX_IMAGE_FILE:
@@ -129,6 +133,8 @@ class RecordSource:
                 return stream.read(size)
         except OSError as error:
             raise InputError(f"{path} cannot be opened: {error.strerror}.") from None
+        except RuntimeError:  # from `resolve`, before Python 3.13
+            raise InputError(f"{path} cannot be opened: its links lead in circles.") from None
 
     def _locate(self, path: str) -> tuple[Path, str]:
         """Return the file of a path, and the name of the member in it if the file is a tar archive."""

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import Any, Self
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import write_all, write_atomically, write_error
+from kosmos2_core.files import write_all, write_atomically, write_errors
 
 RESULTS, QUERIES = "results.json", "queries.csv"
 DIGITS = 6  # after the point, of numbers in results
@@ -27,11 +27,9 @@ def prepare_folder(folder: Path) -> None:
         InputError: the folder cannot be created or written to.
         DiskError: the disk is full.
     """
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise write_error(folder, error) from None
 
 
 def rounded(value: float, digits: int = DIGITS) -> float:
@@ -81,14 +79,12 @@ class JsonLinesLog:
     def __init__(self, file: Path, header: Any, sync: bool = False) -> None:
         self.file = file
         self._sync = sync
-        try:
+        with write_errors(file):
             self.count = len(read_steps(file, header))
             self._remove_cut_off_line()
             self._stream = file.open("ab", buffering=0)
             if not self._stream.tell():
                 self._write(header)
-        except OSError as error:
-            raise write_error(file, error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -107,12 +103,10 @@ class JsonLinesLog:
 
     def _write(self, value: Any) -> None:
         # A lone surrogate cannot be encoded; backslashreplace writes it as the JSON escape \udXXX.
-        try:
+        with write_errors(self.file):
             write_all(self._stream, _json_line(value).encode("utf-8", "backslashreplace"))
             if self._sync:
                 os.fsync(self._stream.fileno())
-        except OSError as error:
-            raise write_error(self.file, error) from None
 
     def steps(self) -> Iterator[Any]:
         """Yield all steps, from the first run on."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kosmos2_core.errors import DiskError, InputError
-from kosmos2_core.files import check_free, new_folder, write_all, write_error
+from kosmos2_core.files import check_free, new_folder, write_all, write_errors
 from kosmos2_io.message_types import typestore  # first: it tells what to install where rosbags is missing
 
 from rosbags.interfaces import (  # isort: skip
@@ -64,7 +64,7 @@ def open_bag(
         DiskError: The disk is full.
     """
     with ExitStack() as stack:
-        with _write_errors(f"the bag {folder}"):
+        with write_errors(f"the bag {folder}", sqlite3.Error):
             unfinished = stack.enter_context(new_folder(folder))  # the storage file is named after its folder
             writer = _open_writer(unfinished, storage, custom_data or {})
         try:
@@ -72,7 +72,7 @@ def open_bag(
         except BaseException:
             writer.abort()
             raise
-        with _write_errors(f"the bag {folder}"):
+        with write_errors(f"the bag {folder}", sqlite3.Error):
             writer.close()
             stack.close()
 
@@ -103,7 +103,7 @@ class BagWriter:
             data: The bytes.
             stamp_ns: The log time.
         """
-        with _write_errors(f"the bag {self.folder}"):
+        with write_errors(f"the bag {self.folder}", sqlite3.Error):
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic,
@@ -136,7 +136,7 @@ class LiveBag(BagWriter):
     def __init__(self, folder: Path, storage: str) -> None:
         check_free(folder)
         try:
-            with _write_errors(f"the bag {folder}"):
+            with write_errors(f"the bag {folder}", sqlite3.Error):
                 super().__init__(_open_writer(folder, storage, {}), folder, ())
                 self._kept: _KeptMcap | _KeptSqlite = KEPT[storage](self._writer.storage)
         except DiskError:
@@ -172,7 +172,9 @@ class LiveBag(BagWriter):
     def _kept_errors(self) -> Iterator[None]:
         """If the bag cannot be written, close it with the messages that are whole."""
         try:
-            with _write_errors(f"the bag {self.folder}, in which {self._count:,} messages are kept,"):
+            with write_errors(
+                f"the bag {self.folder}, in which {self._count:,} messages are kept,", sqlite3.Error
+            ):
                 yield
         except (InputError, DiskError):
             self._kept.abandon()
@@ -285,11 +287,3 @@ def qos_profile(latched: bool) -> Qos:
         liveliness_lease_duration=NO_LIMIT,
         avoid_ros_namespace_conventions=False,
     )
-
-
-@contextmanager
-def _write_errors(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        raise write_error(name, error) from None

@@ -27,7 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import write_atomically, write_error
+from kosmos2_core.files import write_atomically, write_errors
 from kosmos2_data.records import Item, Record, Truth, to_json
 from kosmos2_sim.items import PROBE_KINDS, items, probes
 from kosmos2_sim.layout import SPLITS, check_scene
@@ -114,10 +114,8 @@ def make_dataset(
     records = _encoded_records(plan, range(first_seed + done, first_seed + count), workers)
     with tqdm(records, total=count, initial=min(done, count), unit="image", disable=None) as progress:
         write = _write_files if per_shard is None else partial(_write_shards, per_shard)
-        try:
+        with write_errors(folder):
             write(folder, done, progress)
-        except OSError as error:
-            raise write_error(folder, error) from None
     return folder / RECORDS
 
 
@@ -126,15 +124,14 @@ def _begin(folder: Path, plan: DatasetPlan) -> None:
     made = folder / MADE
     options = json.loads(json.dumps(asdict(plan)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         if not made.exists() and (folder / RECORDS).exists():
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
             write_atomically(made, json.dumps(options) + "\n")
         begun_with = {"probes_per_kind": 0, "probe_kinds": []} | json.loads(made.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise write_error(folder, error) from None
-    except ValueError:
+    except (OSError, ValueError):
         raise InputError(f"{made} was not written by this command: take another folder.") from None
     for name, value in options.items():
         if begun_with.get(name) != value:

@@ -49,6 +49,46 @@ def test_random_access_is_reading_in_order(tmp_path):
     assert source[-1] == source[5]
 
 
+def test_a_link_out_of_the_folder_is_one_sentence_and_one_within_it_is_fine(tmp_path):
+    folder, secret = tmp_path / "data", tmp_path / "secret.png"
+    write_data(folder, 4)
+    (folder / "images/0.png").rename(secret)
+    (folder / "images/0.png").symlink_to(secret)
+    (folder / "images/1.png").unlink()
+    (folder / "images/1.png").symlink_to("2.png")
+    (folder / "masks").rename(tmp_path / "masks")
+    (folder / "masks").symlink_to(tmp_path / "masks")
+    (folder / "images/3.png").unlink()
+    (folder / "images/3.png").symlink_to("3.png")
+    source = RecordSource(folder)
+    with pytest.raises(
+        InputError, match=r"images/0\.png is a link out of the data's folder .*: copy the file"
+    ):
+        source.image(source[0])
+    with pytest.raises(InputError, match=r"masks/2\.png is a link out of the data's folder"):
+        source.mask(source[2])
+    with pytest.raises(InputError, match=r"images/3\.png cannot be opened"):
+        source.image(source[3])
+    assert np.array_equal(source.image(source[1]), source.image(source[2]))
+
+
+def test_a_link_out_of_the_folder_to_a_tar_file_is_one_sentence(tmp_path):
+    folder = tmp_path / "data"
+    into_shard(folder, write_data(folder, 1))
+    (folder / "shard-000.tar").rename(tmp_path / "far.tar")
+    (folder / "shard-000.tar").symlink_to(tmp_path / "far.tar")
+    source = RecordSource(folder)
+    with pytest.raises(InputError, match=r"shard-000\.tar/images/0\.png is a link out of the data's"):
+        source.image(source[0])
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    write_data(tmp_path / "far", 1)
+    (tmp_path / "data").symlink_to("far")
+    source = RecordSource(tmp_path / "data")
+    assert source.image(source[0]).shape
+
+
 def test_a_folder_and_its_file_of_lines_are_the_same(tmp_path):
     write_data(tmp_path)
     (tmp_path / "records.jsonl").rename(tmp_path / "half.jsonl")

@@ -14,6 +14,34 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, parse_markdown
 from kosmos2_data.records import Item, Record, Truth, to_json
 
 WIDTH, HEIGHT = 96, 64
+# The settings of a training on it, of a few seconds.
+SMALL_TRAINING: dict[str, Any] = {
+    "run": "run",
+    "data": [{"path": "data"}],
+    "seed": 3,
+    "steps": 6,
+    "batch": 4,
+    "tokens": 80,
+    "soft_targets": 0.8,
+    "auxiliary": 0.5,
+    "workers": 0,
+    "precision": "float32",
+    "model": {
+        "words": 100,
+        "latent_query_num": 16,
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 56,
+        },
+        "text_config": {"embed_dim": 32, "ffn_dim": 64, "layers": 2, "attention_heads": 2},
+    },
+    "optimiser": {"learning_rate": 2e-3, "warmup": 2},
+    "evaluate": {"data": "data", "every": 3, "images": 4},
+    "checkpoints": {"every": 2, "keep": 2},
+}
 COLOURS = {"red": (200, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 200), "yellow": (220, 210, 50)}
 
 

@@ -6,44 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_data import write_data
+from small_data import SMALL_TRAINING, write_data
 
 from kosmos2_training.config import TrainingSettings
 from kosmos2_training.from_scratch import make_vocabulary, texts_of
-
-SMALL = {
-    "run": "run",
-    "data": [{"path": "data"}],
-    "seed": 3,
-    "steps": 6,
-    "batch": 4,
-    "tokens": 80,
-    "soft_targets": 0.8,
-    "auxiliary": 0.5,
-    "workers": 0,
-    "precision": "float32",
-    "model": {
-        "words": 100,
-        "latent_query_num": 16,
-        "vision_config": {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "image_size": 56,
-        },
-        "text_config": {"embed_dim": 32, "ffn_dim": 64, "layers": 2, "attention_heads": 2},
-    },
-    "optimiser": {"learning_rate": 2e-3, "warmup": 2},
-    "evaluate": {"data": "data", "every": 3, "images": 4},
-    "checkpoints": {"every": 2, "keep": 2},
-}
 
 
 @pytest.fixture(scope="session")
 def small_settings():
     """The small training, with changes."""
-    return lambda **changes: TrainingSettings.model_validate(SMALL | changes)
+    return lambda **changes: TrainingSettings.model_validate(SMALL_TRAINING | changes)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +23,7 @@ def write_small():
     """Its file, written into a folder."""
 
     def write(folder: Path, **changes: object) -> None:
-        (folder / "training.yaml").write_text(yaml.safe_dump(SMALL | changes))
+        (folder / "training.yaml").write_text(yaml.safe_dump(SMALL_TRAINING | changes))
 
     return write
 

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 import torch
+from full_disk import files_up_to
 from torch import nn
 
+from kosmos2_core.errors import DiskError
 from kosmos2_training.config import OptimiserSettings
 from kosmos2_training.optimiser import make_optimisers
 from kosmos2_training.run_folder import (
@@ -30,7 +32,7 @@ def test_a_folder_is_there_when_all_of_it_is(tmp_path):
     assert (folder / "a").read_text() == "1"
     with written_whole(folder) as new:
         (new / "b").write_text("2")
-    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert (folder / "b").read_text() == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001"]
 
 
@@ -42,11 +44,30 @@ def test_writing_that_fails_leaves_the_old_one(tmp_path):
     def write_and_fail():
         with written_whole(folder) as new:
             (new / "a").write_text("new")
-            raise OSError("the disk is full")
+            (new / "b").write_bytes(bytes(10_000))
 
-    with pytest.raises(OSError, match="full"):
+    words = r"best cannot be written \(File too large\): make room"
+    with pytest.raises(DiskError, match=words), files_up_to(5000):
         write_and_fail()
     assert (folder / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_calibration_of_the_old_weights_goes_and_what_others_added_stays(tmp_path):
+    folder = tmp_path / "best"
+    for text in ("old", "new"):
+        with written_whole(folder) as new:
+            (new / "model").write_text(text)
+        (folder / "calibration.json").write_text(text)
+        (folder / "notes").mkdir(exist_ok=True)
+        (folder / "notes/1.txt").write_text(text)
+        (folder / "link").unlink(missing_ok=True)
+        (folder / "link").symlink_to("nowhere")
+    with written_whole(folder) as new:
+        (new / "model").write_text("newest")
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "model", "notes"]
+    assert (folder / "notes/1.txt").read_text() == "new"
+    assert (folder / "link").is_symlink()
 
 
 def test_a_process_killed_while_it_writes_leaves_the_last_whole_checkpoint(tmp_path):
@@ -56,9 +77,9 @@ def test_a_process_killed_while_it_writes_leaves_the_last_whole_checkpoint(tmp_p
         "from kosmos2_training.run_folder import step_folder, written_whole\n"
         "run = Path(sys.argv[1])\n"
         "with written_whole(step_folder(run, 1)) as new:\n"
-        "    (new / 'model').write_text('1')\n"
+        "    (new / 'state').mkdir()\n"
         "with written_whole(step_folder(run, 2)) as new:\n"
-        "    (new / 'model').write_text('2')\n"
+        "    (new / 'state').mkdir()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -68,12 +89,14 @@ def test_a_process_killed_while_it_writes_leaves_the_last_whole_checkpoint(tmp_p
 
 def test_the_newest_is_found_and_old_ones_go(tmp_path):
     for step in (2, 10, 9):
-        step_folder(tmp_path, step).mkdir()
+        (step_folder(tmp_path, step) / "state").mkdir(parents=True)
     (tmp_path / "step-x").mkdir()
+    step_folder(tmp_path, 11).mkdir()  # somebody else's
     remove_old_steps(tmp_path, keep=2)
     assert last_step(tmp_path) == (10, step_folder(tmp_path, 10))
     assert not step_folder(tmp_path, 2).exists()
     assert (tmp_path / "step-x").exists()
+    assert step_folder(tmp_path, 11).exists()
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

@@ -1,11 +1,15 @@
 """A training as a user runs it: finished, killed, stopped and resumed."""
 
+import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +23,7 @@ from kosmos2_core.images import load_image
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_training.run_folder import read_lines
 from kosmos2_training.session import TrainingSession, run_training
+from kosmos2_training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +206,72 @@ def test_settings_that_cannot_be_trained_get_one_sentence(place, small_settings,
     assert "\n" not in str(error.value)
 
 
-def test_a_diverged_loss_names_the_learning_rate(place, small_settings):
-    with pytest.raises(InputError, match=r"lower optimiser\.learning_rate"):
-        run_training(small_settings(optimiser={"learning_rate": 1e30, "warmup": 0}, steps=20), place, "cpu")
+def test_a_diverged_loss_names_step_records_and_what_to_do(place, small_settings):
+    wild = {"learning_rate": 1e30, "warmup": 0}
+    with pytest.raises(InputError) as error:
+        run_training(small_settings(optimiser=wild, evaluate={}, steps=4), place, "cpu")
+    said = str(error.value)
+    assert re.search(r"became NaN or infinite in step 2, on line \d of .*records\.jsonl, line \d", said)
+    assert said.endswith("lower optimiser.learning_rate or optimiser.clip, and rerun the command.")
+    run_training(small_settings(evaluate={}, steps=4), place, "cpu")  # as the sentence says
+    assert len(curve(place / "run")) == 4
+
+
+def test_a_checkpoint_with_broken_weights_is_named_and_without_it_the_training_goes_on(place, small_settings):
+    wild, often = {"learning_rate": 1e30, "warmup": 0}, {"every": 1, "keep": 3}
+    run_training(small_settings(evaluate={}, steps=2, checkpoints=often), place, "cpu")
+    with pytest.raises(InputError) as error:
+        run_training(small_settings(optimiser=wild, evaluate={}, checkpoints=often), place, "cpu")
+    broken = place / "run/step-0000003"
+    assert "in step 4, on line" in str(error.value)
+    assert f"remove {broken}, whose weights are broken, and rerun the command." in str(error.value)
+    with pytest.raises(InputError, match=f"remove {broken}"):  # other settings alone do not help
+        run_training(small_settings(evaluate={}, checkpoints=often), place, "cpu")
+    shutil.rmtree(broken)
+    run_training(small_settings(evaluate={}, checkpoints=often), place, "cpu")
+    assert [step for step, *_ in curve(place / "run")] == [str(step) for step in range(1, 7)]
+
+
+def test_a_step_with_a_record_that_makes_the_loss_nan_can_be_skipped(place, small_settings):
+    """A picture that the vision tower turns into NaN, as a defect in a kernel does for some inputs."""
+
+    def settings_skipping(steps):
+        return small_settings(evaluate={}, augment=False, steps=3, skip_steps=steps)
+
+    data = TrainingSession(settings_skipping([]), place, "cpu").trainer.data
+    poisoned = next(data.samples_of(2))[2].pixels
+    broken = [
+        number
+        for number in (1, 2, 3)
+        if any(np.array_equal(sample.pixels, poisoned) for *_, sample in data.samples_of(number - 1))
+    ]
+    shutil.rmtree(place / "run")
+    plain = Trainer._forward
+
+    def forward(self, batch):
+        features, tokens, logits = plain(self, batch)
+        same = (batch.pixels == torch.as_tensor(poisoned)).flatten(1).all(1)
+        return features, tokens, logits * (math.nan if bool(same.any()) else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_forward", forward)
+        for index, number in enumerate(broken):
+            words = r"in step (\d), on line \d of \S+: add \1 to the setting skip_steps, and rerun"
+            with pytest.raises(InputError, match=words) as error:
+                run_training(settings_skipping(broken[:index]), place, "cpu")
+            assert f"in step {number}," in str(error.value)
+        run_training(settings_skipping(broken), place, "cpu")
+    assert [int(step) for step, *_ in curve(place / "run")] == sorted({1, 2, 3} - set(broken))
+
+
+def test_weights_that_are_not_finite_are_not_saved(place, small_settings):
+    session = TrainingSession(small_settings(evaluate={}), place, "cpu")
+    session.trainer.step = 1
+    with torch.no_grad():
+        next(session.trainer.model.parameters()).fill_(math.inf)
+    with pytest.raises(InputError, match="a weight became NaN or infinite in step 1"):
+        session.trainer.save()
+    assert not list((place / "run").glob("*step-*"))
 
 
 def test_the_shape_is_the_settings(finished):

@@ -113,6 +113,7 @@ class TrainingSettings(Settings):
     freeze: tuple[str, ...] = ()  # prefixes of the names of weights that are not trained: vision, ...
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: what is fast on the device
     workers: Annotated[Integer, Field(ge=0)] = 1  # processes that prepare batches
+    skip_steps: tuple[Positive, ...] = ()  # steps that do not update the weights
     optimiser: OptimiserSettings = OptimiserSettings()
     evaluate: EvaluationSettings = EvaluationSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()

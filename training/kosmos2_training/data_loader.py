@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,6 +97,13 @@ class TrainingData(Dataset[StepBatches]):
             f"{source.file} has {MAX_BAD_RECORDS} bad records in a row, the last one in line {last.line}:"
             f" {last.reason} `kosmos2 data check` names them all."
         )
+
+    def samples_of(self, step: int) -> Iterator[tuple[Path, int, TrainingSample]]:
+        """Yield the samples of a step, with the file and the line of each record."""
+        for index in range(step * self.settings.batch, (step + 1) * self.settings.batch):
+            source = self.sources[self.order[0][index]]
+            sample, bad = self.sample(index)
+            yield source.file, int(source.lines[(self.order[1][index] + bad) % len(source)]), sample
 
     def from_step(self, step: int) -> Iterator[StepBatches]:
         """Yield the data of all steps from this one on; other processes prepare it in advance."""

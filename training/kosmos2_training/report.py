@@ -18,7 +18,7 @@ from kosmos2_core.grounded_text import write_markdown
 from kosmos2_core.images import Pixels, save_image
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Record
-from kosmos2_training.run_folder import LOG, SCORES, Scores, read_lines
+from kosmos2_training.run_folder import CURVE, LOG, SCORES, SHEET, Scores, read_lines
 from kosmos2_training.trainer import Trainer
 
 PICTURES, COLUMNS = 12, 4
@@ -28,7 +28,6 @@ FIGURES = {
     "presence_auroc": "present against absent phrases (AUROC)",
     "calibration_error": "calibration error of the scores",
 }
-CURVE, SHEET = "curve.png", "pictures.png"
 
 
 def write_report(run: Path, engine: Engine, samples: Iterable[tuple[Pixels, Record]]) -> None:

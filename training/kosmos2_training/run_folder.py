@@ -11,8 +11,7 @@ one that was never interrupted.
 
 from __future__ import annotations
 
-import csv
-import io
+import ctypes
 import json
 import os
 import re
@@ -24,16 +23,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kosmos2_core.calibration import CALIBRATION_FILE
 from kosmos2_core.errors import InputError
-from kosmos2_core.files import read_json, write_atomically
+from kosmos2_core.files import (
+    csv_text,
+    flush_to_disk,
+    read_csv,
+    read_json,
+    write_all,
+    write_atomically,
+    write_errors,
+)
 
 STEP = re.compile(r"step-(\d{7})")
 STATE = "state"
-LOG, SCORES = "log.csv", "scores.csv"
+LOG, SCORES, BOARD = "log.csv", "scores.csv", "tensorboard"
+CURVE, SHEET = "curve.png", "pictures.png"
+BEST, FINAL = "best", "final"  # the models of a run
+RENAME_EXCHANGE = 2  # of Linux's renameat2
 
 Scores = dict[str, Any]
 
@@ -52,30 +64,92 @@ class StepMetrics:
 def written_whole(folder: Path) -> Iterator[Path]:
     """Yield a new folder, and replace `folder` by it when everything is on the disk.
 
-    A reader, and a training that was killed, finds the old or the new folder, never an incomplete one.
+    At any moment, also for a reader and after `kill -9`, `folder` is the old or the new one. Files that
+    somebody else has added to the old folder are also in the new one.
+
+    Raises:
+        InputError: the folder cannot be written.
+        DiskError: the disk is full.
     """
     new = folder.with_name(f".{folder.name}.new")
+    restore(folder)
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    yield new
-    for path in [*new.rglob("*"), new]:
-        _flush(path)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or the entries of a folder are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with write_errors(folder, SafetensorError):
+            new.mkdir(parents=True)
+            yield new
+            _keep_added_files(folder, new)
+            for path in [*new.rglob("*"), new]:
+                if not path.is_symlink():
+                    flush_to_disk(path)
+            _replace(folder, new)
+            flush_to_disk(folder.parent)
     finally:
-        os.close(handle)
+        shutil.rmtree(new, ignore_errors=True)  # what is left of the new folder, or the old one
+
+
+def _keep_added_files(old: Path, new: Path) -> None:
+    """Copy what the old folder has and the new one has not, except what belongs to the old weights."""
+    for path in old.iterdir() if old.exists() else ():
+        copy = new / path.name
+        if copy.exists() or path.name == CALIBRATION_FILE:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, copy, symlinks=True)
+        else:
+            shutil.copy2(path, copy, follow_symlinks=False)
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Give a new folder its name. The old one, if there is one, gets the new one's."""
+    if not folder.exists():
+        new.rename(folder)
+    elif not _exchange(folder, new):
+        old = _backup(folder)
+        folder.rename(old)
+        new.rename(folder)
+        old.rename(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step, or return False where the system or the file system cannot do it."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = (
+        os.fsencode(first.absolute()),
+        os.fsencode(second.absolute()),
+    )  # absolute: no folder is referred to
+    return renameat2 is not None and renameat2(0, names[0], 0, names[1], RENAME_EXCHANGE) == 0
+
+
+def restore(folder: Path) -> None:
+    """Give a folder back its name, if a process was killed where two names cannot be exchanged."""
+    old = _backup(folder)
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _backup(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def check_run(run: Path) -> None:
+    """Prepare the folder of a run: what a killed training left is put in order, and nothing is overwritten.
+
+    Raises:
+        InputError: there is no checkpoint to resume from, but files that a new training would replace.
+    """
+    for name in (BEST, FINAL):
+        restore(run / name)
+    for left in run.glob(".step-*.old"):
+        shutil.rmtree(left)
+    if last_step(run) is None:
+        for name in (BEST, FINAL, CURVE, SHEET):
+            if (run / name).exists():
+                raise InputError(
+                    f"{run / name} exists, but {run} has no checkpoint `step-...` to resume from: rename"
+                    f" {name}, which a new training would replace, or choose another `run`."
+                )
 
 
 def step_folder(run: Path, step: int) -> Path:
@@ -83,16 +157,23 @@ def step_folder(run: Path, step: int) -> Path:
     return run / f"step-{step:07}"
 
 
+def checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """Return the steps and folders of a run's checkpoints, from the oldest to the newest."""
+    steps = [(int(match[1]), path) for path in run.glob("step-*") if (match := STEP.fullmatch(path.name))]
+    return sorted((step, path) for step, path in steps if (path / STATE).is_dir())
+
+
 def last_step(run: Path) -> tuple[int, Path] | None:
     """Return the newest checkpoint of a run and its step, or None if there is none."""
-    steps = [(int(match[1]), path) for path in run.glob("step-*") if (match := STEP.fullmatch(path.name))]
-    return max(steps, default=None)
+    return max(checkpoints(run), default=None)
 
 
 def remove_old_steps(run: Path, keep: int) -> None:
-    """Remove all checkpoints except the newest ones."""
-    for path in sorted(path for path in run.glob("step-*") if STEP.fullmatch(path.name))[:-keep]:
-        shutil.rmtree(path)
+    """Remove all checkpoints except the newest ones. Of one that is being removed no part has its name."""
+    for _, path in checkpoints(run)[:-keep]:
+        removed = _backup(path)
+        path.rename(removed)
+        shutil.rmtree(removed)
 
 
 def save_state(
@@ -102,6 +183,8 @@ def save_state(
     values: dict[str, Any],
 ) -> None:
     """Write what a training needs to resume besides the model's weights, as safetensors and JSON.
+
+    Errors of writing are left to `written_whole`.
 
     Args:
         modules: modules of the training that are not part of the model.
@@ -167,23 +250,28 @@ class TrainingLog:
         self.run = run
         for name in (LOG, SCORES):
             lines = read_lines(run / name)
+            if any("step" not in line for line in lines):
+                raise InputError(f"{run / name} is not the log of a training: choose another `run`.")
             _write(run / name, [line for line in lines if int(line["step"]) <= step])
-        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        with write_errors(run / BOARD):
+            self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
 
     def add_step(self, step: int, metrics: StepMetrics) -> None:
         """Write the line of a step."""
         values = asdict(metrics)
         _append(self.run / LOG, {"step": step} | {name: repr(value) for name, value in values.items()})
-        for name, value in values.items():
-            self.board.add_scalar(f"training/{name}", value, step)
+        with write_errors(self.run / BOARD):
+            for name, value in values.items():
+                self.board.add_scalar(f"training/{name}", value, step)
 
     def add_scores(self, step: int, scores: Scores) -> None:
         """Write the line of an evaluation; values that are not numbers are left out."""
         plain = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         _append(self.run / SCORES, {"step": step} | plain)
-        for name, value in plain.items():
-            self.board.add_scalar(f"held out/{name}", value, step)
-        self.board.flush()
+        with write_errors(self.run / BOARD):
+            for name, value in plain.items():
+                self.board.add_scalar(f"held out/{name}", value, step)
+            self.board.flush()
 
     def last_scores(self) -> Scores:
         """Return the scores of the last evaluation, or an empty dict if there was none."""
@@ -198,24 +286,16 @@ def read_lines(file: Path) -> list[dict[str, str]]:
             complete = [line for line in stream if line.endswith("\n")]
     except FileNotFoundError:
         return []
-    lines = csv.DictReader(complete)
+    lines = read_csv(complete)
     return [line for line in lines if None not in line and None not in line.values()]
 
 
 def _append(file: Path, values: dict[str, Any]) -> None:
     is_empty = not file.exists() or not file.stat().st_size
-    with file.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(values), lineterminator="\n")
-        if is_empty:
-            writer.writeheader()
-        writer.writerow(values)
+    with write_errors(file), file.open("ab", buffering=0) as stream:
+        write_all(stream, csv_text(list(values), [values], header=is_empty).encode())
 
 
 def _write(file: Path, lines: Iterable[dict[str, str]]) -> None:
     lines = list(lines)
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    write_atomically(file, text.getvalue())
+    write_atomically(file, csv_text(list(lines[0]), lines) if lines else "")

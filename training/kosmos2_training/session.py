@@ -21,18 +21,26 @@ import torch
 from tqdm import tqdm
 
 from kosmos2_core.engine import Engine
-from kosmos2_core.errors import InputError
+from kosmos2_core.errors import DiskError, InputError
 from kosmos2_core.images import Pixels
+from kosmos2_core.packages import require
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
 from kosmos2_eval.scenes import locate_examples, locate_metrics
 from kosmos2_training.config import TrainingSettings
 from kosmos2_training.data_loader import StepBatches
 from kosmos2_training.report import model_card, write_report
-from kosmos2_training.run_folder import Scores, StepMetrics, TrainingLog, written_whole
+from kosmos2_training.run_folder import (
+    BEST,
+    FINAL,
+    Scores,
+    StepMetrics,
+    TrainingLog,
+    last_step,
+    written_whole,
+)
 from kosmos2_training.trainer import Trainer
 
-BEST, FINAL = "best", "final"
 SMOOTHING = 0.98  # weight of the old value in the moving averages of the progress bar
 
 
@@ -45,16 +53,23 @@ def run_training(settings: TrainingSettings, base: Path, device: str = "auto") -
 
     Raises:
         InputError: the settings cannot be used, the loss diverged, or a signal stopped the training.
+        DiskError: the disk is full; what was saved before is whole.
     """
+    require("matplotlib", "tensorboard")  # which are needed later
     session = TrainingSession(settings, base, device)
     trainer = session.trainer
-    with _stop_requested() as stop_requested, session.progress:
-        for step in trainer.data.from_step(trainer.step):
-            session.train_step(step)
-            if stop_requested():
-                trainer.save()
-                raise InputError(f"stopped and saved after step {trainer.step}: rerun the command to resume.")
-    return session.finish()
+    try:
+        with _stop_requested() as stop_requested, session.progress:
+            for step in trainer.data.from_step(trainer.step):
+                session.train_step(step)
+                if stop_requested():
+                    trainer.save()
+                    raise InputError(
+                        f"stopped and saved after step {trainer.step}: rerun the command to resume."
+                    )
+        return session.finish()
+    except DiskError as error:
+        raise DiskError(f"{str(error).rstrip('.')}, and rerun the command to resume.") from None
 
 
 class TrainingSession:
@@ -70,18 +85,24 @@ class TrainingSession:
     def train_step(self, step: StepBatches) -> None:
         """Train one step, and evaluate and save if it is time to."""
         trainer, started = self.trainer, time.perf_counter()
-        metrics = trainer.train_step(step)
-        self.log.add_step(trainer.step, metrics)
-        self.progress.add_step(metrics, time.perf_counter() - started)
+        if trainer.step + 1 in self.settings.skip_steps:
+            trainer.skip_step(step)
+            self.progress.bar.update()
+        else:
+            metrics = trainer.train_step(step)
+            self.log.add_step(trainer.step, metrics)
+            self.progress.add_step(metrics, time.perf_counter() - started)
         is_last = trainer.step == self.settings.steps
         if self.held_out and (is_last or trainer.step % self.settings.evaluate.interval == 0):
             self.evaluate()
-        if is_last or trainer.step % self.settings.checkpoints.interval == 0:
+        is_due = is_last or trainer.step % self.settings.checkpoints.interval == 0
+        if is_due or (trainer.best >= 0 and last_step(trainer.run) is None):  # no best/ without a checkpoint
             trainer.save()
 
     def evaluate(self) -> None:
         """Evaluate the model on the held-out data, and keep it if it is the best so far."""
         trainer = self.trainer
+        trainer.check_weights()
         scores: Scores = locate_metrics(locate_examples(self.engine(), self.held_out_images()))
         self.log.add_scores(trainer.step, scores)
         self.progress.scores = scores

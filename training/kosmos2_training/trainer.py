@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from torch.nn.utils import clip_grad_norm_
 from kosmos2_core.checkpoint import checkpoint_folder, load_model, save_model
 from kosmos2_core.engine import choose_device
 from kosmos2_core.errors import InputError
+from kosmos2_core.files import write_errors
 from kosmos2_core.linear import NATIVE_BFLOAT16
 from kosmos2_core.model import Attention, Decoder, DecoderBlock, Kosmos2, TokenSelection
 from kosmos2_core.tokenizer import Tokenizer
 from kosmos2_data.record_source import RecordSource
 from kosmos2_data.records import Record
-from kosmos2_training.batches import BatchShape, TrainingBatch
+from kosmos2_training.batches import BatchShape, TrainingBatch, TrainingSample, collate
 from kosmos2_training.config import SCRATCH, TrainingSettings
 from kosmos2_training.data_loader import StepBatches, TrainingData
 from kosmos2_training.from_scratch import make_vocabulary, start_model, texts_of
@@ -33,6 +34,7 @@ from kosmos2_training.patch_targets import ObjectClasses
 from kosmos2_training.run_folder import (
     STATE,
     StepMetrics,
+    check_run,
     last_step,
     load_state,
     remove_old_steps,
@@ -42,6 +44,7 @@ from kosmos2_training.run_folder import (
 )
 
 CLASS_RECORDS = 2000  # records whose truths name all classes of objects
+SHOWN_RECORDS = 8  # in an error message
 VOCABULARY_RECORDS = 20000  # records whose texts the vocabulary is made from
 TOKENIZER = "tokenizer"
 
@@ -62,7 +65,9 @@ class Trainer:
         self.settings, self.run = settings, base / settings.run
         self.device = choose_device(device)
         self.sources = [_open_source(base / source.path) for source in settings.data]
-        self.run.mkdir(parents=True, exist_ok=True)
+        with write_errors(self.run):
+            self.run.mkdir(parents=True, exist_ok=True)
+        check_run(self.run)
         self.model, self.tokenizer_folder = self._make_model(base)
         self.tokenizer = Tokenizer.load(self.tokenizer_folder)
         classes = ObjectClasses.from_records(self._records(CLASS_RECORDS)) if settings.auxiliary else None
@@ -144,7 +149,6 @@ class Trainer:
         """Load the last checkpoint of the run, if there is one."""
         found = last_step(self.run)
         if found is None:
-            shutil.rmtree(self.run / "best", ignore_errors=True)
             return
         self.step, folder = found
         self.model.load_state_dict(load_model(folder).state_dict())
@@ -172,15 +176,45 @@ class Trainer:
             auxiliary += float(auxiliary_part.detach())
         gradient = float(clip_grad_norm_(self._trained(), self.settings.optimiser.clip or float("inf")))
         if not math.isfinite(answers + auxiliary + gradient):
-            raise InputError(
-                f"the loss became NaN or infinite in step {self.step + 1}: lower optimiser.learning_rate and"
-                " rerun the command to resume from the last checkpoint."
-            )
+            raise self._divergence("the loss", self.step + 1)
         for optimiser in self.optimisers.values():
             optimiser.step()
         self.step += 1
         self.skipped += step.skipped
         return StepMetrics(answers, auxiliary, gradient, rate)
+
+    def skip_step(self, step: StepBatches) -> None:
+        """Leave the weights as they are in a step that the setting `skip_steps` names."""
+        self.step += 1
+        self.skipped += step.skipped
+
+    def check_weights(self) -> None:
+        """Raise an InputError if a weight is NaN or infinite: such weights are not to be saved."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self._trained()):
+            raise self._divergence("a weight", self.step)
+
+    def _divergence(self, what: str, number: int) -> InputError:
+        """Return the error of a step that made something NaN or infinite, with its records and what to do."""
+        drawn = list(self.data.samples_of(number - 1))
+        broken = [(file, line) for file, line, sample in drawn if not math.isfinite(self._loss_of(sample))]
+        saved = last_step(self.run)
+        go_on = f"rerun the command to resume after step {saved[0]}" if saved else "rerun the command"
+        if 0 < len(broken) < len(drawn):
+            where, advice = _shown_records(broken), f"add {number} to the setting skip_steps"
+        else:
+            where = _shown_records([(file, line) for file, line, _ in drawn])
+            advice = "lower optimiser.learning_rate or optimiser.clip"
+            if saved and saved[0] == number - 1:  # the same weights again, whatever the settings
+                go_on = f"remove {saved[1]}, whose weights are broken, and rerun the command"
+        return InputError(
+            f"{what} became NaN or infinite in step {number}, on {where}: {advice}, and {go_on}."
+        )
+
+    @torch.no_grad()
+    def _loss_of(self, sample: TrainingSample) -> float:
+        batch = collate([sample], self.tokenizer, self.data.shape).to(self.device)
+        answer_part, auxiliary_part = self._losses(batch, max(len(batch.targets), 1))
+        return float(answer_part + auxiliary_part)
 
     def _trained(self) -> list[Tensor]:
         """Return all weights that the optimisers update."""
@@ -217,6 +251,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a checkpoint to resume from, and return its folder."""
+        self.check_weights()
         folder = step_folder(self.run, self.step)
         with written_whole(folder) as new:
             self.save_model(new)
@@ -232,6 +267,13 @@ class Trainer:
         for file in self.tokenizer_folder.iterdir():
             if file.suffix == ".json" and file.name not in ("config.json", "calibration.json"):
                 shutil.copyfile(file, folder / file.name)
+
+
+def _shown_records(records: Sequence[tuple[Path, int]]) -> str:
+    """Return the lines of records for an error message; of many, the first ones."""
+    shown = [f"line {line} of {file}" for file, line in records[:SHOWN_RECORDS]]
+    more = len(records) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _open_source(path: Path) -> RecordSource:
