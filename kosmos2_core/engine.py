@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -417,7 +418,9 @@ def choose_device(name: str) -> torch.device:
     cuda = torch.cuda.is_available()
     if name.startswith("cuda") and not cuda:
         raise InputError(f"device {name} is not available: torch {torch.__version__} sees no GPU; use cpu.")
-    try:
-        return torch.device(("cuda" if cuda else "cpu") if name == "auto" else name)
-    except RuntimeError:
-        raise InputError(f"device {name} is not known: choose auto, cpu, cuda or cuda:1.") from None
+    device = None
+    with suppress(RuntimeError):
+        device = torch.device(("cuda" if cuda else "cpu") if name == "auto" else name)
+    if device is None or device.type == "meta":  # which has shapes and no numbers
+        raise InputError(f"device {name} is not known: choose auto, cpu, cuda or cuda:1.")
+    return device

@@ -310,6 +310,8 @@ def test_what_cannot_be_loaded_is_said(engine, tmp_path, peer):
         Engine.load(tmp_path, dtype="float8")
     with pytest.raises(InputError, match="device toaster is not known"):
         Engine.load(tmp_path, device="toaster")
+    with pytest.raises(InputError, match="device meta is not known"):
+        Engine.load(tmp_path, device="meta")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="sees no GPU"):
             Engine.load(tmp_path, device="cuda")
