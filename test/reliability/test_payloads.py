@@ -16,7 +16,7 @@ rclpy = pytest.importorskip("rclpy", reason="this environment was set up without
 
 from processes import process  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from robot import PATIENCE_S  # noqa: E402
+from robot import PATIENCE_S, values  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
@@ -108,7 +108,12 @@ def test_no_payload_ends_the_node(robot, count, record_property):
             if index % together == 0:
                 answer(robot, node, publishers)
         assert node.popen.poll() is None
-    record_property("figure", f"{number:,} to the node, which answered after each {together}")
+        refused = int(values(robot.status("camera"))["rejected"])
+    record_property(
+        "figure",
+        f"{number:,} to the node, which answered after each {together} and rejected {refused:,} images",
+    )
+    assert refused > 0
 
 
 def answer(robot, node, publishers):
