@@ -44,13 +44,13 @@ class ModelState:
     Args:
         lifecycle: The node's state.
         values: Numbers and texts to report: checkpoint, device, threshold.
-        load_error: Why the model could not be loaded; empty if there was no error.
+        problem: Why the node cannot ground, if it is not active because of an error; else empty.
         loading: The model is being loaded.
     """
 
     lifecycle: str
     values: Values
-    load_error: str = ""
+    problem: str = ""
     loading: bool = False
 
 
@@ -89,8 +89,8 @@ class Diagnostics:
         if inference is None:
             if model.loading:
                 return self._status("model", OK, f"{model.lifecycle}: loading the model", values)
-            if model.load_error:
-                return self._status("model", ERROR, f"not loaded: {model.load_error}", values)
+            if model.problem:
+                return self._status("model", ERROR, model.problem, values)
             return self._status("model", OK, f"{model.lifecycle}: not grounding", values)
         ages, inference_times = np.array(list(inference.recent), float).reshape(-1, 2).T / 1e6
         values |= {
@@ -103,8 +103,7 @@ class Diagnostics:
             "busy_s": round(inference.busy_s, 3),
         }
         if inference.hung:
-            hung = f"the model has not answered for {inference.busy_s:.0f} s: restart the node"
-            return self._status("model", ERROR, hung, values)
+            return self._status("model", ERROR, inference.why_hung, values)
         if not inference.alive:
             ended = "the inference thread ended: deactivate the node and activate it again"
             return self._status("model", ERROR, ended, values)

@@ -47,6 +47,11 @@ def timeout_error() -> RequestError:
     )
 
 
+def deactivated_error() -> RequestError:
+    """Return the error of a request that the node was deactivated before."""
+    return RequestError(Code.INACTIVE, "the node was deactivated: activate it and ask again.")
+
+
 def public_message(error: Exception) -> str:
     """Return a sentence about an error that may be sent to other machines.
 

@@ -22,13 +22,16 @@ from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.images import Pixels
 from kosmos2_core.localizer import Parts
+from kosmos2_core.requests import Locate, Request
 from kosmos2_io.stamps import NS_PER_S
-from kosmos2_ros.errors import Code, RequestError, public_message, timeout_error
+from kosmos2_ros.errors import Code, RequestError, deactivated_error, public_message, timeout_error
 from kosmos2_ros.frames import CameraFrame, FrameOutcome, FrameStore
 from kosmos2_ros.work import CurrentCommand, InferenceResult, PendingQuery, QueryQueue
 
 MAX_DIALOGUES = 4  # dialogues that are answered at the same time
 RECENT_RESULTS = 256  # results that latencies are reported of
+RECENT_STEPS = 32  # steps of the model that tell how long a step may take
+HANG_FACTOR = 3  # a step that takes so many times as long as the longest of them is not merely slow
 WITHDRAWN = "the command was withdrawn meanwhile"
 
 
@@ -39,7 +42,6 @@ class GroundingModel(Protocol):
     def device(self) -> Any: ...
     @property
     def precision(self) -> str: ...
-    def run(self, jobs: list[Any], decoding: Decoding) -> list[Answer]: ...
     def locate_in_parts(self, jobs: list[Any]) -> Parts[list[Answer]]: ...
     def stream(self, seen: list[Pixels], request: Any, decoding: Decoding) -> Iterator[Answer]: ...
 
@@ -51,7 +53,7 @@ class InferenceLimits:
     max_age_ns: int = 0  # of a frame, when the model starts on it and when its result is published
     max_rate_hz: float = 0.0  # results of each camera per second
     queue_size: int = 8  # queries that may wait
-    hang_s: float = 10.0  # after this the model counts as hung
+    hang_s: float = 10.0  # a step that takes longer, and far longer than those before, counts as hung
 
 
 @dataclass(eq=False)
@@ -88,6 +90,7 @@ class InferenceThread:
         now_ns: The time of the clock that frames are stamped by.
         log_error: Logs an unexpected exception.
         limits: Limits, which may be replaced at any time.
+        step_s: How long a step of this model took before, such as its warm-up; 0: not known.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class InferenceThread:
         now_ns: Callable[[], int],
         log_error: Callable[[Exception], None],
         limits: InferenceLimits,
+        step_s: float = 0.0,
     ) -> None:
         self.limits = limits
         self.recent: deque[tuple[int, int]] = deque(maxlen=RECENT_RESULTS)  # age and inference time, ns
@@ -111,7 +115,8 @@ class InferenceThread:
         self._due_s = dict.fromkeys(frames, 0.0)  # when the next result of each camera is due
         self._dialogue_was_last = False
         self._stopping = False
-        self._busy_since: float | None = None
+        self._steps_s = deque([step_s], maxlen=RECENT_STEPS)
+        self._progress_s: float | None = None  # when the model last finished a step; None: it is idle
         self._changed = frames.changed  # guards the work that waits, and is notified when there is more
         self._thread = threading.Thread(target=self._loop, name="kosmos2-model", daemon=True)
 
@@ -132,7 +137,7 @@ class InferenceThread:
             self._command = None  # results of a hung model must not be published later
             self._changed.notify()
         self._thread.join(timeout_s)
-        self._refuse_all(RequestError(Code.INACTIVE, "the node was deactivated: activate it and ask again."))
+        self._refuse_all(deactivated_error())
         return not self._thread.is_alive()
 
     @property
@@ -156,9 +161,7 @@ class InferenceThread:
             if self._stopping:
                 raise RequestError(Code.INACTIVE, "the node is not active: activate it and ask again.")
             if self.hung:
-                raise RequestError(
-                    Code.BUSY, f"the model has not answered for {self.busy_s:.0f} s: restart the node."
-                )
+                raise RequestError(Code.BUSY, f"{self.why_hung}.")
             if len(self._queries) >= self.limits.queue_size:
                 raise RequestError(
                     Code.BUSY,
@@ -169,14 +172,23 @@ class InferenceThread:
 
     @property
     def busy_s(self) -> float:
-        """Seconds since the model began its present work; 0 if it is idle."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        """Seconds that the model has worked on its present step; 0 if it is idle."""
+        since_s = self._progress_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     @property
     def hung(self) -> bool:
-        """True if the present work takes longer than `limits.hang_s`."""
-        return self.busy_s > self.limits.hang_s
+        """True if the present step takes longer than `limits.hang_s`, and far longer than those before it.
+
+        A step is a pass through the model: an image, a token or a part of a search. A model that is slow but
+        finishes its steps is not hung.
+        """
+        return self.busy_s > max(self.limits.hang_s, HANG_FACTOR * max(tuple(self._steps_s)))
+
+    @property
+    def why_hung(self) -> str:
+        """A sentence about a model that hangs, without its full stop."""
+        return f"the model has not answered for {self.busy_s:.0f} s: restart the node"
 
     @property
     def alive(self) -> bool:
@@ -192,11 +204,18 @@ class InferenceThread:
 
     def _loop(self) -> None:
         while work := self._wait_for_work():
-            self._busy_since = time.monotonic()
+            self._progress_s = time.monotonic()
             work()
-            self._busy_since = None
+            self._note_progress()
+            self._progress_s = None
         if self._batch:
             self._end_batch(self._batch, FrameOutcome.EXPIRED, "the node was deactivated")
+
+    def _note_progress(self) -> None:
+        """Note that the model finished a step, and how long it took."""
+        now_s = time.monotonic()
+        self._steps_s.append(now_s - (self._progress_s or now_s))
+        self._progress_s = now_s
 
     def _wait_for_work(self) -> Callable[[], None] | None:
         """Return the next piece of work, or None to stop."""
@@ -243,12 +262,38 @@ class InferenceThread:
                 return
             request = query.make_request(pixels.shape[1], pixels.shape[0])
             began_ns = time.perf_counter_ns()
-            [answer] = self._model.run([([pixels], request)], query.decoding)
+            answer = self._compute(pixels, request, query)
             _check_finite(answer)
             inference_ns = time.perf_counter_ns() - began_ns
             query.future.set_result(InferenceResult(frame, pixels, answer, inference_ns))
         except Exception as error:  # the asker gets any error as an answer, and the loop continues
             self._refuse(query, error)
+
+    def _compute(self, pixels: Pixels, request: Request, query: PendingQuery) -> Answer:
+        """Answer a query. Each step counts as progress, and after each the query can end."""
+        answer = Answer("", finished=False)
+        for answer in self._steps_of(pixels, request, query.decoding):  # noqa: B007 (the last is returned)
+            if self._stopping:
+                raise deactivated_error()
+            if query.cancelled.is_set():
+                raise timeout_error()
+            self._note_progress()
+        return answer
+
+    def _steps_of(self, pixels: Pixels, request: Request, decoding: Decoding) -> Iterator[Answer]:
+        """Yield after each step of the model, at last the answer."""
+        if not isinstance(request, Locate):
+            yield from self._model.stream([pixels], request, decoding)
+            return
+        parts = self._model.locate_in_parts([([pixels], request)])
+        unfinished = Answer("", finished=False)
+        try:
+            while True:
+                next(parts)
+                yield unfinished
+        except StopIteration as stop:
+            [answer] = stop.value
+        yield answer
 
     def _refuse(self, query: PendingQuery, error: Exception) -> None:
         if isinstance(error, RequestError):

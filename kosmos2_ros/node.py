@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,8 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 
 from kosmos2_core.engine import Engine
-from kosmos2_core.errors import InputError, Kosmos2Error
+from kosmos2_core.errors import InputError, Kosmos2Error, ModelError
+from kosmos2_core.localizer import finish
 from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import ns_of_s
@@ -106,6 +108,8 @@ class GroundingNode(LifecycleNode):
         self.parameters = self._declare_parameters()
         self._model: GroundingModel | None = None
         self._load_error = ""
+        self._warm_up_s = 0.0
+        self._unfinished: InferenceThread | None = None  # of an earlier activation, while its model computes
         self._inputs: dict[str, CameraInput] = {}
         self._outputs: dict[str, CameraOutput] = {}
         self._frames = FrameStore(())
@@ -239,6 +243,7 @@ class GroundingNode(LifecycleNode):
 
     def _configure(self) -> None:
         parameters = self.parameters
+        self._require_ended()
         self._load_model(parameters)
         self._transforms = make_transforms(self)
         self._transforms.listen()
@@ -253,21 +258,48 @@ class GroundingNode(LifecycleNode):
         self.get_logger().info(f"loading {parameters.model} ...")
         self._loading = True
         try:
-            model = self._load(parameters)
-            blank = np.zeros((64, 64, 3), np.uint8)
-            model.run([([blank], LocateRequest("the object", min_presence=0.0))])  # warm up, boxes included
+            self._model = self._warmed_up(self._load(parameters))
         except Exception as error:
             known = isinstance(error, Kosmos2Error)
-            self._load_error = str(error) if known else f"{type(error).__name__}, see the node's log."
+            reason = str(error) if known else f"{type(error).__name__}, see the node's log."
+            self._load_error = f"not loaded: {reason}"
             raise
         finally:
             self._loading = False
-        self._model, self._load_error = model, ""
-        self.get_logger().info(f"loaded on {_device_of(model)}")
+        self._load_error = ""
+        self.get_logger().info(f"loaded on {_device_of(self._model)}")
+
+    def _warmed_up(self, model: GroundingModel) -> GroundingModel:
+        """Answer a first request, boxes included, so that the first frame is answered like any other."""
+        began_s = time.monotonic()
+        request = LocateRequest("the object", min_presence=0.0)
+        finish(model.locate_in_parts([([np.zeros((64, 64, 3), np.uint8)], request)]))
+        self._warm_up_s = time.monotonic() - began_s
+        return model
+
+    def _require_ended(self) -> None:
+        """Refuse to go on while an inference thread that was told to stop still uses its model.
+
+        Raises:
+            ModelError: A second thread would use the same model, or a second model would be loaded.
+        """
+        if problem := self._unfinished_work():
+            raise ModelError(problem)
+        self._unfinished = None
+
+    def _unfinished_work(self) -> str:
+        """Return a sentence if an inference thread that was told to stop still uses its model, else ""."""
+        if self._unfinished is None or not self._unfinished.alive:
+            return ""
+        return (
+            f"the model still computes what it began before the node was deactivated, for"
+            f" {self._unfinished.busy_s:.0f} s: wait until it ends, or restart the node."
+        )
 
     def _activate(self) -> None:
         assert self._model is not None
         assert self._transforms is not None
+        self._require_ended()
         with self._parameter_lock:  # or a change that arrives now would be lost
             inference = self._make_session(self._model, self._transforms)
         inference.start()
@@ -289,6 +321,7 @@ class GroundingNode(LifecycleNode):
             now_ns=self._now_ns,
             log_error=lambda error: log_error(self.get_logger(), error),
             limits=limits_of(parameters),
+            step_s=self._warm_up_s,
         )
         self._session = ActiveSession(inference, messages)
         self._apply_command()
@@ -297,6 +330,7 @@ class GroundingNode(LifecycleNode):
     def _deactivate(self) -> None:
         session, self._session = self._session, None
         if session and not session.inference.stop(STOP_TIMEOUT_S):
+            self._unfinished = session.inference
             self.get_logger().warning("the model is still computing: its last answer will be dropped")
         for camera in self._inputs.values():
             camera.unsubscribe()
@@ -429,7 +463,8 @@ class GroundingNode(LifecycleNode):
         }
         inference = self._session.inference if self._session else None
         cameras = list(self._inputs.values())
-        model = ModelState(self._state, values, self._load_error, self._loading)
+        problem = self._unfinished_work() or self._load_error
+        model = ModelState(self._state, values, problem, self._loading)
         header = ROS.header(self._now_ns(), "")
         self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
         if inference:
@@ -442,5 +477,5 @@ def limits_of(parameters: GroundingParameters) -> InferenceLimits:
         max_age_ns=ns_of_s(parameters.max_frame_age_s),
         max_rate_hz=parameters.max_rate_hz,
         queue_size=parameters.query_queue_size,
-        hang_s=parameters.query_timeout_s,
+        hang_s=parameters.hang_timeout_s,
     )

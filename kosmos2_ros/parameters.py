@@ -111,8 +111,14 @@ class GroundingParameters:
     )
     query_timeout_s: float = _parameter(
         10.0,
-        "Default timeout of a service call that sets none, in seconds. A model that computes longer than this"
-        " counts as hung.",
+        "Default timeout of a service call that sets none, in seconds.",
+        0.1,
+        3600.0,
+    )
+    hang_timeout_s: float = _parameter(
+        10.0,
+        "A model that finishes no step (an image, a token, a part of a search) for so many seconds counts as"
+        " hung; if its steps are slow, only after three times the longest of the last ones.",
         0.1,
         3600.0,
     )

@@ -1,10 +1,9 @@
-"""The node under stress: where each frame goes, faults and hangs of the model, stamps of all kinds."""
+"""The node under stress: where each frame goes, faults of the model, stamps of all kinds."""
 
 from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 from collections import Counter
 
@@ -145,7 +144,7 @@ FAULTS = (
 def test_a_fault_costs_its_own_frame_only(serve, robot, model, count, record_property):
     rng, number = random.Random(0), count(1000, 100)
     plan = [rng.choice(FAULTS) if rng.random() < 0.2 else "" for _ in range(number)]
-    node = serve(command="the mug", query_timeout_s=SHORT_S)
+    node = serve(command="the mug", query_timeout_s=SHORT_S, hang_timeout_s=SHORT_S)
     meet(node, robot)
     answered = until_finished(node, counts_of(node).snapshot().received)
     for fault in plan:
@@ -183,51 +182,6 @@ def cause(fault, model):
 def until_finished(node, received):
     until(lambda: finished(node) == received)
     return counts_of(node).snapshot()
-
-
-# Row 14.
-
-
-@pytest.mark.row(
-    *(14, "the model hangs: who says so, and when"),
-    "ERROR on /diagnostics by the deadline + 1 s; services answer BUSY within 200 ms",
-)
-def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, record_property):
-    deadline_s, hang_s = count(10.0, 0.5), count(30.0, 1.0)
-    node = serve(command="the mug", query_timeout_s=deadline_s)
-    meet(node, robot)
-    model.arrived, model.open = threading.Semaphore(0), False
-    robot.show()
-    model.wait()
-    began_s = time.monotonic()
-    hung = robot.status("model", lambda status: status.level == b"\2")
-    told_s = time.monotonic() - began_s
-    assert "not answered" in hung.message
-    slowest_s = max(busy_s(robot, kind) for kind in ("locate", "describe", "ask"))
-    while time.monotonic() - began_s < hang_s:
-        slowest_s = max(slowest_s, busy_s(robot, "locate"))
-    model.open = True
-    model.let.release()
-    robot.status("model", lambda status: status.level == b"\0")
-    last = robot.show()
-    robot.wait("grounding", lambda message: message.header == last.header)
-    assert robot.call("locate", text="the mug").error == Code.OK
-    record_property(
-        "figure",
-        f"ERROR {told_s - deadline_s:.2f} s after a deadline of {deadline_s:g} s;"
-        f" BUSY after {1000 * slowest_s:.0f} ms at most",
-    )
-    assert told_s > deadline_s
-    assert told_s <= deadline_s + count(1, PATIENCE_S)
-    assert slowest_s <= count(0.2, PATIENCE_S)
-
-
-def busy_s(robot, kind):
-    """How long that service takes to say that the model is busy."""
-    began_s = time.monotonic()
-    text = {"locate": {"text": "the mug"}, "ask": {"question": "what?"}}.get(kind, {})
-    assert robot.call(kind, **text).error == Code.BUSY
-    return time.monotonic() - began_s
 
 
 # Row 22.

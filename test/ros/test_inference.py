@@ -27,7 +27,7 @@ SECOND_NS = 10**9
 class Rig:
     """An inference thread with cameras, and the results it published."""
 
-    def __init__(self, model, cameras=("left",), publish=None, to_rgb=None, **limits):
+    def __init__(self, model, cameras=("left",), publish=None, to_rgb=None, step_s=0.0, **limits):
         self.now_ns, self.published, self.news = 100 * SECOND_NS, [], threading.Condition()
         self.model, self.frames, self.errors = model, FrameStore(cameras), []
         self.inference = InferenceThread(
@@ -38,6 +38,7 @@ class Rig:
             lambda: self.now_ns,
             self.errors.append,
             InferenceLimits(**limits),
+            step_s,
         )
 
     def _publish(self, result):
@@ -223,12 +224,12 @@ def test_a_query_does_not_wait_for_the_rest_of_a_batch():
         rig.model.wait()
         asked = query()
         rig.inference.ask(asked)
-        rig.model.let.release(2)  # the first part, and the query
+        rig.model.let.release(4)  # the first part, and the three of the query
         assert asked.future.result(PATIENCE_S).answer.text == "the bowl"
         assert rig.published == []
         rig.model.let.release(2)
         assert rig.wait(1) == [0]
-    assert [jobs[0][1].text for jobs in rig.model.jobs] == ["the mug", "the bowl", "the mug", "the mug"]
+    assert [jobs[0][1].text for jobs in rig.model.jobs] == ["the mug"] + 3 * ["the bowl"] + 2 * ["the mug"]
 
 
 def test_a_withdrawn_command_ends_a_batch_after_its_part():
@@ -441,6 +442,41 @@ def test_a_hung_model_is_known_and_queries_are_told_at_once():
         with pytest.raises(RequestError) as caught:
             rig.inference.ask(query())
         assert caught.value.code == Code.BUSY
+
+
+def test_a_slow_model_that_makes_progress_is_not_hung():
+    """Each step takes several times as long as a query may wait, and less than `hang_s`."""
+    with Rig(InThreeParts(open_=False), hang_s=60) as rig:
+        rig.frame(0)
+        short, long = query(deadline_s=time.monotonic() + 0.05), query()
+        rig.inference.ask(short)
+        rig.model.wait()
+        rig.inference.ask(long)  # it is judged by its own deadline, and answered
+        assert not rig.inference.hung
+        rig.model.let.release(6)
+        assert long.future.result(PATIENCE_S).answer.text == "the bowl"
+
+
+def test_a_step_is_too_long_only_beside_steps_as_they_usually_are():
+    with Rig(StandIn(open_=False), hang_s=0.01, step_s=30.0) as rig:
+        rig.frame(0)
+        rig.inference.ask(query())
+        rig.model.wait()
+        while rig.inference.busy_s <= 0.02:
+            time.sleep(0.005)
+        assert not rig.inference.hung
+
+
+def test_deactivated_a_query_ends_after_its_step():
+    with Rig(InThreeParts(open_=False)) as rig:
+        rig.frame(0)
+        asked = query()
+        rig.inference.ask(asked)
+        rig.model.wait()
+        assert not rig.inference.stop(0)
+        rig.model.let.release()
+        assert refused(asked.future) == Code.INACTIVE
+    assert len(rig.model.jobs) == 1
 
 
 def test_what_a_hung_model_answers_after_the_end_is_not_published():

@@ -468,6 +468,7 @@ def test_parameters_change_as_one_set_or_not_at_all(serve):
         ("max_rate_hz", "fast"),
         ("device", "cpu"),
         ("query_timeout_s", 0.0),
+        ("hang_timeout_s", 0.0),
         ("command", " ; "),
     ],
 )
@@ -614,7 +615,7 @@ def test_a_camera_that_is_silent_is_in_the_log_once(serve, robot, monkeypatch, c
 
 
 def test_diagnostics_say_what_is_wrong(serve, robot, model):
-    serve(command="the mug", query_timeout_s=0.3)
+    serve(command="the mug", hang_timeout_s=0.3)
     assert "no publisher" in robot.status("camera").message
     robot.show()
     assert robot.status("camera", lambda status: "arrive" in status.message).level == b"\0"

@@ -18,7 +18,7 @@ def answer(text: str, boxes=(FOUND,), presence=0.9) -> Answer:
 
 
 class InParts:
-    """The engine's way to work in parts, for models that only have `run`."""
+    """The engine's way to work in parts and to stream, for models that only have `run`."""
 
     device, precision = "cpu", "float32"
 
@@ -26,6 +26,9 @@ class InParts:
         answers = self.run(jobs)
         yield
         return answers
+
+    def stream(self, seen, request, decoding):
+        yield from self.run([(seen, request)], decoding)
 
 
 class StandIn(InParts):
@@ -52,7 +55,10 @@ class StandIn(InParts):
         self.pass_(jobs)
         return [answer(_text(request), self.boxes) for _, request in jobs]
 
-    def stream(self, seen, request: Chat, decoding):
+    def stream(self, seen, request, decoding):
+        if not isinstance(request, Chat):
+            yield from super().stream(seen, request, decoding)
+            return
         for count in range(1, 4):
             self.pass_([(seen, request)])
             yield Answer(" ".join("abc"[:count]), finished=False)
