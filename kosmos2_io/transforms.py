@@ -40,6 +40,10 @@ class TransformError(InputError):
         self.can_answer_later = can_answer_later
 
 
+class UnknownFrameError(TransformError):
+    """No transform has named a frame yet, so its name may be wrong."""
+
+
 class Pose(NamedTuple):
     """A position and a rotation as a unit quaternion."""
 
@@ -164,12 +168,17 @@ class TransformBuffer:
             return _inverse(_chained(down, stamp_ns)) @ _chained(up, stamp_ns)
 
     def wait_until(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Array:
-        """Return the same as `lookup`, but wait up to `timeout_s` for transforms that may still arrive."""
+        """Return the same as `lookup`, but wait up to `timeout_s` for transforms that may still arrive.
+
+        It does not wait for a frame that no transform has named yet, since that is mostly a wrong name.
+        """
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 try:
                     return self.lookup(target, source, stamp_ns)
+                except UnknownFrameError:
+                    raise
                 except TransformError as error:
                     left_s = deadline_s - time.monotonic()
                     if not error.can_answer_later or left_s <= 0:
@@ -199,7 +208,7 @@ class TransformBuffer:
         known = self._links.keys() | {link.parent for link in self._links.values()}
         for frame in (source, target):
             if frame not in known:
-                raise TransformError(f"the frame {frame} is not known: no transform has named it.", True)
+                raise UnknownFrameError(f"the frame {frame} is not known: no transform has named it.", True)
         up, down = _chain(self._links, source), _chain(self._links, target)
         ancestors = [source, *(link.parent for link in up)]
         depth_of = {frame: depth for depth, frame in enumerate(ancestors)}

@@ -70,6 +70,7 @@ class Diagnostics:
         model: ModelState,
         inference: InferenceThread | None,
         cameras: Iterable[CameraInput],
+        problems_3d: Mapping[str, str],
     ) -> Any:
         """Return a DiagnosticArray.
 
@@ -78,10 +79,11 @@ class Diagnostics:
             model: The state of the model.
             inference: The inference thread of an active node, else None.
             cameras: Reported only while the node is active.
+            problems_3d: Why boxes could not be placed in space, by camera.
         """
         statuses = [self._model_status(model, inference)]
         if inference:
-            statuses += [self._camera_status(camera) for camera in cameras]
+            statuses += [self._camera_status(camera, problems_3d.get(camera.name, "")) for camera in cameras]
         return DiagnosticArray(header=header, status=statuses)
 
     def _model_status(self, model: ModelState, inference: InferenceThread | None) -> Any:
@@ -110,7 +112,7 @@ class Diagnostics:
         activity = "grounding" if inference.command else "waiting for a command"
         return self._status("model", OK, activity, values)
 
-    def _camera_status(self, camera: CameraInput) -> Any:
+    def _camera_status(self, camera: CameraInput, problem_3d: str) -> Any:
         counts = camera.data.latest.counts.snapshot()
         newest = camera.data.latest.newest
         age_s = time.monotonic() - newest.arrived_s if newest else float("nan")
@@ -126,6 +128,8 @@ class Diagnostics:
             **counts.reasons,
         }
         level, message = camera_problem(camera, age_s)
+        if level == OK and problem_3d:
+            level, message = WARN, f"images arrive, but boxes have no place in space: {problem_3d}"
         return self._status(name, level, message, values)
 
     def _status(self, part: str, level: bytes, message: str, values: Mapping[str, Any]) -> Any:

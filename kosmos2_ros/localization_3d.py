@@ -132,6 +132,8 @@ class Transforms(Protocol):
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Pose:
         """Return the source frame in the target frame, (4, 4).
 
+        Wait up to `timeout_s` for a transform of frames that are known, and not at all for unknown frames.
+
         Raises:
             TransformError: It is not known at this stamp.
         """
@@ -201,9 +203,13 @@ class Tf2Transforms:
 
     def lookup(self, target: str, source: str, stamp_ns: int, timeout_s: float) -> Pose:
         """Return the source frame in the target frame, (4, 4)."""
-        wait = Duration(nanoseconds=ns_of_s(timeout_s))
+        stamp = Time(nanoseconds=stamp_ns)
         try:
-            found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns), wait)
+            try:
+                found = self._buffer.lookup_transform(target, source, stamp)
+            except (tf2_ros.ExtrapolationException, tf2_ros.ConnectivityException):  # it may come in time
+                wait = Duration(nanoseconds=ns_of_s(timeout_s))
+                found = self._buffer.lookup_transform(target, source, stamp, wait)
         except tf2_ros.TransformException as error:
             raise TransformError(no_transform(target, source, str(error))) from None
         return matrix_of(found.transform)

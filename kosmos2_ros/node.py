@@ -3,10 +3,10 @@
 States: unconfigured -> configure (load the model, warm it up) -> inactive -> activate (subscribe, start the
 inference thread) -> active -> deactivate -> inactive -> cleanup (free the memory) -> unconfigured.
 
-A frame's way: inputs.py stores it in frames.py, the thread of inference.py grounds it, outputs.py publishes
-the result (localization_3d.py places it in space). A service request's way: services.py puts a query into the
-queue of work.py, which the same thread answers. This file holds the lifecycle, the parameters and the
-wiring.
+A frame's way: inputs.py stores it in frames.py. The thread of inference.py grounds it and publishes boxes in
+pixels through outputs.py. The thread of slow_outputs.py publishes pictures, and boxes in space, which
+localization_3d.py places. A service request's way: services.py puts a query into the queue of work.py, which
+the thread of inference.py answers. This file holds the lifecycle, the parameters and the wiring.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from kosmos2_ros.inference import GroundingModel, InferenceLimits, InferenceThre
 from kosmos2_ros.inputs import CameraInput
 from kosmos2_ros.localization_3d import Localizer3D, Transforms, make_transforms
 from kosmos2_ros.messages import ROS, cv_bridge_fallback
-from kosmos2_ros.outputs import CameraOutput, ResultMessages, StreamPublisher
+from kosmos2_ros.outputs import CameraOutput, ResultMessages
 from kosmos2_ros.parameters import (
     GroundingParameters,
     changed_fixed,
@@ -58,7 +58,8 @@ from kosmos2_ros.parameters import (
 )
 from kosmos2_ros.rclpy_guards import answer_always
 from kosmos2_ros.services import ActiveSession, DialogueAction, Services
-from kosmos2_ros.work import CurrentCommand
+from kosmos2_ros.slow_outputs import SlowOutputs
+from kosmos2_ros.work import CurrentCommand, InferenceResult
 
 NAME = "grounding"
 STOP_TIMEOUT_S = 1.0  # for the inference thread to end
@@ -301,37 +302,50 @@ class GroundingNode(LifecycleNode):
         assert self._transforms is not None
         self._require_ended()
         with self._parameter_lock:  # or a change that arrives now would be lost
-            inference = self._make_session(self._model, self._transforms)
-        inference.start()
+            session = self._make_session(self._model, self._transforms)
+        session.slow_outputs.start()
+        session.inference.start()
         for camera in self._inputs.values():
             camera.subscribe()
         self._silence.start(self._inputs.values())
 
-    def _make_session(self, model: GroundingModel, transforms: Transforms) -> InferenceThread:
+    def _make_session(self, model: GroundingModel, transforms: Transforms) -> ActiveSession:
         parameters = self.parameters
         revision = f"@{parameters.revision}" if parameters.revision else ""
         localizer = Localizer3D(self._frames, transforms, lambda: self.parameters)
         messages = ResultMessages(parameters.model + revision, localizer, self._now_ns)
-        publisher = StreamPublisher(self._outputs, messages, lambda: self.parameters, self.get_logger())
+        slow_outputs = SlowOutputs(
+            self._outputs,
+            messages,
+            lambda: self.parameters.annotate,
+            lambda error: log_error(self.get_logger(), error),
+        )
+
+        def publish(result: InferenceResult) -> None:
+            self._outputs[result.frame.camera].publish(messages, result)
+            slow_outputs.add(result)
+
         inference = InferenceThread(
             model,
             self._frames,
-            publish=publisher.publish,
+            publish=publish,
             to_rgb=lambda message: to_rgb(message, self._fallback),
             now_ns=self._now_ns,
             log_error=lambda error: log_error(self.get_logger(), error),
             limits=limits_of(parameters),
             step_s=self._warm_up_s,
         )
-        self._session = ActiveSession(inference, messages)
+        self._session = ActiveSession(inference, messages, slow_outputs)
         self._apply_command()
-        return inference
+        return self._session
 
     def _deactivate(self) -> None:
         session, self._session = self._session, None
-        if session and not session.inference.stop(STOP_TIMEOUT_S):
-            self._unfinished = session.inference
-            self.get_logger().warning("the model is still computing: its last answer will be dropped")
+        if session:
+            if not session.inference.stop(STOP_TIMEOUT_S):
+                self._unfinished = session.inference
+                self.get_logger().warning("the model is still computing: its last answer will be dropped")
+            session.slow_outputs.stop(STOP_TIMEOUT_S)
         for camera in self._inputs.values():
             camera.unsubscribe()
 
@@ -461,12 +475,15 @@ class GroundingNode(LifecycleNode):
             "device": _device_of(self._model),
             "min_presence": self._min_presence(),
         }
-        inference = self._session.inference if self._session else None
+        session = self._session
+        inference = session.inference if session else None
+        problems_3d = session.slow_outputs.problems if session else {}
         cameras = list(self._inputs.values())
         problem = self._unfinished_work() or self._load_error
         model = ModelState(self._state, values, problem, self._loading)
         header = ROS.header(self._now_ns(), "")
-        self._diagnostics_publisher.publish(self._diagnostics.report(header, model, inference, cameras))
+        report = self._diagnostics.report(header, model, inference, cameras, problems_3d)
+        self._diagnostics_publisher.publish(report)
         if inference:
             self._silence.check(cameras)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from typing import Any
 
@@ -15,12 +15,10 @@ from std_msgs.msg import ColorRGBA
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
-from kosmos2_core.drawing import COLOURS, draw
+from kosmos2_core.drawing import COLOURS
 from kosmos2_io.answer_messages import AnswerContext
-from kosmos2_ros.errors import RequestError
 from kosmos2_ros.localization_3d import Localizer3D, PlacedBoxes
-from kosmos2_ros.messages import ANSWERS, ROS
-from kosmos2_ros.parameters import GroundingParameters
+from kosmos2_ros.messages import ANSWERS
 from kosmos2_ros.work import InferenceResult
 
 KEPT_RESULTS = 10
@@ -52,6 +50,12 @@ class CameraOutput:
     def topics(self) -> list[str]:
         """The full names of all topics, after remapping."""
         return [str(publisher.topic_name) for publisher in self._publishers]
+
+    def publish(self, messages: ResultMessages, result: InferenceResult) -> None:
+        """Publish a result of the stream with its boxes in pixels."""
+        assert result.command is not None
+        self.detections.publish(messages.detections(result, result.command.id))
+        self.grounding.publish(messages.frame(result, result.command.id))
 
     def destroy(self) -> None:
         """Destroy the publishers."""
@@ -111,52 +115,6 @@ class ResultMessages:
             inference_ns=result.inference_ns,
             age_ns=result.frame.age_ns(self._now_ns()),
         )
-
-
-class StreamPublisher:
-    """Publishes the results of the stream, in the inference thread.
-
-    Args:
-        outputs: The publishers of each camera.
-        messages: Makes the messages.
-        parameters: Returns the current parameters.
-        logger: The node's logger.
-    """
-
-    def __init__(
-        self,
-        outputs: Mapping[str, CameraOutput],
-        messages: ResultMessages,
-        parameters: Callable[[], GroundingParameters],
-        logger: Any,
-    ) -> None:
-        self._outputs, self._messages, self._parameters, self._logger = outputs, messages, parameters, logger
-
-    def publish(self, result: InferenceResult) -> None:
-        """Publish one result on all topics of its camera; pictures and 3D only if somebody listens."""
-        assert result.command is not None
-        output, command_id = self._outputs[result.frame.camera], result.command.id
-        annotate = self._parameters().annotate
-        output.detections.publish(self._messages.detections(result, command_id))
-        output.grounding.publish(self._messages.frame(result, command_id))
-        self._publish_3d(output, result, annotate)
-        if annotate and output.annotated.get_subscription_count():
-            picture = draw(result.pixels, result.answer.phrases, missing=True)
-            output.annotated.publish(ROS.image(result.frame.message.header, picture))
-
-    def _publish_3d(self, output: CameraOutput, result: InferenceResult, annotate: bool) -> None:
-        assert result.command is not None
-        with_markers = annotate and output.markers.get_subscription_count()
-        if not with_markers and not output.detections_3d.get_subscription_count():
-            return
-        try:
-            detections_3d = self._messages.detections_3d(result, result.command.id)
-        except RequestError as error:  # the camera may have no depth at all
-            self._logger.debug(str(error))
-            return
-        output.detections_3d.publish(detections_3d)
-        if with_markers:
-            output.markers.publish(markers(detections_3d))
 
 
 # Markers for RViz and Foxglove.

@@ -31,6 +31,7 @@ from kosmos2_ros.inference import InferenceThread
 from kosmos2_ros.messages import ANSWERS
 from kosmos2_ros.outputs import ResultMessages
 from kosmos2_ros.parameters import GroundingParameters
+from kosmos2_ros.slow_outputs import SlowOutputs
 from kosmos2_ros.work import InferenceResult, PendingQuery, RequestMaker
 
 GRACE_S = 0.1  # after the deadline, for the inference thread to say why the answer is late
@@ -46,6 +47,7 @@ class ActiveSession:
 
     inference: InferenceThread
     messages: ResultMessages
+    slow_outputs: SlowOutputs
 
 
 class Services:

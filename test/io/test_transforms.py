@@ -216,17 +216,21 @@ class Watched(TransformBuffer):
             raise
 
 
+def add_at(buffer, stamp_s):
+    buffer.add(message("world", "cart", turned(0, position=(stamp_s, 0, 0)), stamp_s * S), static=False)
+
+
 def test_waiting_ends_when_the_transform_comes():
     buffer, found = Watched(), []
     waiter = threading.Thread(
         target=lambda: found.append(buffer.wait_until("world", "cart", 3 * S // 2, timeout_s=60))
     )
+    add_at(buffer, 0)
     waiter.start()
     for stamp_s in (1, 2):
         assert buffer.asked.wait(60)
         buffer.asked.clear()
-        pose = turned(0, position=(stamp_s, 0, 0))
-        buffer.add(message("world", "cart", pose, stamp_s * S), static=False)
+        add_at(buffer, stamp_s)
     waiter.join(60)
     assert found[0][0, 3] == 1.5
 
@@ -237,6 +241,11 @@ def test_waiting_is_no_use_for_what_is_past_and_ends_in_time_for_what_does_not_c
         buffer.wait_until("world", "cart", 9 * S, timeout_s=3600)
     with pytest.raises(TransformError, match="after the last"):
         buffer.wait_until("world", "cart", 12 * S, timeout_s=0.01)
+
+
+def test_there_is_no_waiting_for_a_frame_that_nobody_has_named():
+    with pytest.raises(TransformError, match="map is not known"):
+        moving(10, 11).wait_until("map", "cart", 10 * S, timeout_s=3600)
 
 
 @pytest.mark.ros
