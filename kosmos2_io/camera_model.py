@@ -23,6 +23,7 @@ COEFFICIENT_COUNTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "
 # OpenCV inverts distortion by iteration, up to this many rounds and this change in units of z = 1.
 CRITERIA = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 40, 1e-9)
 MAX_ERROR_PX = 0.1  # an undistorted point that is farther off when it is distorted again is not known
+FOCAL_LENGTHS = (0.05, 1000.0)  # in widths of the image: from a wide fisheye to a telescope
 MAX_RAY_RATIO = 1.2  # times the widest ray of the image: beyond, a distortion polynomial means nothing
 
 
@@ -65,6 +66,7 @@ class CameraModel:
         width, height = np.array([roi.width or info.width, roi.height or info.height], int) // binning
         if width < 1 or height < 1:
             raise InputError(f"the camera's image of {info.width} x {info.height} pixels is empty.")
+        _check_intrinsics(k, max(roi.width, info.width), max(roi.height, info.height))
         matrix = k.copy()
         matrix[:2, 2] = k[:2, 2] + 0.5 - offset
         matrix[:2] /= binning[:, None]
@@ -154,6 +156,23 @@ def _undistort_points(flat: Array, distortion: Array, fisheye: bool) -> Array:
     else:
         found = opencv.undistortPoints(points, matrix, distortion, criteria=CRITERIA)
     return np.array(found, np.float64).reshape(-1, 2)
+
+
+def _check_intrinsics(k: Array, width: int, height: int) -> None:
+    """Refuse a focal length or a principal point that no camera has: its boxes would be kilometres away.
+
+    Args:
+        k: (3, 3).
+        width: Width of the camera's full image in pixels.
+        height: Height of it.
+    """
+    shortest, longest = FOCAL_LENGTHS
+    focal, centre = k.diagonal()[:2] / width, k[:2, 2] / (width, height)
+    if not (np.all((shortest <= focal) & (focal <= longest)) and np.all((centre > -1) & (centre < 2))):
+        raise InputError(
+            f"the camera's K {k.ravel().tolist()} cannot belong to images of {width} x {height} pixels:"
+            " calibrate it again."
+        )
 
 
 def _distortion_of(info: Any) -> tuple[Array, bool]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
-from kosmos2_core.images import load_grey16
-from kosmos2_io.images import PixelLayout, data_bytes, pixel_array
+from kosmos2_core.images import check_frame, load_grey16
+from kosmos2_io.images import PixelLayout, check_layout, data_bytes, pixel_array
 
 Depth = NDArray[np.float32]
 
@@ -22,6 +22,19 @@ MILLIMETRES, METRES = PixelLayout("u2"), PixelLayout("f4")
 LAYOUTS = {"16UC1": MILLIMETRES, "mono16": MILLIMETRES, "32FC1": METRES}
 # image_transport's header of a compressed depth image: the kind of compression, and its two parameters.
 HEADER = struct.Struct("<iff")
+
+
+def check_depth(message: Any) -> None:
+    """Check that `to_depth_m` can read a message, without decoding it.
+
+    Raises:
+        InputError: It is not a depth image, or its fields do not fit together.
+    """
+    layout = _layout_of(message)
+    if hasattr(message, "format"):
+        check_frame(_png_of(message))
+    else:
+        check_layout(message, layout)
 
 
 def to_depth_m(message: Any) -> Depth:

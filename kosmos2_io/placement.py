@@ -19,8 +19,11 @@ from kosmos2_core.errors import InputError
 from kosmos2_io.camera_model import CameraModel
 from kosmos2_io.depth import to_depth_m
 from kosmos2_io.lifting import RANGE_M, BoxPx, DepthView, Solid, lift
+from kosmos2_io.transforms import MAX_DISTANCE_M
 
 Matrix = NDArray[np.float64]  # (4, 4)
+
+MAX_CAMERA_OFFSET_M = 10.0  # between the image's camera and the depth camera
 
 
 class NoPlacement(Enum):
@@ -30,6 +33,7 @@ class NoPlacement(Enum):
     NO_CAMERA_INFO = "no CameraInfo of a calibrated camera"
     CALIBRATION_MISMATCH = "a CameraInfo belongs to an image of another size"
     UNREADABLE_DEPTH = "the depth image cannot be read"
+    WRONG_TRANSFORM = "a transform that cannot be right"
 
 
 class PlacementError(InputError):
@@ -101,6 +105,8 @@ class DepthScene:
             PlacementError: Something is missing or does not match.
         """
         camera, depth_camera = self.check()
+        _check_distance("the depth camera", "the camera", self.camera_from_depth, MAX_CAMERA_OFFSET_M)
+        _check_distance("the camera", "the target frame", self.target_from_camera, MAX_DISTANCE_M)
         try:
             depth_m = to_depth_m(self.depth)
         except InputError as error:
@@ -109,6 +115,16 @@ class DepthScene:
             return DepthView(depth_m, depth_camera, camera, self.camera_from_depth)
         except InputError as error:
             raise PlacementError(NoPlacement.CALIBRATION_MISMATCH, str(error)) from None
+
+
+def _check_distance(source: str, target: str, pose: Matrix, most_m: float) -> None:
+    distance_m = float(np.linalg.norm(pose[:3, 3]))
+    if not distance_m <= most_m:  # NaN fails too
+        raise PlacementError(
+            NoPlacement.WRONG_TRANSFORM,
+            f"{source} is {distance_m:g} m from {target} by its transforms, more than {most_m:g} m: correct"
+            " them.",
+        )
 
 
 def place_boxes(scene: DepthScene, boxes_px: Sequence[BoxPx]) -> tuple[Solid | None, ...]:

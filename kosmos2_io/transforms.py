@@ -24,7 +24,9 @@ from kosmos2_io.stamps import header_ns, ns_of_s
 Array = NDArray[np.float64]
 
 MAX_POSES = 10_000  # kept per link, even if they cover less than the time to keep
+MAX_POSES_IN_ALL = 100_000  # of all links together, about 50 MB
 MAX_FRAMES = 2_000
+MAX_DISTANCE_M = 1e7  # between two frames: as far as map coordinates reach
 
 
 class TransformError(InputError):
@@ -128,6 +130,7 @@ class TransformBuffer:
         self.keep_ns = ns_of_s(keep_s)
         self.ignored: Counter[str] = Counter()
         self._links: dict[str, Link] = {}  # by child
+        self._pose_count = 0
         self._changed = threading.Condition()
 
     def add(self, tf_message: Any, static: bool) -> None:
@@ -143,6 +146,7 @@ class TransformBuffer:
         """Remove moving transforms, as after a jump in time. Static ones stay: they are not sent again."""
         with self._changed:
             self._links = {child: link for child, link in self._links.items() if link.static}
+            self._pose_count = len(self._links)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Array:
         """Return the pose of the source frame in the target frame.
@@ -193,15 +197,26 @@ class TransformBuffer:
             return "a frame in itself"
         pose = _pose(transform.transform)
         if pose is None:
-            return "not finite, or no rotation"
+            return "not finite, too far, or no rotation"
         link = self._links.get(child)
         if link is None and len(self._links) >= MAX_FRAMES:
             return "too many frames"
         if link is None or (link.parent, link.static) != (parent, static):
-            link = self._links[child] = Link(
-                child, parent, static
-            )  # a new parent: earlier poses do not apply
-        return link.add(header_ns(transform), pose, self.keep_ns)
+            self._pose_count -= len(link.poses) if link else 0  # a new parent: earlier poses do not apply
+            link = self._links[child] = Link(child, parent, static)
+        before = len(link.poses)
+        reason = link.add(header_ns(transform), pose, self.keep_ns)
+        self._pose_count += len(link.poses) - before
+        if self._pose_count > MAX_POSES_IN_ALL:
+            self._drop_poses()
+        return reason
+
+    def _drop_poses(self) -> None:
+        """Forget the older half of the poses of the link that has most."""
+        longest = max(self._links.values(), key=lambda link: len(link.poses))
+        half = len(longest.poses) // 2
+        del longest.stamps_ns[:half], longest.poses[:half]
+        self._pose_count -= half
 
     def _links_between(self, source: str, target: str) -> tuple[list[Link], list[Link]]:
         """Return the links from each of the two frames up to their nearest common ancestor."""
@@ -254,12 +269,13 @@ def matrix_of(transform: Any) -> Array:
     """Return the (4, 4) matrix of a geometry_msgs/Transform.
 
     Raises:
-        TransformError: It has numbers that are not finite, or no rotation.
+        TransformError: It has numbers that are not finite or far too large, or no rotation.
     """
     pose = _pose(transform)
     if pose is None:
         raise TransformError(
-            "the transform has numbers that are not finite, or no rotation: correct its publisher."
+            "the transform has numbers that are not finite or far too large, or no rotation: correct its"
+            " publisher."
         )
     return _matrix(pose)
 
@@ -270,7 +286,7 @@ def _pose(transform: Any) -> Pose | None:
     xyzw = np.array([rotation.x, rotation.y, rotation.z, rotation.w], float)
     with np.errstate(over="ignore"):
         length = float(np.linalg.norm(xyzw))
-    if not (np.isfinite(position_m).all() and 1e-3 < length < np.inf):  # NaN fails too
+    if not (np.abs(position_m).max() <= MAX_DISTANCE_M and 1e-3 < length < np.inf):  # NaN fails too
         return None
     return Pose(position_m, xyzw / length)
 

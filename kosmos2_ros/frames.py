@@ -23,6 +23,7 @@ from kosmos2_io.stamps import ns_of_s
 
 RECENT_DEPTHS = 8  # depth images kept: depth arrives a little before or after its image
 EXPECTED_DEPTHS = 16  # frames whose depth is kept while the model works on them
+DEPTH_BYTES = 64 * 2**20  # of the depth images kept for a camera
 MAX_REASONS = 32
 OTHER_REASONS = "other reasons"
 
@@ -157,19 +158,47 @@ class LatestFrame:
 
 
 class DepthBuffer:
-    """The depth images of one camera, kept until the frames of the same stamps are answered."""
+    """The depth images of one camera, kept until the frames of the same stamps are answered.
+
+    Attributes:
+        rejected: Why the newest depth image was not stored; empty if it was.
+    """
 
     def __init__(self) -> None:
+        self.rejected = ""
         self._recent: deque[tuple[int, Any]] = deque(maxlen=RECENT_DEPTHS)
         self._expected: OrderedDict[int, tuple[int, Any] | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def store(self, stamp_ns: int, message: Any) -> None:
-        """Add a depth image."""
+        """Add a depth image. The oldest are dropped when all have more than DEPTH_BYTES."""
+        if len(message.data) > DEPTH_BYTES:
+            self.reject(f"the depth image has {len(message.data):,} bytes, more than {DEPTH_BYTES:,}.")
+            return
+        self.rejected = ""
         with self._lock:
             self._recent.append((stamp_ns, message))
             for expected_ns, held in self._expected.items():
                 self._expected[expected_ns] = _nearer(expected_ns, held, (stamp_ns, message))
+            while self._bytes() > DEPTH_BYTES:
+                self._drop_oldest()
+
+    def reject(self, reason: str) -> None:
+        """Note why a depth image cannot be used."""
+        self.rejected = reason
+
+    def _bytes(self) -> int:
+        kept = [*self._recent, *filter(None, self._expected.values())]
+        return sum({id(message): len(message.data) for _, message in kept}.values())
+
+    def _drop_oldest(self) -> None:
+        """Forget the depth image that is kept longest: one that only frames with the model keep, if any."""
+        recent = {id(message) for _, message in self._recent}
+        held = [depth for depth in self._expected.values() if depth and id(depth[1]) not in recent]
+        oldest = held[0] if held else self._recent.popleft()
+        for stamp_ns, depth in self._expected.items():
+            if depth and depth[1] is oldest[1]:
+                self._expected[stamp_ns] = None
 
     def expect(self, stamp_ns: int) -> None:
         """Keep the depth image nearest to this stamp, because its frame goes to the model."""
@@ -189,6 +218,7 @@ class DepthBuffer:
 
     def clear(self) -> None:
         """Forget all depth images."""
+        self.rejected = ""
         with self._lock:
             self._recent.clear()
             self._expected.clear()

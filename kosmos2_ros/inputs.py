@@ -14,6 +14,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from kosmos2_core.errors import InputError
+from kosmos2_io.depth import check_depth
 from kosmos2_io.images import Fallback, check_image
 from kosmos2_io.stamps import header_ns
 from kosmos2_ros.errors import callback_errors
@@ -101,7 +102,12 @@ class CameraInput:
             self._frames.store(CameraFrame(self.name, message, header_ns(message)))
 
     def _store_depth(self, message: Any) -> None:
-        self.data.depths.store(header_ns(message), message)
+        try:
+            check_depth(message)
+        except InputError as error:
+            self.data.depths.reject(str(error))
+        else:
+            self.data.depths.store(header_ns(message), message)
 
     def _note_incompatible(self, topic: str, event: Any) -> None:
         policy = str(event.last_policy_kind).rpartition(".")[2].lower()

@@ -78,7 +78,8 @@ class Localizer3D:
         except TransformError as error:
             raise RequestError(Code.NO_TRANSFORM, str(error)) from None
         except InputError as error:
-            raise RequestError(Code.NO_DEPTH, str(error)) from None
+            wrong = isinstance(error, PlacementError) and error.reason is NoPlacement.WRONG_TRANSFORM
+            raise RequestError(Code.NO_TRANSFORM if wrong else Code.NO_DEPTH, str(error)) from None
         return PlacedBoxes(
             header, tuple(tuple(_box_3d(next(solids)) for _ in phrase.boxes) for phrase in phrases)
         )
@@ -89,10 +90,12 @@ class Localizer3D:
         camera = self._frames.get(frame.camera)
         depth = camera.depths.find(frame.stamp_ns, ns_of_s(parameters.sync_slop_s)) if camera else None
         if camera is None or depth is None:
+            rejected = camera.depths.rejected if camera else ""
             raise PlacementError(
                 NoPlacement.NO_DEPTH_IMAGE,
-                "there is no depth image within sync_slop_s of the image's stamp: is the depth camera on, and"
-                " is its topic right?",
+                rejected
+                or "there is no depth image within sync_slop_s of the image's stamp: is the depth camera on,"
+                " and is its topic right?",
             )
         scene = DepthScene(
             depth=depth,

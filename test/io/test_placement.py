@@ -56,6 +56,12 @@ def test_a_box_without_depth_is_none_and_the_others_are_placed(shot):
     assert place_boxes(scene_of(shot, depth=depth), [first, second]) == (None, None)
 
 
+def moved(x_m):
+    pose = np.eye(4)
+    pose[0, 3] = x_m
+    return pose
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -70,6 +76,9 @@ def test_a_box_without_depth_is_none_and_the_others_are_placed(shot):
             {"depth": messages.depth_image(messages.header(1, "c"), np.ones((9, 9), np.float32), "32FC1")},
             NoPlacement.CALIBRATION_MISMATCH,
         ),
+        ({"camera_from_depth": moved(11.0)}, NoPlacement.WRONG_TRANSFORM),
+        ({"target_from_camera": moved(8.6e7)}, NoPlacement.WRONG_TRANSFORM),
+        ({"target_from_camera": moved(np.nan)}, NoPlacement.WRONG_TRANSFORM),
     ],
 )
 def test_why_nothing_can_be_placed(shot, fields, reason):

@@ -140,10 +140,11 @@ def test_frames_of_two_trees_and_a_loop_are_told():
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (raw(xyzw=(0, 0, 0, 0)), "not finite, or no rotation"),
-        (raw(xyzw=(0, np.nan, 0, 1)), "not finite, or no rotation"),
-        (raw(xyzw=(1e300, 0, 0, 1e300)), "not finite, or no rotation"),
-        (raw(position=(np.inf, 0, 0)), "not finite, or no rotation"),
+        (raw(xyzw=(0, 0, 0, 0)), "not finite, too far, or no rotation"),
+        (raw(xyzw=(0, np.nan, 0, 1)), "not finite, too far, or no rotation"),
+        (raw(xyzw=(1e300, 0, 0, 1e300)), "not finite, too far, or no rotation"),
+        (raw(position=(np.inf, 0, 0)), "not finite, too far, or no rotation"),
+        (raw(position=(0, -8.6e7, 0)), "not finite, too far, or no rotation"),
         (raw(parent=""), "no frame name"),
         (raw(child="/"), "no frame name"),
         (raw(parent="b"), "a frame in itself"),
@@ -159,7 +160,7 @@ def test_a_broken_transform_is_counted_and_the_rest_of_its_message_taken(bad, re
         buffer.lookup("a", "b", S)
 
 
-def test_memory_is_bounded_by_time_by_number_and_by_frames(monkeypatch):
+def test_memory_is_bounded_by_time_by_number_in_all_and_by_frames(monkeypatch):
     monkeypatch.setattr("kosmos2_io.transforms.MAX_POSES", 100)
     monkeypatch.setattr("kosmos2_io.transforms.MAX_FRAMES", 50)
     buffer = moving(*range(50), keep_s=10.0)
@@ -177,7 +178,17 @@ def test_memory_is_bounded_by_time_by_number_and_by_frames(monkeypatch):
         fast.add(messages.transforms(transform), static=False)
     assert len(fast._links["b"].stamps_ns) == len(fast._links["b"].poses) == 100
 
-    for number in range(55):
+    monkeypatch.setattr("kosmos2_io.transforms.MAX_POSES_IN_ALL", 250)
+    for number in range(5):
+        transform.child_frame_id = f"fast {number}"
+        for stamp_ns in range(100):
+            transform.header.stamp.nanosec = stamp_ns
+            fast.add(messages.transforms(transform), static=False)
+    kept = [len(link.poses) for link in fast._links.values()]
+    assert sum(kept) == fast._pose_count <= 250
+    assert min(kept) > 10, "each link keeps its newest poses"
+
+    for number in range(50):
         transform.child_frame_id = f"frame {number}"
         fast.add(messages.transforms(transform), static=True)
     assert len(fast._links) == 50

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kosmos2_core.errors import InputError
 from kosmos2_ros.frames import (
+    DEPTH_BYTES,
     EXPECTED_DEPTHS,
     MAX_REASONS,
     OTHER_REASONS,
@@ -61,33 +62,50 @@ def test_received_reasons_do_not_fill_the_memory():
     assert reasons[OTHER_REASONS] == 9 * MAX_REASONS
 
 
+def depth(name, size=0):
+    return SimpleNamespace(name=name, data=bytes(size))
+
+
+def test_depth_images_are_kept_within_a_number_of_bytes():
+    depths, part = DepthBuffer(), DEPTH_BYTES // 4
+    for number in range(RECENT_DEPTHS):
+        depths.expect(number)
+        depths.store(number, depth(number, part))
+    found = [depths.find(number, 0) for number in range(RECENT_DEPTHS)]
+    assert [image.name for image in found if image] == [4, 5, 6, 7]
+    depths.store(99, depth("huge", DEPTH_BYTES + 1))
+    assert "bytes" in depths.rejected
+    depths.expect(99)
+    assert depths.find(99, 0) is None
+
+
 def test_depth_of_an_expected_frame_is_kept_while_others_arrive():
     depths = DepthBuffer()
-    depths.store(100, "right")
+    depths.store(100, depth("right"))
     depths.expect(100)
     for number in range(10 * RECENT_DEPTHS):
-        depths.store(1000 + number, "later")
-    assert depths.find(100, SLOP_NS) == "right"
+        depths.store(1000 + number, depth("later"))
+    assert depths.find(100, SLOP_NS).name == "right"
 
 
 def test_depth_may_arrive_after_its_frame_was_popped():
     depths = DepthBuffer()
-    depths.store(90, "before")
+    depths.store(90, depth("before"))
     depths.expect(100)
-    depths.store(103, "near")
-    depths.store(101, "nearest")
-    depths.store(104, "after")
-    assert depths.find(100, SLOP_NS) == "nearest"
+    depths.store(103, depth("near"))
+    depths.store(101, depth("nearest"))
+    depths.store(104, depth("after"))
+    assert depths.find(100, SLOP_NS).name == "nearest"
     assert depths.find(100, 0) is None
 
 
 def test_depth_that_no_frame_expects_is_forgotten():
     depths = DepthBuffer()
     for number in range(3 * EXPECTED_DEPTHS):
-        depths.store(number, number)
+        depths.store(number, depth(number))
         depths.expect(number)
     assert depths.find(0, SLOP_NS) is None
-    assert depths.find(3 * EXPECTED_DEPTHS - 1, 0) == 3 * EXPECTED_DEPTHS - 1
+    assert depths.find(3 * EXPECTED_DEPTHS - 1, 0).name == 3 * EXPECTED_DEPTHS - 1
     depths.clear()
     assert depths.find(3 * EXPECTED_DEPTHS - 1, SLOP_NS) is None
 
@@ -133,7 +151,7 @@ def test_nothing_is_left_of_a_camera_after_it_is_cleared():
     camera = frames["left"]
     camera.calibration.store(camera_info())
     camera.depth_calibration.store(camera_info())
-    camera.depths.store(1, "depth")
+    camera.depths.store(1, depth("depth"))
     frames.store(CameraFrame("left", None, 1))
     camera.clear()
     assert camera.calibration.model() is camera.depth_calibration.model() is None
