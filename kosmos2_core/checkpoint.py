@@ -274,10 +274,11 @@ def _tensor_names(file: Path) -> Iterator[str]:
 def read_tensor(
     file: Path, name: str, shape: torch.Size, device: torch.device, dtype: torch.dtype | None
 ) -> Tensor:
-    """Read and check one tensor.
+    """Read, check and copy one tensor.
 
-    The file is opened for this tensor alone, so that the pages mapped for it are released before the next:
-    a float32 file becomes a bfloat16 model without both in memory.
+    The file is mapped into memory, and a change of it would change the tensor. So the tensor is copied. The
+    file is opened for this tensor alone, so that the pages mapped for it are released before the next: a
+    float32 file becomes a bfloat16 model without both in memory.
 
     Raises:
         ModelError: The tensor has another shape, is no floating-point one, or is not finite.
@@ -287,11 +288,11 @@ def read_tensor(
         raise ModelError(f"{name} in {file.name} is {tensor.dtype}: only floating-point weights are known.")
     if not all(bound.isfinite() for bound in torch.aminmax(tensor)):
         raise ModelError(f"{name} in {file.name} has values that are not finite: download it again.")
-    return tensor.to(device=device, dtype=dtype or tensor.dtype)
+    return tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True)
 
 
 def _read_raw(file: Path, name: str, shape: torch.Size) -> Tensor:
-    """Read one tensor and check its shape."""
+    """Read one tensor, which is the mapped file, and check its shape."""
     try:
         with safe_open(file, framework="pt") as opened:
             found = tuple(opened.get_slice(name).get_shape())
@@ -311,7 +312,7 @@ def read_matrix(files: Mapping[str, Path], name: str, shape: torch.Size) -> Quan
     """
     if name + SCALES not in files:
         return quantize_matrix(read_tensor(files[name], name, shape, torch.device("cpu"), None))
-    values = _read_raw(files[name], name, shape)
+    values = _read_raw(files[name], name, shape).clone()
     if values.dtype != torch.int8:
         raise ModelError(f"{name} in {files[name].name} is {values.dtype}: with scales, it must be int8.")
     scales_name = name + SCALES

@@ -28,7 +28,7 @@ from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
 from kosmos2_core.box_scoring import PhraseBoxes
 from kosmos2_core.calibration import Calibration, read_calibration
-from kosmos2_core.checkpoint import checkpoint_folder, is_quantized, load_model
+from kosmos2_core.checkpoint import checkpoint_folder, is_quantized, load_model, tensor_files
 from kosmos2_core.config import read_config
 from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
@@ -41,6 +41,7 @@ from kosmos2_core.prompts import Prompt, prompt_ids
 from kosmos2_core.quantized import MIN_WIDTH, Kernel, choose_kernel
 from kosmos2_core.requests import GenerationRequest, Locate, Request, Score
 from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.weight_files import WeightFiles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZATIONS = ("auto", "none", "int8")
@@ -73,6 +74,7 @@ class Engine:
         keep_images: How many of the images that were given with requests, not as views, keep their encoding
             for the next requests about the same pixels. They are the ones that were used last. Set it
             before the first request.
+        weights: The files that the model was loaded from; None: it was not loaded from files.
 
     Args:
         model: The model.
@@ -92,6 +94,7 @@ class Engine:
         self.model, self.tokenizer, self.control = model, tokenizer, tokenizer.control
         self.calibration = calibration
         self.keep_images = 0
+        self.weights: WeightFiles | None = None
         self._recent: OrderedDict[bytes, Tensor] = OrderedDict()  # by the content of the image
         self.prefiller = Prefiller(model, tokenizer.control)
         self.localizer = Localizer(self.prefiller, calibration, self.look_many)
@@ -129,7 +132,10 @@ class Engine:
         folder = checkpoint_folder(name, revision, offline)
         tokenizer, calibration = Tokenizer.load(folder), read_calibration(folder)
         kernel = choose_quantization(quantize, chosen, dtype, folder)
-        return cls(load_model(folder, chosen, precision, kernel), tokenizer, calibration)
+        weights = WeightFiles(tensor_files(folder).values())
+        engine = cls(load_model(folder, chosen, precision, kernel), tokenizer, calibration)
+        engine.weights = weights
+        return engine
 
     @property
     def device(self) -> torch.device:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from kosmos2_core.weight_files import WeightFiles
 from kosmos2_ros.inference import InferenceThread
 from kosmos2_ros.inputs import CameraInput
 
@@ -46,12 +49,39 @@ class ModelState:
         values: Numbers and texts to report: checkpoint, device, threshold.
         problem: Why the node cannot ground, if it is not active because of an error; else empty.
         loading: The model is being loaded.
+        warning: What the user should know about a model that works; else empty.
     """
 
     lifecycle: str
     values: Values
     problem: str = ""
     loading: bool = False
+    warning: str = ""
+
+
+class WeightWatch:
+    """Tells which weights run, and whether the files they came from have changed.
+
+    Args:
+        weights: The files; None: the model was not loaded from files.
+    """
+
+    def __init__(self, weights: WeightFiles | None) -> None:
+        self.sha256 = ""  # known after some seconds, since the files must be read once more
+        self._weights = weights
+        if weights:
+            threading.Thread(target=self._read, args=(weights,), daemon=True).start()
+
+    def _read(self, weights: WeightFiles) -> None:
+        with suppress(OSError):  # a file was removed, which `changed` tells
+            self.sha256 = weights.digest()
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the files have changed since they were loaded, else nothing."""
+        if self._weights is None or not self._weights.changed():
+            return ""
+        return "the checkpoint changed on disk, the loaded model did not: restart the node to use the new one"
 
 
 class Diagnostics:
@@ -109,6 +139,8 @@ class Diagnostics:
         if not inference.alive:
             ended = "the inference thread ended: deactivate the node and activate it again"
             return self._status("model", ERROR, ended, values)
+        if model.warning:
+            return self._status("model", WARN, model.warning, values)
         activity = "grounding" if inference.command else "waiting for a command"
         return self._status("model", OK, activity, values)
 

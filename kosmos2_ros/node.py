@@ -30,6 +30,7 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from kosmos2_core.engine import Engine
@@ -38,7 +39,7 @@ from kosmos2_core.localizer import finish
 from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import ns_of_s
-from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog
+from kosmos2_ros.diagnostics import Diagnostics, ModelState, SilenceLog, WeightWatch
 from kosmos2_ros.errors import Code, RequestError, callback_errors, log_error, log_failure
 from kosmos2_ros.frames import FrameStore
 from kosmos2_ros.inference import GroundingModel, InferenceLimits, InferenceThread
@@ -65,6 +66,7 @@ NAME = "grounding"
 STOP_TIMEOUT_S = 1.0  # for the inference thread to end
 DIAGNOSTICS_PERIOD_S = 0.5
 COMMAND_DEPTH = 1  # of the command topic: only the newest command is of use
+SERVICE_QOS = QoSProfile(depth=1000)  # with ROS's default depth of 10, most of many calls at once are lost
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 KEPT_PER_CAMERA = 2  # images: the newest, and that of the batch that is being computed
@@ -109,6 +111,7 @@ class GroundingNode(LifecycleNode):
         self.parameters = self._declare_parameters()
         self._model: GroundingModel | None = None
         self._load_error = ""
+        self._weights = WeightWatch(None)
         self._warm_up_s = 0.0
         self._unfinished: InferenceThread | None = None  # of an earlier activation, while its model computes
         self._inputs: dict[str, CameraInput] = {}
@@ -165,7 +168,9 @@ class GroundingNode(LifecycleNode):
             (Describe, "~/describe", services.describe),
             (Ask, "~/ask", services.ask),
         ):
-            self.create_service(service_type, name, callback, callback_group=group)
+            self.create_service(
+                service_type, name, callback, qos_profile=SERVICE_QOS, callback_group=group
+            )
         self._converse = ActionServer(
             self,
             Converse,
@@ -268,6 +273,7 @@ class GroundingNode(LifecycleNode):
         finally:
             self._loading = False
         self._load_error = ""
+        self._weights = WeightWatch(getattr(self._model, "weights", None))
         self.get_logger().info(f"loaded on {_device_of(self._model)}")
 
     def _warmed_up(self, model: GroundingModel) -> GroundingModel:
@@ -474,13 +480,14 @@ class GroundingNode(LifecycleNode):
             "model": self.parameters.model,
             "device": _device_of(self._model),
             "min_presence": self._min_presence(),
+            "weights_sha256": self._weights.sha256 if self._model else "",
         }
         session = self._session
         inference = session.inference if session else None
         problems_3d = session.slow_outputs.problems if session else {}
         cameras = list(self._inputs.values())
         problem = self._unfinished_work() or self._load_error
-        model = ModelState(self._state, values, problem, self._loading)
+        model = ModelState(self._state, values, problem, self._loading, self._weights.warning)
         header = ROS.header(self._now_ns(), "")
         report = self._diagnostics.report(header, model, inference, cameras, problems_3d)
         self._diagnostics_publisher.publish(report)

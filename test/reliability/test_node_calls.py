@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -17,7 +18,9 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
 from robot import PATIENCE_S
-from traffic import traffic
+from traffic import counts_of, traffic
+
+from kosmos2_ros.errors import Code
 
 STRANGE = Parameter(name="max_boxes", value=ParameterValue(type=77))
 SOUND = Parameter(name="max_boxes", value=ParameterValue(type=2, integer_value=3))
@@ -43,7 +46,7 @@ KINDS = {
 QUEUE = 10  # requests that a service keeps by ROS's default QoS; further ones replace the oldest
 ROW = pytest.mark.row(
     *(33, "service calls at once, lifecycle requests of four callers, parameters of unknown type"),
-    "200 of each; all answered within 5 s",
+    "200 of each; all answered within 5 s; OK for at least 90 % of what the model can do in that time, the rest BUSY",
 )
 
 
@@ -76,7 +79,7 @@ class Caller:
 
 
 @ROW
-def test_calls_at_once_are_all_answered(serve, robot, count, record_property):
+def test_calls_of_every_kind_are_all_answered(serve, robot, count, record_property):
     serve(command="the mug")
     caller, number = Caller(robot), count(200, 40)
     for name in KINDS:
@@ -109,3 +112,34 @@ def test_lifecycle_requests_of_four_callers_are_all_answered(serve, robot, count
     slowest_s = max(time_s for caller in callers for time_s in caller.times_s)
     record_property("figure", f"{4 * number} lifecycle requests, answered within {slowest_s:.2f} s")
     assert slowest_s <= count(5, PATIENCE_S)
+
+
+CALLS_AT_ONCE, INFERENCE_S = 200, 0.1
+
+
+@ROW
+def test_many_calls_of_one_client_at_once_are_all_answered(serve, robot, model, count, record_property):
+    node = serve()
+    while not counts_of(node).snapshot().received:
+        robot.show()
+    model.pass_ = lambda jobs: time.sleep(INFERENCE_S)
+    client, done, news = robot._clients["locate"], [], threading.Condition()
+    assert client.wait_for_service(PATIENCE_S)
+
+    def note(future):
+        with news:
+            done.append((time.monotonic(), future.result().error))
+            news.notify()
+
+    began_s = time.monotonic()
+    for _ in range(CALLS_AT_ONCE):
+        client.call_async(Locate.Request(text="the mug")).add_done_callback(note)
+    with news:
+        news.wait_for(lambda: len(done) == CALLS_AT_ONCE, count(20, PATIENCE_S))
+    codes = Counter(Code(code).name for _, code in done)
+    took_s = max((at_s for at_s, _ in done), default=began_s) - began_s
+    record_property("figure", f"{len(done)} of {CALLS_AT_ONCE} answered within {took_s:.1f} s: {dict(codes)}")
+    assert len(done) == CALLS_AT_ONCE
+    assert set(codes) == {"OK", "BUSY"}
+    assert took_s <= count(5, PATIENCE_S)
+    assert codes["OK"] >= count(0.9 * took_s / INFERENCE_S - 1, node.parameters.query_queue_size)

@@ -1,8 +1,10 @@
 """Row 11: checkpoints from strangers. What test/core.test_checkpoint.py does to the weights, and more.
+Row 32: weights that change under a model that runs.
 
 All are loaded by one process, which has to live: a refused checkpoint takes nothing with it.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,6 +12,10 @@ import sys
 
 import pytest
 from core.test_checkpoint import DAMAGES, change_config
+
+from kosmos2_core.checkpoint import quantize_checkpoint
+from kosmos2_core.quantized import choose_kernel
+from kosmos2_core.weight_files import WeightFiles
 
 DEEP = "[" * 100_000  # deeper than any reader goes
 
@@ -140,3 +146,67 @@ def test_no_checkpoint_runs_code_or_ends_the_process(make_folder, tmp_path, reco
     assert unclear == {}
     assert ran == []
     assert not any((folder / "exploded").exists() for folder in folders)
+
+
+# Row 32. In a process of its own, since a mapped file that is truncated would end this one.
+
+CHANGE = """
+import json, os, sys
+import numpy as np
+from kosmos2_core.engine import Engine
+from kosmos2_core.requests import Locate
+
+folder, file, quantize = sys.argv[1:]
+engine = Engine.load(folder, device="cpu", quantize=quantize)
+picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+def answer():
+    [found] = engine.run([([picture], Locate("the mug", min_presence=0.0))])
+    box = found.phrases[0].boxes[0]
+    return [box.x1, box.y1, box.x2, box.y2, box.score, found.phrases[0].presence]
+
+said = [answer()]
+changed = [engine.weights.changed()]
+size = os.path.getsize(file)
+with open(file, "r+b") as stream:
+    stream.seek(size // 4)
+    stream.write(os.urandom(size // 2))
+said.append(answer())
+changed.append(engine.weights.changed())
+os.truncate(file, 0)
+said.append(answer())
+print(json.dumps([said, changed]))
+"""
+
+
+@pytest.mark.row(
+    *(32, "weights overwritten and truncated under a model that runs"),
+    "unchanged answers; the change is known",
+)
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_a_model_does_not_change_with_its_files(make_folder, quantize, record_property):
+    if quantize == "int8" and choose_kernel() is None:
+        pytest.skip("there is no fast int8 kernel for this processor")
+    folder = make_folder()
+    file = folder / "model.safetensors"
+    if quantize == "int8":
+        quantized = folder.with_name("quantized")
+        quantize_checkpoint(folder, quantized)
+        folder, file = quantized, quantized / "model.int8.safetensors"
+    ended = subprocess.run(
+        [sys.executable, "-c", CHANGE, folder, file, quantize], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    said, changed = json.loads(ended.stdout)
+    assert said[1:] == said[:1] * 2
+    assert changed == [False, True]
+    record_property("figure", f"{quantize}: the same answers, and the change is known")
+
+
+def test_the_hash_is_that_of_the_file(make_folder):
+    file = make_folder() / "model.safetensors"
+    weights = WeightFiles([file])
+    assert weights.digest() == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert not weights.changed()
+    file.unlink()
+    assert weights.changed()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import threading
 import time
 
@@ -24,6 +26,7 @@ from kosmos2_core.errors import InputError  # noqa: E402
 from kosmos2_core.requests import Caption  # noqa: E402
 from kosmos2_core.requests import Describe as DescribeRequest  # noqa: E402
 from kosmos2_ros.errors import Code  # noqa: E402
+from kosmos2_ros.node import load_engine  # noqa: E402
 from kosmos2_ros.parameters import parameter_overrides  # noqa: E402
 
 
@@ -547,6 +550,17 @@ def test_a_model_that_cannot_be_loaded_is_an_error_on_diagnostics(serve, robot, 
     node.trigger_configure()
     status = robot.status("model", lambda status: status.level == b"\2")
     assert status.message == "not loaded: there is no such model."
+
+
+def test_diagnostics_name_the_weights_and_warn_when_they_change_on_disk(serve, robot, root, tmp_path):
+    folder = shutil.copytree(root / "models/tabletop-tiny", tmp_path / "model")
+    file = folder / "model.safetensors"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    serve(load=load_engine, model=str(folder))
+    robot.status("model", lambda status: values(status)["weights_sha256"] == digest)
+    file.write_bytes(file.read_bytes()[::-1])
+    status = robot.status("model", lambda status: status.level == b"\1")
+    assert "changed on disk" in status.message
 
 
 def test_a_call_while_the_model_is_loaded_is_told_so(serve, robot, model):
