@@ -22,6 +22,7 @@ from kosmos2_ros.inputs import CameraInput
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 STALE_S = 1.4  # without a frame; it is reported within two seconds
+LATE_FACTOR = 3  # a camera is stale or silent only after so many of its intervals: some send once in 5 s
 SILENCE_S = 5.0  # without a frame, until the log says so
 Values = dict[str, Any]
 
@@ -191,9 +192,15 @@ def camera_problem(camera: CameraInput, age_s: float) -> tuple[bytes, str]:
         return WARN, f"no publisher on {camera.image_topic}: is the camera on, and is the topic right?"
     if np.isnan(age_s):
         return WARN, f"a publisher on {camera.image_topic}, but no image yet"
-    if age_s > STALE_S:
+    if age_s > patience_s(camera, STALE_S):
         return WARN, f"stale: the last image came {age_s:.1f} s ago"
     return OK, "images arrive"
+
+
+def patience_s(camera: CameraInput, at_least_s: float) -> float:
+    """Return how long a camera may send nothing: some of its intervals, or longer before one is known."""
+    interval_s = camera.data.latest.interval_s
+    return SILENCE_S if interval_s is None else max(at_least_s, LATE_FACTOR * interval_s)
 
 
 class SilenceLog:
@@ -219,12 +226,12 @@ class SilenceLog:
     def _check(self, camera: CameraInput, topic: str) -> None:
         newest = camera.data.latest.newest
         since_s = max(newest.arrived_s if newest else 0.0, self._since_s.get(topic, time.monotonic()))
-        silence_s = time.monotonic() - since_s
-        if silence_s >= SILENCE_S and topic not in self._silent:
+        silence_s, limit_s = time.monotonic() - since_s, patience_s(camera, SILENCE_S)
+        if silence_s >= limit_s and topic not in self._silent:
             self._silent.add(topic)
             _, problem = camera_problem(camera, silence_s if newest else float("nan"))
             self._logger.warning(f"no image on {topic} for {silence_s:.0f} s ({problem})")
-        elif silence_s < SILENCE_S and topic in self._silent:
+        elif silence_s < limit_s and topic in self._silent:
             self._silent.remove(topic)
             self._logger.info(f"images arrive on {topic} again")
 

@@ -24,6 +24,7 @@ from kosmos2_io.stamps import ns_of_s
 RECENT_DEPTHS = 8  # depth images kept: depth arrives a little before or after its image
 EXPECTED_DEPTHS = 16  # frames whose depth is kept while the model works on them
 DEPTH_BYTES = 64 * 2**20  # of the depth images kept for a camera
+RECENT_INTERVALS = 4  # between frames, which tell how often a camera sends
 MAX_REASONS = 32
 OTHER_REASONS = "other reasons"
 
@@ -119,12 +120,15 @@ class LatestFrame:
         self.counts = FrameCounts()
         self._waiting: CameraFrame | None = None
         self._newest: CameraFrame | None = None
+        self._intervals_s: deque[float] = deque(maxlen=RECENT_INTERVALS)
         self._lock = threading.Lock()
 
     def store(self, frame: CameraFrame) -> None:
         """Make a frame the newest one."""
         self.counts.receive()
         with self._lock:
+            if self._newest:
+                self._intervals_s.append(frame.arrived_s - self._newest.arrived_s)
             replaced, self._waiting, self._newest = self._waiting, frame, frame
         if replaced:
             self.counts.finish(FrameOutcome.REPLACED)
@@ -150,11 +154,17 @@ class LatestFrame:
         """The frame that arrived last, popped or not: service requests are about it."""
         return self._newest
 
+    @property
+    def interval_s(self) -> float | None:
+        """The longest time between the last frames; None before the second one."""
+        return max(tuple(self._intervals_s), default=None)
+
     def clear(self) -> None:
         """Forget all frames because the node stops listening; a waiting frame counts as expired."""
         if self.pop():
             self.counts.finish(FrameOutcome.EXPIRED, "the node was deactivated")
         self._newest = None
+        self._intervals_s.clear()
 
 
 class DepthBuffer:

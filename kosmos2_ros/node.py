@@ -168,9 +168,7 @@ class GroundingNode(LifecycleNode):
             (Describe, "~/describe", services.describe),
             (Ask, "~/ask", services.ask),
         ):
-            self.create_service(
-                service_type, name, callback, qos_profile=SERVICE_QOS, callback_group=group
-            )
+            self.create_service(service_type, name, callback, qos_profile=SERVICE_QOS, callback_group=group)
         self._converse = ActionServer(
             self,
             Converse,
