@@ -89,6 +89,11 @@ class BagWriter:
         self._writer, self._latched = writer, latched
         self._connections: dict[str, Connection] = {}
 
+    @property
+    def _name(self) -> str:
+        """The bag's name in error messages."""
+        return f"the bag {self.folder}"
+
     def write(self, topic: str, message: Any, stamp_ns: int) -> None:
         """Write a message made by `message_types.new`, with its log time."""
         message_type = message.__msgtype__
@@ -103,7 +108,7 @@ class BagWriter:
             data: The bytes.
             stamp_ns: The log time.
         """
-        with write_errors(f"the bag {self.folder}", sqlite3.Error):
+        with write_errors(self._name, sqlite3.Error):
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic,
@@ -168,13 +173,15 @@ class LiveBag(BagWriter):
             self._writer.close()
             self._kept.after_close()
 
+    @property
+    def _name(self) -> str:
+        return f"the bag {self.folder}, in which {self._count:,} messages are kept,"
+
     @contextmanager
     def _kept_errors(self) -> Iterator[None]:
         """If the bag cannot be written, close it with the messages that are whole."""
         try:
-            with write_errors(
-                f"the bag {self.folder}, in which {self._count:,} messages are kept,", sqlite3.Error
-            ):
+            with write_errors(self._name, sqlite3.Error):
                 yield
         except (InputError, DiskError):
             self._kept.abandon()

@@ -138,7 +138,13 @@ def test_output_to_a_full_disk_is_one_sentence_and_exit_1(commands, tmp_path, wo
         f"sys.exit(main(['{word}', 'mug'], {{'{word}': Subcommand('Prints', '{word}_command:COMMAND')}}))"
     )
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},  # as users have it
+        )
     assert done.returncode == 1
     assert done.stderr == (
         "kosmos2: the output cannot be written (No space left on device): make room on its disk, or choose"

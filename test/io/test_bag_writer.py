@@ -210,7 +210,7 @@ def test_a_live_bag_of_a_killed_process_has_each_message(tmp_path, storage):
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("size", [100_000, 333_333])
+@pytest.mark.parametrize("size", [100_000, 1_250_000])  # within the first chunk, and in a later one
 def test_a_live_bag_on_a_full_disk_keeps_what_was_written(tmp_path, storage, size):
     bag, rng, written = LiveBag(tmp_path / "run", storage), np.random.default_rng(0), []
 
