@@ -6,10 +6,12 @@ import itertools
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -45,6 +47,8 @@ class Recording:
             [*command, "--node", name], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         wait(self.publisher.get_subscription_count)
+        wait(lambda: self.send(1) or self.read_live())  # the first ones are lost until it knows the node too
+        self.first = self.read_live()[0]
 
     def send(self, count, size=1):
         for _ in range(count):
@@ -61,10 +65,19 @@ class Recording:
         except InputError:
             return []
 
+    def read_live(self):
+        """The same while the recorder writes: a file may become shorter while it is read."""
+        with suppress(struct.error):
+            return self.numbers()
+        return []
+
     def send_and_read(self, count):
         """Send answers, and wait until they can be read while the recorder goes on."""
         self.send(count)
-        wait(lambda: len(self.numbers()) == count)
+        wait(lambda: self.sent in self.read_live())
+
+    def has_no_gap(self, found):
+        return found == list(range(self.first, self.first + len(found)))
 
     def end(self, number=signal.SIGTERM):
         """Return the exit status and what the recorder said."""
@@ -110,7 +123,9 @@ def test_a_recorder_that_is_told_to_end_leaves_a_complete_bag(
         recording = record(tmp_path / str(run), storage)
         recording.send_and_read(answers)
         assert recording.end() == (0, "")
-        assert recording.numbers() == list(range(1, answers + 1))
+        found = recording.numbers()
+        assert found[-1] == recording.sent
+        assert recording.has_no_gap(found)
         with BagReader([recording.folder]) as bag:
             assert bag.missing == []
         ending = {"mcap": "mcap", "sqlite3": "db3"}[storage]
@@ -128,11 +143,11 @@ def test_a_recorder_that_is_killed_has_kept_each_answer(record, tmp_path, storag
         recording.send_and_read(40)
         for _ in range(rng.randrange(200, 400)):
             recording.send(1, size=rng.randrange(1, 100))
-        seen = recording.numbers()
+        seen = recording.read_live()
         assert recording.end(signal.SIGKILL) == (-signal.SIGKILL, "")
         found = recording.numbers()
-        assert len(found) >= len(seen) >= 40
-        assert found == list(range(1, len(found) + 1))
+        assert len(found) >= max(len(seen), 40)
+        assert recording.has_no_gap(found)
         kept += len(found)
     record_property("figure", f"{storage}, killed: {runs} of {runs} readable, {kept:,} answers without a gap")
 
@@ -148,7 +163,7 @@ def test_a_recorder_on_a_full_disk_says_so_and_keeps_what_it_wrote(
             recording, copy = record(disk / "answers", storage), tmp_path / f"copy {run}"
             recording.send_and_read(10)
             while recording.process.poll() is None:
-                seen = recording.numbers()
+                seen = recording.read_live()
                 recording.send(10, size=20)
             status, said = recording.wait()
             found = recording.numbers()
@@ -157,8 +172,8 @@ def test_a_recorder_on_a_full_disk_says_so_and_keeps_what_it_wrote(
         kept_here = f"the bag {recording.folder}, in which {len(found):,} messages are kept, "
         assert said.startswith(f"answer_recorder: {kept_here}cannot be written (")
         assert said.count("\n") == 1
-        assert len(found) >= len(seen) >= 10
-        assert found == list(range(1, len(found) + 1))
+        assert len(found) >= max(len(seen), 10)
+        assert recording.has_no_gap(found)
         assert recording.numbers(copy) == found
         kept += len(found)
     record_property("figure", f"{storage}, full disk: exit 1 in {runs} of {runs}, {kept:,} answers readable")
