@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 import rclpy
@@ -28,12 +30,14 @@ from rclpy.logging import LoggingSeverity, get_logger, set_logger_level
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
-from kosmos2_core.errors import InputError, Kosmos2Error
+from kosmos2_core.errors import DiskError, InputError, Kosmos2Error
+from kosmos2_core.regular_files import check_regular_file
 from kosmos2_ros.errors import log_error
 from kosmos2_ros.shared_memory import destroy_node, remove_stale_segments
 
 CALL_THREADS = 80  # started when needed: each service call that waits occupies one
 END_TIMEOUT_S = 1.5
+MAX_PARAMETER_FILE_BYTES = 2**18
 C_POSITION = re.compile(r", at [^\s,]+:\d+")  # in an error message of ROS
 NO_WORK = (ExternalShutdownException, ShutdownException, ConditionReachedException, TimeoutException)
 
@@ -152,14 +156,37 @@ def init_ros(args: Sequence[str] | None) -> None:
     Raises:
         InputError: rclpy cannot read the arguments after `--ros-args`.
     """
+    words = sys.argv[1:] if args is None else args
+    check_parameter_files(words)
     rcl_logger = "rcl"
     set_logger_level(rcl_logger, LoggingSeverity.FATAL)  # the exception says more than its line in the log
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy has no public class for wrong arguments
-        raise wrong_arguments(error, sys.argv[1:] if args is None else args) from None
+        raise wrong_arguments(error, words) from None
     finally:
         set_logger_level(rcl_logger, LoggingSeverity.UNSET)
+
+
+def check_parameter_files(words: Sequence[str]) -> None:
+    """Refuse files that ROS would read for ever: pipes, and large ones, whose nesting costs it minutes.
+
+    Raises:
+        InputError: A file after `--params-file` cannot be read, or is too large.
+    """
+    for option, name in pairwise(words):
+        if option != "--params-file":
+            continue
+        file = Path(name)
+        try:
+            check_regular_file(file)
+            if (size := file.stat().st_size) > MAX_PARAMETER_FILE_BYTES:
+                raise InputError(
+                    f"the parameter file {name} has {size:,} bytes, more than {MAX_PARAMETER_FILE_BYTES:,}:"
+                    " give a shorter one."
+                )
+        except OSError as error:
+            raise InputError(f"the parameter file {name} cannot be read ({error.strerror}).") from None
 
 
 def wrong_arguments(error: RuntimeError, words: Sequence[str]) -> InputError:
@@ -201,7 +228,7 @@ class _Spinner:
             self._executor.spin()
         except (Kosmos2Error, ParameterException) as error:
             print(f"{self._name}: {error}", file=sys.stderr)
-            self.status = 2
+            self.status = 1 if isinstance(error, DiskError) else 2
         except Exception:  # a programming error: show all of it
             traceback.print_exc()
             self.status = 1

@@ -18,6 +18,7 @@ from typing import Any
 from kosmos2_core.boxes import Box, box_of_pixels
 from kosmos2_core.errors import InputError
 from kosmos2_core.files import read_json
+from kosmos2_core.regular_files import read_regular_text
 
 
 def find(data: Path, place: str, source: str) -> Path:
@@ -66,10 +67,13 @@ def rows_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text_of(file), newline="")))
 
 
+MAX_BYTES = 2**31  # far above the largest file of a benchmark
+
+
 def text_of(file: Path) -> str:
     """Return the content of a text file."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_regular_text(file, MAX_BYTES, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read ({error}): download it again.") from None
 

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from rclpy.utilities import remove_ros_args
 
-from kosmos2_ros.process import wrong_arguments
+from kosmos2_core.errors import InputError
+from kosmos2_ros.process import check_parameter_files, wrong_arguments
 
 ROS_EPILOG = "Options of ROS follow --ros-args."
 
@@ -26,7 +27,10 @@ class RosArgumentParser(argparse.ArgumentParser):
         """Parse the arguments that are not for ROS; None: those of sys.argv."""
         words = sys.argv[1:] if args is None else list(args)
         try:
+            check_parameter_files(words)
             without_ros = remove_ros_args([self.prog, *words])[1:]
+        except InputError as error:
+            self.exit(2, f"{self.prog}: {error}\n")
         except RuntimeError as error:  # rclpy has no public class for wrong arguments
             self.exit(2, f"{self.prog}: {wrong_arguments(error, words)}\n")
         return self.parse_args(without_ros)

@@ -55,9 +55,16 @@ def test_a_file_of_wrong_parameters_is_a_sentence(tmp_path, program, text, reaso
     assert done.stderr.count("\n") == 1
 
 
-def test_a_huge_command_is_a_sentence_and_takes_little_memory(tmp_path):
+@pytest.mark.parametrize(
+    ("size", "said_of_it"),
+    [
+        (2_000_000, "the parameter file "),
+        (40_000, "the text has more than 4,096 bytes (max_text_bytes)"),
+    ],
+)
+def test_a_huge_command_is_a_sentence_and_takes_little_memory(tmp_path, size, said_of_it):
     file = tmp_path / "robot.yaml"
-    text = "[a]; " * 2_000_000
+    text = "[a]; " * size
     file.write_text(f'/**:\n  ros__parameters:\n    command: "{text}"\n')
     command = [sys.executable, "-m", *PROGRAMS["ros2 run"], "--params-file", str(file)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -65,9 +72,18 @@ def test_a_huge_command_is_a_sentence_and_takes_little_memory(tmp_path):
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 2
-    assert said.startswith("grounding: the text has more than 4,096 bytes (max_text_bytes)")
+    assert said.startswith(f"grounding: {said_of_it}")
     assert said.count("\n") == 1
     assert usage.ru_maxrss < MUCH_KIB
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_pipe_as_parameter_file_is_a_sentence(tmp_path, program):
+    os.mkfifo(tmp_path / "pipe")
+    done = run(*PROGRAMS[program], "--params-file", tmp_path / "pipe")
+    assert done.returncode == 2
+    assert "pipe" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_second_node_of_a_name_warns(ros, capfd, monkeypatch):

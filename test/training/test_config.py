@@ -1,5 +1,7 @@
 """Settings are read as they are meant, and a wrong one is named in one sentence."""
 
+import os
+
 import pytest
 import yaml
 
@@ -80,3 +82,12 @@ def test_a_missing_setting_is_named(tmp_path):
 def test_settings_made_in_python_are_checked_too():
     with pytest.raises(InputError, match="steps is 0"):
         TrainingSettings(run="r", data=(DataSource(path="d"),), steps=0)
+
+
+def test_a_pipe_and_a_text_nested_too_deep_are_refused_in_a_sentence(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe or a device"):
+        read_training(tmp_path / "pipe")
+    (tmp_path / "deep.yaml").write_text("run: " + "[" * 20_000)
+    with pytest.raises(InputError, match="nested too deep"):
+        read_training(tmp_path / "deep.yaml")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kosmos2_core.config import Config, TextConfig, VisionConfig
 from kosmos2_core.errors import InputError
+from kosmos2_core.regular_files import read_regular_text
 
 SCRATCH = "scratch"
 
@@ -135,6 +136,9 @@ class TrainingSettings(Settings):
             raise InputError(_sentence(error)) from None
 
 
+MAX_CONFIG_BYTES = 2**20
+
+
 def read_training(file: Path) -> TrainingSettings:
     """Read the settings of a training from a YAML file.
 
@@ -142,11 +146,13 @@ def read_training(file: Path) -> TrainingSettings:
         InputError: the file cannot be read, or a setting is wrong; the sentence begins with the file's name.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular_text(file, MAX_CONFIG_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read ({error}): name a training's YAML file.") from None
     try:
         values = yaml.safe_load(text)
+    except RecursionError:
+        raise InputError(f"{file} is nested too deep for a training's YAML file.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
