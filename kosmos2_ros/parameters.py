@@ -18,6 +18,7 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_core.requests import Locate
 
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)
+MAX_CAMERAS = 64
 TRANSPORTS = ("raw", "compressed")
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]+)?", re.ASCII)
 READ_AT_CONFIGURE = "Read when the node is configured; it cannot change until the node is unconfigured again."
@@ -150,6 +151,8 @@ class GroundingParameters:
         self.request()
 
     def _check_cameras(self) -> None:
+        if len(self.cameras) > MAX_CAMERAS:
+            raise InputError(f"cameras has {len(self.cameras):,} names: a node has at most {MAX_CAMERAS}.")
         if len(set(self.cameras)) != len(self.cameras) or not self.cameras:
             raise InputError(f"cameras is {list(self.cameras)}: give at least one name, and no name twice.")
         if "" in self.cameras and len(self.cameras) > 1:

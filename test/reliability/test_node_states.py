@@ -144,7 +144,17 @@ def wrong_values(name):
     if about["choices"]:
         wrong += ["no_such", ""]
     if kind is list:
-        wrong += [[], ["a", "a"], ["", "a"], ["a b"], ["/a"], ["1"], ["a\n"], ["ä"]]
+        wrong += [
+            [],
+            ["a", "a"],
+            ["", "a"],
+            ["a b"],
+            ["/a"],
+            ["1"],
+            ["a\n"],
+            ["ä"],
+            [f"c{i}" for i in range(65)],
+        ]
     if name == "command":
         wrong += [" ; ", "...", "?!", "[ ]", "the mug and [?]", ["?!"]]
     return wrong
