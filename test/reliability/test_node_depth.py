@@ -124,9 +124,7 @@ def test_with_numbers_that_can_be_a_box_is_placed(serve, robot, model, shot):
 def test_floods_of_depth_and_transforms_stay_within_bounds(robot, count, record_property):
     with process("node_process.py", 0, 0.0, "--ros-args", "-p", "command:=the mug") as node:
         node.wait("active")
-        robot.status("model")
-        robot.show()
-        robot.wait("grounding")
+        answered(robot)
         depths = robot.publisher(Image, "/depth/image", 10)
         lying = Image(height=1, width=1, step=4, encoding="32FC1", data=bytes(30 * 2**20))
         large = Image(height=1920, width=2048, step=8192, encoding="32FC1", data=bytes(15 * 2**20))
@@ -136,12 +134,17 @@ def test_floods_of_depth_and_transforms_stay_within_bounds(robot, count, record_
         floods = robot.publisher(TFMessage, "/tf", 100)
         for number in range(count(400, 50)):
             floods.publish(TFMessage(transforms=[link(number, frame) for frame in range(500)]))
-        robot.show()
-        robot.wait("grounding", since=len(robot.heard["grounding"]))
+        answered(robot)
         grown_mib = (resident_kib(node.popen.pid) - before_kib) / 1024
         status = values(robot.status("camera"))
     record_property("figure", f"{grown_mib:+.0f} MiB")
     assert grown_mib <= 128, status
+
+
+def answered(robot):
+    """Show images until one is answered: the first ones after a flood may be lost."""
+    since = len(robot.heard["grounding"])
+    until(lambda: robot.show() is None or len(robot.heard["grounding"]) > since)
 
 
 def flood(robot, publisher, messages, times):

@@ -14,7 +14,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from processes import process  # noqa: E402
+from processes import environment, process  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 from robot import PATIENCE_S, values  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
@@ -87,7 +87,8 @@ def deserialize(number):
 @pytest.mark.row(*ROW)
 def test_no_payload_ends_a_process_that_reads_it(count, record_property):
     number = count(10_000, 2_000)
-    ended = subprocess.run([sys.executable, __file__, str(number)], capture_output=True, text=True)
+    command = [sys.executable, __file__, str(number)]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
     record_property("figure", f"{number:,} to rclpy, of which it refused {number - int(ended.stdout):,}")
 

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from processes import process
+from processes import environment, process
 from reliability.test_node_processes import ARGUMENTS, WORDS
 from traffic import traffic
 
@@ -61,7 +61,7 @@ def test_a_node_that_stops_leaves_no_shared_memory_behind(robot, state, count, r
 def test_a_node_that_cannot_be_made_leaves_no_shared_memory_behind(record_property):
     """A launch file may start it again and again."""
     command = [sys.executable, "-c", FAILED_START, "--ros-args", "-p", "max_boxes:=many"]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
     files = set(map(Path, ended.stdout.split()))

@@ -15,13 +15,17 @@ SCRIPTS = HERE.parent / "reliability"
 PATIENCE_S = 120.0
 
 
+def environment():
+    """The environment of a child process that imports test helpers."""
+    return os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
 class Process:
     def __init__(self, script, *arguments, patience_s=PATIENCE_S):
-        environ = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
         self._before = set(SHARED.iterdir())
         self.popen = subprocess.Popen(
-            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self._patience = threading.Timer(patience_s, self.popen.kill)
         self._patience.start()
