@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PHRASES = ["a mug", "the red bowl", "a can", "the table", "an old box", "a plate", "the left cup", "a bottle"]
-# Number of first corners of a phrase in the tasks with several images. The shipped model needs about as many on
-# average: see the last row of the table that `python test/bench/corners.py` prints.
+# Number of first corners of a phrase in the tasks with several images. The shipped model needs about as many
+# on average: see the last row of the table that `python test/bench/corners.py` prints.
 MEAN_CORNERS = 4
 MAX_CORNERS = 16  # the default limit of Locate
 CAMERAS = 4

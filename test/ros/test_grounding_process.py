@@ -13,7 +13,7 @@ from kosmos2_ros.apps import grounding  # noqa: E402
 from kosmos2_ros.process import Executor  # noqa: E402
 
 PATIENCE_S = 200
-# Prints the exit status of a command and its peak of memory. That of a child of pytest begins with pytest's own.
+# Prints the exit status of a command and its peak of memory. A child of pytest would begin with pytest's own.
 PEAK = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
