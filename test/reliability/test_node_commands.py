@@ -140,6 +140,7 @@ def test_a_text_far_too_long_is_refused_at_once(robot, count, record_property):
     texts = [make(size) for size in SIZES for make in (words, marks)]
     with process("node_process.py", 0, 0.0, "--ros-args", "-p", f"command:={MUG}") as node:
         node.wait("active")
+        robot.meet_services()
         refuse(robot, parameters, texts[-1])  # buffers for messages of this size
         rss_kib, began_s = resident_kib(node.popen.pid), time.monotonic()
         reports = len(robot.heard["diagnostics"])

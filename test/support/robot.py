@@ -27,6 +27,7 @@ from kosmos2_ros.messages import ROS
 from kosmos2_ros.process import Executor
 
 PATIENCE_S = 60.0
+MEETING_S = 2.0  # until a call is repeated that may have come too early
 KINDS = {"locate": Locate, "describe": Describe, "ask": Ask}
 IMAGES = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -132,6 +133,19 @@ class Robot:
         client = self._clients[service]
         assert client.wait_for_service(PATIENCE_S)
         return self.result(client.call_async(KINDS[service].Request(**fields)))
+
+    def meet_services(self):
+        """Call each service until it answers: an answer is lost if the node does not know its caller yet."""
+        for name, client in self._clients.items():
+            assert client.wait_for_service(PATIENCE_S)
+            answers = threading.Semaphore(0)
+            for _ in range(int(PATIENCE_S / MEETING_S)):
+                future = client.call_async(KINDS[name].Request())
+                future.add_done_callback(lambda _, answers=answers: answers.release())
+                if answers.acquire(timeout=MEETING_S):
+                    break
+            else:
+                raise AssertionError(f"{name} does not answer")
 
     def result(self, future):
         done = threading.Event()
