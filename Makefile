@@ -44,7 +44,7 @@ bench: setup ## compare the full-size model with other runtimes; writes docs/ben
 	@$(enter) python test/bench/bag.py
 
 reliability: setup ## run the reliability tests in full; writes docs/reliability.md
-	@$(enter) KOSMOS2_RELIABILITY=full pytest test/reliability
+	@$(enter) KOSMOS2_RELIABILITY=full pytest --timeout 1800 test/reliability
 
 soak: setup ## run the reliability tests that take hours; writes docs/reliability.md (ARGS="-k day" selects one)
 	@$(enter) KOSMOS2_RELIABILITY=soak pytest test/reliability $(ARGS)
