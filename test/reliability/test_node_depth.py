@@ -119,7 +119,7 @@ def test_with_numbers_that_can_be_a_box_is_placed(serve, robot, model, shot):
 
 @pytest.mark.row(
     *(36, "depth images of 1 x 1 pixel that carry 30 MiB; depth images of 15 MiB; 500 transforms at 100 Hz"),
-    "memory grows by at most 192 MiB: 64 each of depth images, of transforms and of DDS's own buffers",
+    "memory grows by at most 256 MiB: 64 of depth images, about 50 of transforms, the rest buffers of DDS",
 )
 def test_floods_of_depth_and_transforms_stay_within_bounds(robot, count, record_property):
     with process("node_process.py", 0, 0.0, "--ros-args", "-p", "command:=the mug") as node:
@@ -138,7 +138,7 @@ def test_floods_of_depth_and_transforms_stay_within_bounds(robot, count, record_
         grown_mib = (resident_kib(node.popen.pid) - before_kib) / 1024
         status = values(robot.status("camera"))
     record_property("figure", f"{grown_mib:+.0f} MiB")
-    assert grown_mib <= 192, status
+    assert grown_mib <= 256, status
 
 
 def answered(robot):
