@@ -271,29 +271,24 @@ class InferenceThread:
 
     def _compute(self, pixels: Pixels, request: Request, query: PendingQuery) -> Answer:
         """Answer a query. Each step counts as progress, and after each the query can end."""
-        answer = Answer("", finished=False)
-        for answer in self._steps_of(pixels, request, query.decoding):  # noqa: B007 (the last is returned)
+        answer: Answer | None = None
+        for step in self._steps_of(pixels, request, query.decoding):
+            answer = step
             if self._stopping:
                 raise deactivated_error()
             if query.cancelled.is_set():
                 raise timeout_error()
             self._note_progress()
+        assert answer is not None
         return answer
 
-    def _steps_of(self, pixels: Pixels, request: Request, decoding: Decoding) -> Iterator[Answer]:
-        """Yield after each step of the model, at last the answer."""
-        if not isinstance(request, Locate):
+    def _steps_of(self, pixels: Pixels, request: Request, decoding: Decoding) -> Iterator[Answer | None]:
+        """Yield after each step of the model; what is yielded last is the answer."""
+        if isinstance(request, Locate):
+            [answer] = yield from self._model.locate_in_parts([([pixels], request)])
+            yield answer
+        else:
             yield from self._model.stream([pixels], request, decoding)
-            return
-        parts = self._model.locate_in_parts([([pixels], request)])
-        unfinished = Answer("", finished=False)
-        try:
-            while True:
-                next(parts)
-                yield unfinished
-        except StopIteration as stop:
-            [answer] = stop.value
-        yield answer
 
     def _refuse(self, query: PendingQuery, error: Exception) -> None:
         if isinstance(error, RequestError):

@@ -94,6 +94,8 @@ class SlowOutputs:
         with_markers = annotate and output.markers.get_subscription_count() > 0
         if with_markers or output.detections_3d.get_subscription_count():
             self._publish_3d(output, result, with_markers)
+        if self._stopping:  # the publishers may be destroyed soon
+            return
         if annotate and output.annotated.get_subscription_count():
             picture = draw(result.pixels, result.answer.phrases, missing=True)
             if not self._stopping:
