@@ -198,7 +198,7 @@ def test_a_file_of_the_user_stands_unless_an_argument_says_otherwise(started, tm
 @needs_launch
 @pytest.mark.parametrize("name", ["sim", "replay"])
 def test_arguments_of_the_included_file_are_shown(share, name):
-    """As `ros2 launch --show-args` finds them."""
+    """Return the arguments of a launch file as `ros2 launch --show-args` finds them."""
     assert arguments_of(share, "grounding") < arguments_of(share, name)
 
 

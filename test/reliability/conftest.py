@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def count():
-    """How many examples: all of them with `make reliability` and `make soak`, fewer with `make test`."""
+    """Return a function that chooses a number of examples: the full one, or the quick one of `make test`."""
     return lambda full, quick: full if TIER else quick
 
 

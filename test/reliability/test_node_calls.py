@@ -96,7 +96,7 @@ def test_calls_of_every_kind_are_all_answered(serve, robot, count, record_proper
 
 @ROW
 def test_lifecycle_requests_of_four_callers_are_all_answered(serve, robot, count, record_property):
-    """Each caller sends its next request when the last was answered; most are not possible when they come."""
+    """A caller sends its next request when the last was answered; most requests are not possible then."""
     serve(command="the mug")
     rng, number = random.Random(0), count(50, 10)
     callers = [Caller(robot) for _ in range(4)]

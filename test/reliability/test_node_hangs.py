@@ -56,7 +56,7 @@ def test_a_hang_is_told_and_services_still_answer(serve, robot, model, count, re
 
 
 def busy_s(robot, kind):
-    """How long that service takes to say that the model is busy."""
+    """Return the seconds that a service takes to answer that the model is busy."""
     began_s = time.monotonic()
     text = {"locate": {"text": "the mug"}, "ask": {"question": "what?"}}.get(kind, {})
     assert robot.call(kind, **text).error == Code.BUSY

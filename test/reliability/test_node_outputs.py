@@ -1,4 +1,4 @@
-"""What takes long to publish, boxes in space and pictures, never holds up boxes in pixels."""
+"""Boxes in space and pictures take long to publish: tests that they do not hold up boxes in pixels."""
 
 from __future__ import annotations
 

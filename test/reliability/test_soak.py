@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,9 @@ rclpy = pytest.importorskip("rclpy", reason="this environment was set up without
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from kosmos2.msg import GroundedFrame  # noqa: E402
 from processes import PATIENCE_S, process  # noqa: E402
-from rclpy.executors import ExternalShutdownException  # noqa: E402
 from robot import values  # noqa: E402
+from serving import spinning  # noqa: E402
 from traffic import resident_kib  # noqa: E402
-
-from kosmos2_ros.process import Executor  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 HOURS_S = 12 * 3600.0
@@ -68,20 +66,11 @@ class Watcher:
 
 @contextmanager
 def watching():
-    watcher, executor = Watcher(), Executor()
-    executor.add_node(watcher.node)
-
-    def spin():
-        with suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, daemon=True)
-    thread.start()
+    watcher = Watcher()
     try:
-        yield watcher
+        with spinning(watcher.node):
+            yield watcher
     finally:
-        executor.shutdown()
-        thread.join()
         watcher.node.destroy_node()
 
 
@@ -123,8 +112,8 @@ def told(samples):
 def check_steady(samples):
     """Neither files nor threads grow."""
     rest = steady(samples)
-    assert {one.files for one in rest} == {rest[0].files}
-    assert {one.threads for one in rest} == {rest[0].threads}
+    assert {taken.files for taken in rest} == {rest[0].files}
+    assert {taken.threads for taken in rest} == {rest[0].threads}
 
 
 @pytest.mark.row(

@@ -41,7 +41,7 @@ class Killer:
 
 
 def evaluate_better(session: TrainingSession) -> None:
-    """Each evaluation is better than the last one, so that best/ is written each time."""
+    """Make each evaluation better than the one before, so that best/ is written each time."""
     trainer = session.trainer
     trainer.best = trainer.step / 100
     session._write_model(trainer.run / "best", {})

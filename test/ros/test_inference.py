@@ -445,7 +445,7 @@ def test_a_hung_model_is_known_and_queries_are_told_at_once():
 
 
 def test_a_slow_model_that_makes_progress_is_not_hung():
-    """Each step takes several times as long as a query may wait, and less than `hang_s`."""
+    """A step of the model takes longer than a query may wait, but less than `hang_s`."""
     with Rig(InThreeParts(open_=False), hang_s=60) as rig:
         rig.frame(0)
         short, long = query(deadline_s=time.monotonic() + 0.05), query()

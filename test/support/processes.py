@@ -55,7 +55,7 @@ class Process:
         return killed_s
 
     def shared_files(self):
-        """Those that it holds and that were not there before it."""
+        """Return the shared files that the process holds and that were not there before it."""
         return shared_files(self.popen.pid) - self._before
 
 
@@ -72,8 +72,8 @@ def shared_files(process="self"):
 
 @contextmanager
 def process(script, *arguments, **settings):
-    one = Process(script, *arguments, **settings)
+    started = Process(script, *arguments, **settings)
     try:
-        yield one
+        yield started
     finally:
-        one.kill()
+        started.kill()

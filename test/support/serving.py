@@ -23,6 +23,19 @@ from kosmos2_ros.process import Executor
 def served(load, **parameters):
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node = GroundingNode(load, parameter_overrides=overrides)
+    try:
+        with spinning(node):
+            try:
+                yield node
+            finally:
+                node.close()
+    finally:
+        node.destroy_node()
+
+
+@contextmanager
+def spinning(node):
+    """Spin a node in a thread until the end of the block."""
     executor = Executor()
     executor.add_node(node)
 
@@ -33,12 +46,10 @@ def served(load, **parameters):
     thread = threading.Thread(target=spin, daemon=True)
     thread.start()
     try:
-        yield node
+        yield
     finally:
-        node.close()
         executor.shutdown()
         thread.join()
-        node.destroy_node()
 
 
 @pytest.fixture(scope="module")
