@@ -27,6 +27,7 @@ from kosmos2_ros.messages import ROS
 from kosmos2_ros.process import Executor
 
 PATIENCE_S = 60.0
+POLL_S = 0.02
 MEETING_S = 2.0  # until a call is repeated that may have come too early
 KINDS = {"locate": Locate, "describe": Describe, "ask": Ask}
 IMAGES = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -88,12 +89,8 @@ class Robot:
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(kind, topic, qos)
         publisher = self._publishers[topic]
-        pause = threading.Event()
-        for _ in range(int(PATIENCE_S / 0.02)):
-            if publisher.get_subscription_count():
-                return publisher
-            pause.wait(0.02)
-        raise AssertionError(f"nobody listens to {topic}")
+        assert poll(publisher.get_subscription_count), f"nobody listens to {topic}"
+        return publisher
 
     def header(self, number: int = 0, stamp_ns: int | None = None):
         now_ns = self.node.get_clock().now().nanoseconds
@@ -164,6 +161,16 @@ class Robot:
             )
 
         return of(self.wait("diagnostics", of, seen))
+
+
+def poll(is_so) -> bool:
+    """Wait until something is so of which no event tells. Return whether it came to be."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE_S / POLL_S)):
+        if is_so():
+            return True
+        pause.wait(POLL_S)
+    return False
 
 
 def _ns(head) -> int:
