@@ -121,6 +121,8 @@ class McapFile:
                     )
                 if len(values) > MAX_CHUNK_MESSAGES * len(INDEX_FIELDS):
                     raise InputError(f"more than {MAX_CHUNK_MESSAGES:,} messages are in one chunk")
+            if part.loose and len(body) < part.length:
+                raise InputError("the file became shorter while it was read")
         except DAMAGE as error:
             self._contents.add_missing(part.offset, error)
         return sort_index(np.frombuffer(values, INDEX_DTYPE))
@@ -368,10 +370,16 @@ class McapChunks:
         return crc
 
     def walk(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        """Yield opcode, offset and size of the content of each record. The size may reach beyond the end."""
+        """Yield opcode, offset and size of the content of each record. The size may reach beyond the end.
+
+        It ends early where the file has become shorter, as the second file of a live bag does.
+        """
         offset = start
         while offset + RECORD_HEAD.size <= end:
-            opcode, size = RECORD_HEAD.unpack(self.read(offset, RECORD_HEAD.size))
+            head = self.read(offset, RECORD_HEAD.size)
+            if len(head) < RECORD_HEAD.size:
+                return
+            opcode, size = RECORD_HEAD.unpack(head)
             yield opcode, offset + RECORD_HEAD.size, size
             offset += RECORD_HEAD.size + size
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -250,6 +252,35 @@ def test_of_a_file_that_is_cut_off_the_beginning_is_read(tmp_path, form, part):
         if len(found) < len(ALL):
             [said] = reader.missing
             assert f"{len(found)} messages before that are read" in said
+
+
+@pytest.mark.parametrize("form", ["mcap", "mcap zstd", "mcap fastwrite", "mcap without index"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_file_that_shrinks_while_it_is_read_keeps_what_is_whole(tmp_path, monkeypatch, form, opened):
+    """After its size was read, or after it was opened; a live bag's second file shrinks with each chunk."""
+    bag = FORMS[form](tmp_path, SAID)
+    whole = bag.read_bytes()
+    open_chunks = bag_mcap.McapChunks
+    monkeypatch.setattr(bag_mcap, "CACHE_BYTES", 0)
+    for size in range(len(bag_mcap.MAGIC), len(whole), len(whole) // 30):
+        bag.write_bytes(whole)
+        if not opened:
+            monkeypatch.setattr(bag_mcap, "McapChunks", partial(shrunk_when_opened, open_chunks, size))
+        try:
+            with BagReader([bag]) as reader:
+                os.truncate(bag, size)
+                found, missing = plain(reader.messages()), reader.missing
+        except InputError as error:
+            found, missing = [], [str(error)]
+        assert found == [entry for entry in ALL if entry in found]
+        assert len(found) >= size / len(whole) * len(ALL) - 12
+        assert missing or len(found) == len(ALL)
+
+
+def shrunk_when_opened(open_chunks, size, path):
+    chunks = open_chunks(path)
+    os.truncate(path, size)
+    return chunks
 
 
 @pytest.mark.parametrize("form", ["rosbag2 sqlite3", "foxy"])
