@@ -5,6 +5,9 @@
                   reading the file from its beginning, as after a crash or on a full disk
     McapChunks    the bytes: records of the file, and decompressed chunks
 
+A live bag has its newest messages in a second file, whose first record says which bytes of the first file it
+follows. For a moment both files have the same messages; then the second file's count.
+
 Nothing that a file says about itself is trusted: sizes, times and checksums may be wrong.
 """
 
@@ -15,15 +18,17 @@ import zlib
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.regular_files import check_regular_file
 from kosmos2_io.bag_storage import (
     INDEX_DTYPE,
     INDEX_FIELDS,
@@ -39,12 +44,13 @@ from kosmos2_io.bag_storage import (
 from kosmos2_io.message_types import MessageDefinition
 
 from mcap import records  # isort: skip  # after message_types, which says what to install
-from mcap.data_stream import ReadDataStream  # isort: skip
+from mcap.data_stream import ReadDataStream, RecordBuilder  # isort: skip
 from mcap.exceptions import McapError  # isort: skip
 
 MAGIC = b"\x89MCAP0\r\n"
 # Opcodes of records.
-SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS, DATA_END, FOOTER = 3, 4, 5, 6, 8, 11, 15, 2
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 2, 3, 4, 5, 6
+CHUNK_INDEX, STATISTICS, METADATA, DATA_END = 8, 11, 12, 15
 RECORD_HEAD = struct.Struct("<BQ")  # opcode, length
 MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 CHUNK_HEAD = struct.Struct("<QQQII")  # first and last log time, size, checksum, name length
@@ -56,6 +62,10 @@ MAX_CHUNK_MESSAGES: Final = 1 << 20
 CACHE_BYTES: Final = 1 << 25  # decompressed chunks kept in memory; a single larger one is kept too
 LOOSE_BYTES: Final = 1 << 20  # messages outside of chunks are read together up to this size
 DAMAGE = (McapError, struct.error, UnicodeDecodeError, InputError, OSError)
+MCAP_ENDING: Final = ".mcap"
+SECOND_ENDING: Final = ".unfinished.mcap"
+SECOND_RECORD: Final = "kosmos2.unfinished"  # name of the record of metadata in the second file
+SECOND_START: Final = "follows_bytes"  # its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +334,50 @@ def _check_time(stamp_ns: int) -> None:
         raise InputError(f"a message's time is {stamp_ns:,} ns, which is after the latest possible time")
 
 
+# The second file of a live bag.
+
+
+def second_file(path: Path) -> Path:
+    """Return the file that holds the newest messages of a live bag."""
+    return path.with_name(path.name.removesuffix(MCAP_ENDING) + SECOND_ENDING)
+
+
+def is_superseded(path: Path) -> bool:
+    """Return True for a second file whose messages are in the first one, which is complete."""
+    first = path.with_name(path.name.removesuffix(SECOND_ENDING) + MCAP_ENDING)
+    return path.name.endswith(SECOND_ENDING) and is_complete(first)
+
+
+def is_complete(path: Path) -> bool:
+    """Return True if an MCAP file has its end."""
+    with suppress(*DAMAGE):
+        check_regular_file(path)
+        with path.open("rb") as file:
+            file.seek(-len(MAGIC), 2)
+            return file.read() == MAGIC
+    return False
+
+
+def second_record(start: int) -> bytes:
+    """Return the record of a second file whose messages follow so many bytes of the first file."""
+    builder = RecordBuilder()
+    records.Metadata(SECOND_RECORD, {SECOND_START: str(start)}).write(builder)
+    record: bytes = builder.end()  # type: ignore[no-untyped-call]
+    return record
+
+
+def second_start(path: Path) -> int | None:
+    """Return how many bytes of the first file a second file follows; None: there is no second file."""
+    with suppress(*DAMAGE, KeyError, ValueError):
+        check_regular_file(path)
+        with closing(McapChunks(path)) as chunks:
+            for opcode, offset, size in islice(chunks.walk(len(MAGIC), chunks.size), 2):
+                if opcode == METADATA:
+                    metadata = records.Metadata.read(ReadDataStream(BytesIO(chunks.record(offset, size))))
+                    return int(metadata.metadata[SECOND_START])
+    return None
+
+
 # The bytes of a file.
 
 
@@ -337,6 +391,8 @@ class McapChunks:
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self.size = self._file.seek(0, 2)
+        if not is_complete(path):
+            self.size = min(self.size, second_start(second_file(path)) or self.size)
         self._cache: OrderedDict[int, bytes | memoryview] = OrderedDict()  # by offset
         self._cached_bytes = 0
 

@@ -306,7 +306,8 @@ def files_of(bag: Path, missing: list[str]) -> list[Path]:
         raise InputError(f"{bag} does not exist: name a bag's folder, or its .mcap or .db3 files.")
     if not bag.is_dir():
         return [bag]
-    present = sorted((file for file in bag.iterdir() if file.name.endswith(ENDINGS)), key=_natural_order)
+    present = [file for file in bag.iterdir() if file.name.endswith(ENDINGS)]
+    present = sorted((file for file in present if not bag_mcap.is_superseded(file)), key=_natural_order)
     if not present:
         raise InputError(f"{bag} is not a bag: there is no .mcap and no .db3 file in it.")
     listed = _listed_files(bag / METADATA, missing)

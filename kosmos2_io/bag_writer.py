@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from kosmos2_core.errors import DiskError, InputError
 from kosmos2_core.files import check_free, new_folder, write_all, write_errors
+from kosmos2_io.bag_mcap import second_file, second_record
 from kosmos2_io.message_types import typestore  # first: it tells what to install where rosbags is missing
 
 from rosbags.interfaces import (  # isort: skip
@@ -192,8 +193,8 @@ class LiveBag(BagWriter):
 class _KeptMcap:
     """Keeps the messages of an MCAP file that is being written.
 
-    Messages are compressed in chunks of 1 MiB. Until its chunk is complete, a message is also in a second
-    file beside the first, without compression.
+    Messages are compressed in chunks of 1 MiB. Until its chunk is complete, a message is in a second file
+    beside the first, without compression; bag_mcap.py reads both.
     """
 
     def __init__(self, storage: Any) -> None:
@@ -201,7 +202,7 @@ class _KeptMcap:
         storage.bio.flush()
         self._head = storage.path.read_bytes()
         self._whole = len(self._head)  # bytes of the file up to the end of the last complete chunk
-        self._tail = storage.path.with_name(f"{storage.path.stem}.unfinished.mcap")
+        self._tail = second_file(storage.path)
         self._stream = self._tail.open("xb", buffering=0)
         self._begin_tail()
 
@@ -214,7 +215,7 @@ class _KeptMcap:
             storage_mcap.write_schema(definitions, schema)
         for channel in self._storage.channels:
             storage_mcap.write_channel(definitions, channel, self._storage.schemas)
-        write_all(self._stream, self._head + definitions.getvalue())
+        write_all(self._stream, self._head + second_record(self._whole) + definitions.getvalue())
         self._chunk, self._size = self._storage.chunk.bio, 0
 
     def keep(self) -> None:

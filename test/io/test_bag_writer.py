@@ -183,16 +183,30 @@ def test_what_is_serialized_already_is_written_as_it_is_and_notes_are_kept(tmp_p
 
 
 BIG = [messages.string("word " * 3000 * (number % 9)) for number in range(200)]  # several chunks
+CHUNK = 17  # messages of BIG before the one that completes the first chunk
 WRITER = """
 import os, pickle, signal, sys
 from pathlib import Path
 from kosmos2_io.bag_writer import LiveBag
-bag = LiveBag(Path(sys.argv[1]), sys.argv[2])
+folder, storage, moment = sys.argv[1:]
+bag = LiveBag(Path(folder), storage)
+kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+if moment:
+    setattr(bag._kept, moment, kill)
 for number, data in enumerate(pickle.load(sys.stdin.buffer)):
     bag.write_bytes("/a" if number % 3 else f"/later{number}", "std_msgs/msg/String", data, number)
-    if number == 150:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 150 and not moment:
+        kill()
+bag.close()
 """
+
+
+def write_until_killed(folder, storage, moment=""):
+    """Write BIG into a live bag until it is killed: after 150 messages, or where a method is called."""
+    data = [bytes(typestore().serialize_cdr(message, "std_msgs/msg/String")) for message in BIG]
+    command = [sys.executable, "-c", WRITER, str(folder), storage, moment]
+    done = subprocess.run(command, input=pickle.dumps(data), capture_output=True)
+    assert (done.returncode, done.stderr) == (-9, b"")
 
 
 def read(folder):
@@ -202,11 +216,25 @@ def read(folder):
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_live_bag_of_a_killed_process_has_each_message(tmp_path, storage):
-    data = [bytes(typestore().serialize_cdr(message, "std_msgs/msg/String")) for message in BIG]
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "run"), storage]
-    done = subprocess.run(command, input=pickle.dumps(data), capture_output=True)
-    assert (done.returncode, done.stderr) == (-9, b"")
+    write_until_killed(tmp_path / "run", storage)
     assert read(tmp_path / "run") == [message.data for message in BIG[:151]]
+
+
+@pytest.mark.parametrize(
+    ("moment", "at_least", "with_metadata"),
+    [("_begin_tail", CHUNK, False), ("after_close", len(BIG), False), ("after_close", len(BIG), True)],
+)
+def test_a_live_bag_killed_while_both_files_have_the_same_messages_has_each_once(
+    tmp_path, moment, at_least, with_metadata
+):
+    """When the first file has the chunk, and the second one still has its messages."""
+    write_until_killed(tmp_path / "run", "mcap", moment)
+    assert len(list(tmp_path.glob("run/*.mcap"))) == 2
+    if not with_metadata:  # as if it was killed right before it was written
+        (tmp_path / "run/metadata.yaml").unlink(missing_ok=True)
+    found = read(tmp_path / "run")
+    assert found == [message.data for message in BIG[: len(found)]]
+    assert len(found) >= at_least
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -67,10 +67,10 @@ def until(true, what="it"):
         time.sleep(0.002)
 
 
-def resident_kib(process="self"):
-    """Memory of a process."""
+def resident_kib(process="self", part="VmRSS"):
+    """Memory of a process: all that is resident, or a part such as RssShmem."""
     status = Path(f"/proc/{process}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
+    return int(status.split(f"{part}:")[1].split()[0])
 
 
 def stamp_ns(message):
