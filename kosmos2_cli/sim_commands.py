@@ -79,6 +79,13 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
         help="number of sentences per image: expressions, commands, captions, questions (default: 16)",
     )
     parser.add_argument(
+        "--item-kinds",
+        metavar="KIND,KIND",
+        help="only these kinds of sentences, and a brief caption: attribute, size, position, relation,"
+        " ordinal, absent, command, detailed (a caption), describe (a region), or questions of the kinds"
+        " colour, shape, count, exists, compare, region, where (default: all)",
+    )
+    parser.add_argument(
         "--probes",
         type=int,
         default=0,
@@ -89,8 +96,8 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe-kinds",
         metavar="KIND,KIND",
-        help="only these kinds of such phrases: name, attribute, size, position, ordinal, relation, command"
-        " (default: all)",
+        help="only these kinds of such phrases: name, attribute, size, position, ordinal, relation, command,"
+        " set (default: all)",
     )
     parser.add_argument(
         "--size",
@@ -130,6 +137,7 @@ def _run_dataset(arguments: argparse.Namespace) -> None:
         arguments.must,
         arguments.probes,
         _comma_separated(arguments.probe_kinds or ""),
+        _comma_separated(arguments.item_kinds or ""),
     )
     print(records)
 

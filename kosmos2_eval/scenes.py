@@ -23,6 +23,7 @@ from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 from kosmos2_core.images import Pixels
 from kosmos2_core.requests import Ask, Caption, Describe, Locate, Request
 from kosmos2_data.records import Item, Record
+from kosmos2_eval.detection import MAX_BOXES, RankedBoxes, match
 from kosmos2_eval.metrics import (
     RIGHT,
     Bin,
@@ -39,6 +40,7 @@ from kosmos2_eval.text_answers import TextAnswer, score_text_answer, text_metric
 Sample = tuple[Pixels, Record]
 IMAGES_AT_ONCE = 8  # images that are encoded and asked about in one batch
 TASKS = ("locate", "caption", "describe", "ask")
+SET_SCORE = 0.3  # a box of a set counts from this score
 GREEDY = Decoding(max_new_tokens=256, scores=False)
 
 
@@ -55,6 +57,7 @@ class LocateExample:
         score: the probability that `found` is right; 0 without a box.
         presence: the probability that the phrase is in the image.
         iou: IoU of `found` with the best true box; 0 without either.
+        boxes: all predicted boxes, best first; more than one only for a phrase with several true boxes.
     """
 
     image: int
@@ -65,6 +68,7 @@ class LocateExample:
     score: float
     presence: float
     iou: float
+    boxes: tuple[Box, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -106,6 +110,8 @@ class SceneEvaluation:
             metrics["locate"] = {**locate_metrics(self.examples), "accuracy_with_threshold": right}
         if probes := self.probes or self.examples:
             metrics["presence"] = {"probes": wanted, **presence_of(probes, self.min_presence)}
+        if sets := set_metrics((*self.examples, *self.probes), self.min_presence):
+            metrics["sets"] = sets
         return metrics | text_metrics(self.text_answers)
 
 
@@ -161,11 +167,13 @@ def _ask_all(
 def request_of(item: Item) -> Request:
     """Return the request that an item makes of the model, without its answer.
 
-    A phrase to locate gets its best box, however low its presence is.
+    A phrase to locate gets its best box, however low its presence is, or its best boxes if it has several.
     """
     match item.task:
         case "locate":
-            return Locate(write_markdown(without_boxes(item.text)), min_presence=0.0)
+            several = any(len(phrase.boxes or ()) > 1 for phrase in item.text.phrases)
+            text = write_markdown(without_boxes(item.text))
+            return Locate(text, max_boxes=MAX_BOXES if several else 1, min_presence=0.0)
         case "caption":
             return Caption(item.detailed, ground=bool(item.text.phrases))
         case "describe":
@@ -196,6 +204,7 @@ def locate_example(image: int, item: Item, phrase: Phrase, found: Entity) -> Loc
         score=(box.score or 0.0) if box else 0.0,
         presence=found.presence or 0.0,
         iou=max((iou(box, true_box) for true_box in truth), default=0.0) if box else 0.0,
+        boxes=found.boxes,
     )
 
 
@@ -260,6 +269,40 @@ def accuracy_with_threshold(examples: Sequence[LocateExample], min_presence: flo
     """Return the fraction of present phrases that get a right box with a presence threshold."""
     present = [example for example in examples if example.truth]
     return mean([float(example.right and example.found_with(min_presence)) for example in present])
+
+
+def set_metrics(examples: Sequence[LocateExample], min_presence: float) -> dict[str, Any] | None:
+    """Return the metrics of phrases with several true boxes; None if there are none.
+
+    A box counts if the phrase is found and its score is at least SET_SCORE. Each true box can be found once.
+
+    Returns:
+        The number of sets, and over all of them the part of the true boxes that is found (recall), the part
+        of the boxes that are true (precision), and the part of the sets that is found exactly.
+    """
+    sets = [example for example in examples if len(example.truth) > 1]
+    if not sets:
+        return None
+    found = [
+        tuple(box for box in example.boxes if (box.score or 0.0) >= SET_SCORE)
+        if example.found_with(min_presence)
+        else ()
+        for example in sets
+    ]
+    right = [
+        int(match(RankedBoxes(example.truth, boxes, pixels=1.0)).right[0].sum())
+        for example, boxes in zip(sets, found, strict=True)
+    ]
+    sizes, counts = [len(example.truth) for example in sets], list(map(len, found))
+    exact = [float(size == count == hits) for size, count, hits in zip(sizes, counts, right, strict=True)]
+    images = [example.image for example in sets]
+    return {
+        "count": len(sets),
+        "recall": sum(right) / sum(sizes),
+        "precision": sum(right) / sum(counts) if any(counts) else None,
+        "exact": mean(exact),
+        "exact_error": standard_error(exact, images),
+    }
 
 
 def locate_metrics(examples: Sequence[LocateExample]) -> dict[str, Any]:

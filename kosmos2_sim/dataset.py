@@ -29,13 +29,14 @@ from tqdm import tqdm
 from kosmos2_core.errors import InputError
 from kosmos2_core.files import write_atomically, write_errors
 from kosmos2_data.records import Item, Record, Truth, to_json
-from kosmos2_sim.items import PROBE_KINDS, items, probes
+from kosmos2_sim.items import ITEM_KINDS, PROBE_KINDS, items, probes
 from kosmos2_sim.layout import SPLITS, check_scene
 from kosmos2_sim.shapes import SHAPES
 from kosmos2_sim.shot import Thing
 from kosmos2_sim.tabletop import Tabletop
 
 RECORDS, MADE = "records.jsonl", "made.json"
+ADDED_LATER = {"probes_per_kind": 0, "probe_kinds": [], "item_kinds": []}  # missing in older made.json files
 JPEG_QUALITY = 95
 
 
@@ -52,6 +53,7 @@ class DatasetPlan:
     per_shard: int | None  # images in a tar file; None: no tar files
     probes_per_kind: int = 0  # present and absent phrases of each kind, for each image
     probe_kinds: tuple[str, ...] = ()  # the kinds of the probes; if empty, all of them
+    item_kinds: tuple[str, ...] = ()  # the kinds of the items beside the brief caption; if empty, all of them
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def make_dataset(
     must: str | None = None,
     probes_per_kind: int = 0,
     probe_kinds: tuple[str, ...] = (),
+    item_kinds: tuple[str, ...] = (),
 ) -> Path:
     """Write a data set, or the missing part of an interrupted one, and return the file of its records.
 
@@ -90,6 +93,8 @@ def make_dataset(
         must: a shape that must appear in every image.
         probes_per_kind: the number of present and of absent phrases of each kind for an image.
         probe_kinds: the kinds of these phrases, from PROBE_KINDS; if empty, all of them.
+        item_kinds: the kinds of the items, from ITEM_KINDS; if empty, all of them. The brief caption is
+            always among the items.
 
     Raises:
         InputError: an option is wrong, the folder cannot be written to, or it holds other data.
@@ -99,14 +104,14 @@ def make_dataset(
             raise InputError(f"{name} is {number}: it must be at least 1.")
     if probes_per_kind < 0:
         raise InputError(f"probes is {probes_per_kind}: it must be at least 0.")
-    for kind in probe_kinds:
-        if kind not in PROBE_KINDS:
-            raise InputError(f"probe-kinds names {kind!r}: the kinds are {', '.join(PROBE_KINDS)}.")
+    _check_kinds("probe-kinds", probe_kinds, PROBE_KINDS)
+    _check_kinds("item-kinds", item_kinds, ITEM_KINDS)
     if shards is not None and not 1 <= shards <= count:
         raise InputError(f"shards is {shards}: it must be from 1 to the number of images, {count}.")
     per_shard = None if shards is None else -(-count // shards)
     plan = DatasetPlan(
-        split, first_seed, items_per_image, size, tuple(shapes), must, per_shard, probes_per_kind, probe_kinds
+        *(split, first_seed, items_per_image, size, tuple(shapes), must, per_shard),
+        *(probes_per_kind, probe_kinds, item_kinds),
     )
     check_scene(first_seed, split, plan.shapes, must)
     _begin(folder, plan)
@@ -117,6 +122,12 @@ def make_dataset(
         with write_errors(folder):
             write(folder, done, progress)
     return folder / RECORDS
+
+
+def _check_kinds(option: str, kinds: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(f"{option} names {kind!r}: the kinds are {', '.join(known)}.")
 
 
 def _begin(folder: Path, plan: DatasetPlan) -> None:
@@ -130,14 +141,13 @@ def _begin(folder: Path, plan: DatasetPlan) -> None:
             raise InputError(f"{folder} has records that were not made by this command: take another folder.")
         if not made.exists():
             write_atomically(made, json.dumps(options) + "\n")
-        begun_with = {"probes_per_kind": 0, "probe_kinds": []} | json.loads(made.read_text(encoding="utf-8"))
+        begun_with = json.loads(made.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{made} was not written by this command: take another folder.") from None
     for name, value in options.items():
-        if begun_with.get(name) != value:
-            raise InputError(
-                f"{folder} was begun with {name} {begun_with.get(name)}, not {value}: take another folder."
-            )
+        begun = begun_with.get(name, ADDED_LATER.get(name))
+        if begun != value:
+            raise InputError(f"{folder} was begun with {name} {begun}, not {value}: take another folder.")
 
 
 def _resume(records: Path, count: int, per_shard: int | None) -> int:
@@ -178,7 +188,7 @@ def encoded_record(tabletop: Tabletop, plan: DatasetPlan, seed: int) -> EncodedR
     """Render the shot of a seed and draw its items."""
     shot = tabletop.shoot(seed, plan.split, plan.shapes, plan.must)
     rng = np.random.default_rng([SPLITS.index(plan.split), seed, 1])
-    drawn = items(shot, rng, plan.items_per_image, plan.shapes)
+    drawn = items(shot, rng, plan.items_per_image, plan.shapes, plan.item_kinds)
     probed = probes(shot, plan.probes_per_kind, plan.shapes, plan.probe_kinds, balanced=True)
     return EncodedRecord(
         jpeg(shot.image),

@@ -103,7 +103,15 @@ class Description:
     @property
     def words(self) -> str:
         """The words of the description, without an article."""
-        return " ".join(filter(None, (self.material, self.colour, self.noun.word)))
+        return self._with(self.noun.word)
+
+    @property
+    def plural_words(self) -> str:
+        """The words for several such things, without an article."""
+        return self._with(self.noun.plural)
+
+    def _with(self, noun: str) -> str:
+        return " ".join(filter(None, (self.material, self.colour, noun)))
 
     @property
     def is_name(self) -> bool:

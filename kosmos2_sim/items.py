@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, product
 from zlib import crc32
 
 import numpy as np
@@ -24,11 +24,12 @@ from kosmos2_sim.commands import KINDS_OF_ONE_PHRASE, command_items
 from kosmos2_sim.descriptions import (
     Description,
     VisibleThings,
+    matches,
     plain_name,
     uniquely_described,
     visible_things,
 )
-from kosmos2_sim.draws import choose, distinct
+from kosmos2_sim.draws import alternated, choose, distinct, shuffled
 from kosmos2_sim.expressions import (
     ANCHOR_RELATIONS,
     BETWEEN,
@@ -36,6 +37,7 @@ from kosmos2_sim.expressions import (
     EXPRESSION_KINDS,
     ORDINALS,
     POSITIONS,
+    RELATIONS,
     SIZE_WORDS,
     DrawExpressions,
     Expressions,
@@ -51,6 +53,7 @@ from kosmos2_sim.expressions import (
     size_expressions,
 )
 from kosmos2_sim.layout import SPLITS
+from kosmos2_sim.sets import SET, absent_set_items, set_items
 from kosmos2_sim.shapes import SHAPES
 from kosmos2_sim.shot import Shot
 from kosmos2_sim.text_items import brief_captions, detailed_captions, question_kinds, region_descriptions
@@ -77,25 +80,31 @@ WEIGHTS = {
     "region": 2.5,
     "where": 3.0,
 }
+ITEM_KINDS = tuple(WEIGHTS)
 COMMAND = "command"
 PROBE_STREAM = 2  # of the random numbers of a shot: stream 1 is for the other items of a data set
-ABSENT_ANCHOR_SHARE = 0.25  # of the absent relations; the thing before the relation is then in the image
+WRONG_RELATION_SHARE = 0.35  # of the absent relations; both things are then in the image
+ABSENT_ANCHOR_SHARE = 0.25  # of the others; the thing before the relation is then in the image
 ABSENT_COMMAND_SHARE = 0.5  # of the phrases of absent commands
 
 
-def items(shot: Shot, rng: Generator, count: int, shapes: tuple[str, ...] = SHAPES) -> tuple[Item, ...]:
+def items(
+    shot: Shot, rng: Generator, count: int, shapes: tuple[str, ...] = SHAPES, kinds: Iterable[str] = ()
+) -> tuple[Item, ...]:
     """Return up to `count` different items about an image, the brief caption first.
 
     Args:
         shapes: the shapes that may be named as missing.
+        kinds: some of ITEM_KINDS for the items after the caption; if empty, all of them.
     """
     things = visible_things(shot)
     drawn: dict[Item, None] = dict.fromkeys(brief_captions(things))
     sources = _item_sources(things, rng, shapes)
+    sources = {kind: source for kind, source in sources.items() if kind in (tuple(kinds) or ITEM_KINDS)}
     while sources and len(drawn) < count:
-        kinds = list(sources)
-        weights = np.array([WEIGHTS[kind] for kind in kinds])
-        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        remaining = list(sources)
+        weights = np.array([WEIGHTS[kind] for kind in remaining])
+        kind = remaining[int(rng.choice(len(remaining), p=weights / weights.sum()))]
         item = next(sources[kind], None)
         if item is None:
             del sources[kind]
@@ -164,6 +173,8 @@ def present_items(kind: str, things: VisibleThings, rng: Generator) -> Iterator[
     """Yield items of a kind whose phrases are all in the image."""
     if kind == COMMAND:
         return command_items(things, rng, EXPRESSION_KINDS, absent_share=0.0)
+    if kind == SET:
+        return set_items(things, rng)
     return (expression_item(expression, rng) for expression in PRESENT[kind](things, rng))
 
 
@@ -173,6 +184,8 @@ def absent_items(
     """Yield items of a kind with at least one phrase that is not in the image."""
     if kind == COMMAND:
         return absent_commands(things, rng, shapes)
+    if kind == SET:
+        return absent_set_items(things, rng, shapes)
     return (expression_item(expression, rng) for expression in ABSENT[kind](things, rng, shapes))
 
 
@@ -220,13 +233,43 @@ def absent_positions(things: VisibleThings, rng: Generator, shapes: tuple[str, .
 
 
 def absent_ordinals(things: VisibleThings, rng: Generator, shapes: tuple[str, ...] = SHAPES) -> Expressions:
-    """Yield `second mug from the left`, if there is no mug."""
+    """Yield `second mug from the left`, if there is no mug, or by turns if there is only one."""
+    missing = _ordinals_of_missing_things(things, rng, shapes)
+    return chain(alternated(missing, _ordinals_after_the_last(things, rng), rng), missing)
+
+
+def _ordinals_of_missing_things(
+    things: VisibleThings, rng: Generator, shapes: tuple[str, ...]
+) -> Expressions:
     for description in absent_descriptions(things, rng, shapes):
         words = ordinal_words(choose(ORDINALS, rng), description, choose(ENDS, rng))
         yield ReferringExpression(words, None, "ordinal")
 
 
+def _ordinals_after_the_last(things: VisibleThings, rng: Generator) -> Expressions:
+    """Yield `third mug from the left`, if there are two."""
+    for description, _ in shuffled(groups(things, rng), rng):
+        members = matches(things.glimpsed, description.fits)
+        if members and len(members) < len(ORDINALS):
+            words = ordinal_words(choose(ORDINALS[len(members) :], rng), description, choose(ENDS, rng))
+            yield ReferringExpression(words, None, "ordinal")
+
+
 def absent_relations(things: VisibleThings, rng: Generator, shapes: tuple[str, ...] = SHAPES) -> Expressions:
+    """Yield `mug left of the red box`, if there is no mug, no red box, or no mug left of it."""
+    missing = _relations_of_missing_things(things, rng, shapes)
+    wrong = wrong_relations(things, rng)
+    while True:
+        sources = (wrong, missing) if rng.random() < WRONG_RELATION_SHARE else (missing, wrong)
+        expression = next(chain(*sources), None)
+        if expression is None:
+            return
+        yield expression
+
+
+def _relations_of_missing_things(
+    things: VisibleThings, rng: Generator, shapes: tuple[str, ...]
+) -> Expressions:
     """Yield `mug left of the red box`, if there is a red box and no mug, or a mug and no red box."""
     anchors = [description for _, description in uniquely_described(things, rng)]
     present = [description for description, _ in groups(things, rng)]
@@ -240,6 +283,17 @@ def absent_relations(things: VisibleThings, rng: Generator, shapes: tuple[str, .
             continue
         if words := _relation_words(things, anchor, rng):
             yield ReferringExpression(f"{target.words} {words}", None, "relation")
+
+
+def wrong_relations(things: VisibleThings, rng: Generator) -> Expressions:
+    """Yield `mug left of the red box`, if all mugs are clearly somewhere else."""
+    options = product(groups(things, rng), uniquely_described(things, rng), RELATIONS.items())
+    for (description, _), (anchor, name), (synonyms, relation) in shuffled(list(options), rng):
+        candidates = matches(things.glimpsed, description.fits)
+        others = [thing for thing in candidates or () if thing is not anchor]
+        if others and all(relation(thing, anchor) is False for thing in others):
+            words = f"{description.words} {choose(synonyms, rng)} the {name.words}"
+            yield ReferringExpression(words, None, "relation")
 
 
 def _relation_words(things: VisibleThings, anchor: Description, rng: Generator) -> str | None:
@@ -297,4 +351,4 @@ ABSENT: Mapping[str, DrawAbsent] = {
     "ordinal": absent_ordinals,
     "relation": absent_relations,
 }
-PROBE_KINDS = (*PRESENT, COMMAND)
+PROBE_KINDS = (*PRESENT, COMMAND, SET)

@@ -196,9 +196,7 @@ def count_questions(things: VisibleThings, rng: Generator, shapes: tuple[str, ..
     for description in _balanced(asked, is_present, rng):
         counted = matches(things.glimpsed, description.fits)
         if counted is not None:
-            noun = description.noun
-            words = " ".join(filter(None, (description.colour, noun.plural)))
-            yield _ask(f"How many {words} are there?", NUMBERS[len(counted)], "count")
+            yield _ask(f"How many {description.plural_words} are there?", NUMBERS[len(counted)], "count")
 
 
 def existence_questions(things: VisibleThings, rng: Generator, shapes: tuple[str, ...]) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 import pytest
 
 from kosmos2_core.boxes import Box
-from kosmos2_eval.scenes import LocateExample, presence_of
+from kosmos2_eval.scenes import LocateExample, presence_of, set_metrics
 
 HERE = Box(0.1, 0.1, 0.4, 0.4)
 
@@ -72,3 +72,29 @@ def test_without_errors_no_kind_is_worst():
         "misses": [],
     }
     assert rates_of([])["all"]["false_alarms"] is None
+
+
+def a_set(truth, boxes, presence=0.9):
+    return LocateExample(
+        0, "set", "[the mugs]", truth, boxes[0] if boxes else None, 0.9, presence, 1.0, boxes
+    )
+
+
+def scored(box, score):
+    return Box(box.x1, box.y1, box.x2, box.y2, score)
+
+
+def test_sets_count_each_true_box_once_and_no_box_of_a_low_score():
+    left, middle, right = (Box(x, 0.1, x + 0.2, 0.4) for x in (0.1, 0.4, 0.7))
+    sets = [
+        a_set((left, right), (scored(left, 0.9), scored(right, 0.8), scored(middle, 0.1))),
+        a_set((left, middle, right), (scored(left, 0.9), scored(left, 0.8), scored(right, 0.5))),
+        a_set((left, middle), (scored(left, 0.9), scored(middle, 0.9)), presence=0.2),
+        a_set((left,), (scored(left, 0.9),)),  # not a set
+    ]
+    metrics = set_metrics(sets, min_presence=0.5)
+    assert metrics["count"] == 3
+    assert metrics["recall"] == pytest.approx(4 / 7)
+    assert metrics["precision"] == pytest.approx(4 / 5)
+    assert metrics["exact"] == pytest.approx(1 / 3)
+    assert set_metrics(sets[3:], 0.5) is None

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="this environment was set up without ROS (ROS=none)")
 
-from robot import poll  # noqa: E402
+from robot import poll
 
 POLICY = Path(__file__).resolve().parents[2] / "config/sros2_policy.xml"
 OF_OTHER_SETTINGS = {"/clock", "/depth/image/compressedDepth", "/image/compressed"}  # time, transport

@@ -127,6 +127,12 @@ def test_shapes_are_as_asked(tmp_path):
     assert "banana" not in lines
 
 
+def test_kinds_of_items_are_as_asked(tmp_path):
+    folder = make(tmp_path / "data", 4, item_kinds=("describe", "colour"))
+    kinds = {item.kind for record in map(RecordSource(folder).__getitem__, range(4)) for item in record.items}
+    assert kinds == {"brief", "describe", "colour"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -136,6 +142,7 @@ def test_shapes_are_as_asked(tmp_path):
         ({"shards": 99}, "shards is 99"),
         ({"shapes": ("cub",)}, "no shape 'cub'"),
         ({"must": "spoon"}, "no shape 'spoon'"),
+        ({"item_kinds": ("name",)}, "item-kinds names 'name': the kinds are attribute, size"),
         ({"probe_kinds": ("colour",)}, "probe-kinds names 'colour': the kinds are name, attribute"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading import AFTER, ANY, FIRST, NOUNS, ORDINAL, RELATION, SIZED, bare, fitting, meant
+from reading import AFTER, ANY, COUNTS, FIRST, NOUNS, ORDINAL, RELATION, SIZED, bare, fitting, meant, several
 from shots import shot, shots, thing
 
 from kosmos2_data.records import Record, record_of, to_json
@@ -74,13 +74,25 @@ def check_present(words, box, taken):
 
 
 def check_absent(words, taken):
-    """A noun phrase in it fits nothing; what else it names is one thing."""
+    """A noun phrase in it fits nothing; or nothing is where it says, or so manieth in a row."""
     missing = [name for name in described(words) if not fitting(glimpsed(taken), name)]
-    assert len(missing) == 1, words
+    assert len(missing) <= 1, words
     first, *anchors = described(words)
     assert first in missing or fitting(seen(taken), first), words
     for anchor in anchors:
         assert anchor in missing or len(meant(anchor, seen(taken))) == 1, words
+    if not missing:
+        assert kind_of(words) in ("relation", "ordinal"), words
+        assert meant(words, seen(taken)) == [], words
+
+
+def check_set(words, boxes, taken):
+    """All things that it fits, from left to right."""
+    things = several(glimpsed(taken), words)
+    assert {thing.box for thing in things} == set(boxes), words
+    assert len(boxes) != 1, words
+    assert [box.x1 for box in boxes] == sorted(box.x1 for box in boxes)
+    assert all(thing.visible >= 0.35 for thing in things)
 
 
 def check(taken, item):
@@ -88,6 +100,9 @@ def check(taken, item):
     assert item.kind in PROBE_KINDS
     for phrase in item.text.phrases:
         words = item.text.words_of(phrase)
+        if item.kind == "set":
+            check_set(words, phrase.boxes, taken)
+            continue
         if item.kind != "command":
             assert words == item.text.text
             assert kind_of(words) == item.kind
@@ -147,7 +162,7 @@ def test_every_kind_is_probed_with_present_and_absent_phrases(rendered):
     for (kind, present), count in counts.items():
         most = 3 * len(rendered)
         assert count == most if not present else 0.15 * most < count <= most, kind
-    assert PROBE_KINDS == ("name", "attribute", "size", "position", "ordinal", "relation", "command")
+    assert PROBE_KINDS == ("name", "attribute", "size", "position", "ordinal", "relation", "command", "set")
 
 
 def test_names_are_bare_and_attributes_are_not(rendered):
@@ -175,17 +190,40 @@ def test_some_absent_attributes_are_hard():
     assert words & {"green mug", "red cone", "pink object"}
 
 
-def test_absent_relations_lack_the_thing_or_what_it_is_related_to(rendered):
+def test_absent_relations_lack_the_thing_or_what_it_is_related_to_or_the_relation(rendered):
     lacking = Counter()
     for taken, _ in rendered:
         for item in probes(taken, 12):
             words = item.text.text
             if item.kind == "relation" and not item.text.phrases[0].boxes:
-                first, *_ = described(words)
-                lacking["anchor" if fitting(glimpsed(taken), first) else "thing"] += 1
+                first, *anchors = described(words)
+                missing = [name for name in (first, *anchors) if not fitting(glimpsed(taken), name)]
+                lacking["relation" if not missing else "thing" if first in missing else "anchor"] += 1
                 lacking["between"] += " between " in words
-    assert lacking["anchor"] / (lacking["anchor"] + lacking["thing"]) == pytest.approx(0.25, abs=0.06)
+    total = lacking["anchor"] + lacking["thing"] + lacking["relation"]
+    assert lacking["relation"] / total == pytest.approx(0.35, abs=0.06)
+    assert lacking["anchor"] / total == pytest.approx(0.65 * 0.25, abs=0.06)
     assert lacking["between"] > 0
+
+
+def test_some_absent_ordinals_count_further_than_there_are_things():
+    taken = shot(thing("mug", "red", 0.2), thing("mug", "blue", 0.8))
+    words = {
+        bare(item.text.text)
+        for seed in range(20)
+        for item in probes(replace(taken, seed=seed), 4, kinds=["ordinal"])
+    }
+    beyond = {text for text in words if " mug from " in text and "red" not in text and "blue" not in text}
+    assert {text.split()[0] for text in beyond} == {"third", "fourth"}
+
+
+def test_sets_are_counted_and_uncounted_plurals(rendered):
+    sets = [item for _, items in rendered for item in items if item.kind == "set"]
+    present = [item for item in sets if item.text.phrases[0].boxes]
+    sizes = Counter(len(item.text.phrases[0].boxes) for item in present)
+    assert {2, 3, 4} <= set(sizes) <= {2, 3, 4, 5, 6}
+    counted = [item for item in present if COUNTS.keys() & set(item.text.text.split())]
+    assert 0.2 < len(counted) / len(present) < 0.6
 
 
 def test_relations_need_something_to_relate_to():
@@ -194,9 +232,7 @@ def test_relations_need_something_to_relate_to():
         expression.words for expression in absent_relations(visible_things(alike), np.random.default_rng(0))
     ]
     assert words
-    assert all(
-        fitting(alike.things, described(phrase)[0]) for phrase in words
-    )  # only the anchor can be absent
+    assert all(fitting(alike.things, described(phrase)[0]) for phrase in words)  # only the anchor is absent
 
 
 def test_nothing_is_absent_of_which_a_pixel_is_seen():

@@ -26,6 +26,8 @@ AFTER = re.compile(
     r"(?P<what>.+?) (?:on the (?:far )?(?P<side>left|right)|at the (?P<end>front|back)"
     r"|(?P<camera>closest to|farthest from) the camera)"
 )
+COUNTS = {"both": 2, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+SEVERAL = re.compile(rf"(?:the |all (?:the )?)?(?:(?P<count>{'|'.join(COUNTS)}) )?(?P<what>.+)")
 FIRST = {
     "left": "left",
     "leftmost": "left",
@@ -120,6 +122,15 @@ def meant(words, things):
     if first in FIRST or first in SIZED:
         return best(fitting(things, rest), SCORES[FIRST.get(first) or SIZED[first]])
     return fitting(things, words)
+
+
+def several(things, words):
+    """All things that a plural fits; none where it counts another number."""
+    found = SEVERAL.fullmatch(words)
+    *adjectives, plural = found["what"].split()
+    [noun] = [noun for noun in (*NOUNS, *ANY) if plural in (f"{noun}s", f"{noun}es")]
+    group = fitting(things, " ".join([*adjectives, noun]))
+    return group if COUNTS.get(found["count"], len(group)) == len(group) else []
 
 
 def bare(words):
