@@ -67,6 +67,7 @@ EXTRAS = {
         "tensorboard>=2.16",
         "transformers>=5.0",
     ],
+    "serve": ["prometheus-client>=0.20", "pydantic>=2.9", "starlette>=0.40", "uvicorn>=0.30"],
     # What few users need, and what is not small.
     "captions": ["pycocoevalcap>=1.2"],
     "spacy": ["spacy>=3.8"],
@@ -80,6 +81,7 @@ EXTRAS = {
         "catkin_pkg",
         "hypothesis>=6.100",
         "mypy>=1.15",
+        "openai>=2.0",
         "pycocotools>=2.0.8",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -120,7 +122,7 @@ if __name__ == "__main__":
                 *find_packages(
                     include=[
                         f"kosmos2_{part}{below}"
-                        for part in ("cli", "core", "data", "eval", "io", "sim")
+                        for part in ("cli", "core", "data", "eval", "io", "serve", "sim")
                         for below in ("", ".*")
                     ]
                 ),
@@ -132,6 +134,7 @@ if __name__ == "__main__":
                 "kosmos2_data": ["py.typed"],
                 "kosmos2_eval.bag": ["templates/*"],
                 "kosmos2_io": ["py.typed"],
+                "kosmos2_serve": ["api_page/*", "example_scenes/*", "page/*", "py.typed"],
             },
             # Bags are written without ROS, by the definitions themselves.
             data_files=[

@@ -99,6 +99,7 @@ COMMANDS: dict[str, Subcommand] = {
     "describe": Subcommand("describe a region of an image", "kosmos2_cli.image_commands:DESCRIBE"),
     "ask": Subcommand("answer a question about an image", "kosmos2_cli.image_commands:ASK"),
     "chat": Subcommand("hold a dialogue, with or without images", "kosmos2_cli.chat:CHAT"),
+    "serve": Subcommand("serve models over HTTP, with a web page", "kosmos2_cli.serve:SERVE"),
     "node": Subcommand(
         "run the ROS 2 node: images and commands in, boxes out", "kosmos2_cli.ros_commands:NODE"
     ),

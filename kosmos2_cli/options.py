@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kosmos2_core.boxes import Box, box_of_pixels
+from kosmos2_core.boxes import Box, box_of_numbers
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # importing torch takes seconds, so commands do it only when they load a model
@@ -23,18 +23,20 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 LARGEST_SIDE_PX = 1 << 20  # an image that contains any region a user can mean
 
 
-def add_model(parser: argparse.ArgumentParser, quantize: str = "auto") -> None:
+def add_model(parser: argparse.ArgumentParser, quantize: str = "auto", several: bool = False) -> None:
     """Add the options that choose a checkpoint and where it runs.
 
     Args:
         quantize: default of the quantisation; commands that evaluate a checkpoint do not quantise it.
+        several: the option `--model` can be repeated; its values are a list, or None.
     """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
-        default=os.environ.get("KOSMOS2_MODEL", PUBLIC_MODEL),
+        action="append" if several else "store",
+        default=None if several else default_model(),
         help="checkpoint: a folder or a name on the Hugging Face hub (default: $KOSMOS2_MODEL, or"
-        f" {PUBLIC_MODEL} if it is not set)",
+        f" {PUBLIC_MODEL} if it is not set)" + ("; repeat the option for several" if several else ""),
     )
     group.add_argument("--revision", help="branch, tag or commit of a checkpoint on the hub (default: main)")
     group.add_argument(
@@ -51,6 +53,11 @@ def add_model(parser: argparse.ArgumentParser, quantize: str = "auto") -> None:
         help="weights on a CPU: none (as --dtype says), int8 (faster for large models) or auto, which chooses"
         " (default: %(default)s)",
     )
+
+
+def default_model() -> str:
+    """Return the checkpoint of commands that name none."""
+    return os.environ.get("KOSMOS2_MODEL", PUBLIC_MODEL)
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
@@ -199,9 +206,7 @@ def parse_region(text: str, width: int, height: int) -> Box:
         x1, y1, x2, y2 = map(float, text.split(","))
     except ValueError:
         raise InputError(f"--region {text} is not four numbers, such as 0.1,0.2,0.5,0.6.") from None
-    if max(x1, y1, x2, y2) <= 1:
-        return Box(x1, y1, x2, y2)
-    return box_of_pixels(x1, y1, x2, y2, width, height)
+    return box_of_numbers(x1, y1, x2, y2, width, height)
 
 
 def check_region(text: str | None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from kosmos2_core.boxes import Box
+from kosmos2_core.errors import ModelError
 from kosmos2_core.grounded_text import GroundedText, Phrase, write_markdown
 
 
@@ -97,9 +99,21 @@ class Answer:
                 }
                 for option in self.options
             ],
+            "dropped": self.dropped,
             "finished": self.finished,
             "calibrated": self.calibrated,
         }
+
+
+def check_finite(answer: Answer) -> None:
+    """Raise a ModelError if a score or a presence is NaN: weights are broken, or the precision overflowed.
+
+    Corners need no check: `Box` refuses NaN.
+    """
+    numbers = [phrase.presence for phrase in answer.phrases]
+    numbers += [box.score for phrase in answer.phrases for box in phrase.boxes]
+    if any(number is not None and not 0 <= number <= 1 for number in numbers):
+        raise ModelError("the model's numbers are not finite: check the checkpoint, or choose another dtype.")
 
 
 def _entity_to_dict(entity: Entity, width: int, height: int) -> dict[str, Any]:
@@ -108,8 +122,9 @@ def _entity_to_dict(entity: Entity, width: int, height: int) -> dict[str, Any]:
             "box_px": list(box.pixels(width, height)),
             "box_unit": [box.x1, box.y1, box.x2, box.y2],
             "score": box.score,
+            "cells": list(cells),
         }
-        for box in entity.boxes
+        for box, cells in zip(entity.boxes, entity.cells or repeat(()), strict=False)
     ]
     return {
         "phrase": entity.phrase,

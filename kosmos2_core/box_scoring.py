@@ -142,10 +142,7 @@ def score_boxes(
         given: Pairs of cells to score, in this order; None: find the best boxes.
     """
     evidence = _with_near_corners(evidence, grid, search)
-    first = _first_probabilities(evidence, search)[evidence.tried]
-    second = evidence.second / search.temperature
-    second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
-    pairs = _Pairs.from_probabilities(evidence.tried, first[:, None] * second, grid)
+    pairs = _Pairs.from_probabilities(evidence.tried, _pair_probabilities(evidence, grid, search), grid)
 
     def place(box: ScoredBox) -> ScoredBox:
         return replace(box, box=_refined(evidence, box, grid)) if search.refine else box
@@ -156,6 +153,22 @@ def score_boxes(
     if given is None:
         boxes = list(_descending(boxes))
     return PhraseBoxes(evidence.presence, tuple(boxes))
+
+
+def cell_probabilities(evidence: Evidence, grid: int, search: SearchOptions) -> Tensor:
+    """Return (grid, grid), row by row, the probability of each cell that the phrase's box covers it."""
+    pairs = _pair_probabilities(evidence, grid, search).view(-1, grid, grid)
+    covers = pairs.flip(1, 2).cumsum(1).cumsum(2).flip(1, 2)  # the second corner is not before the cell
+    covers = covers * _legal(evidence.tried, grid).view(-1, grid, grid)  # nor the first one after it
+    return (evidence.presence * covers.sum(0)).clamp(0, 1)
+
+
+def _pair_probabilities(evidence: Evidence, grid: int, search: SearchOptions) -> Tensor:
+    """Return the probabilities (corners, cells) of all pairs that start in a tried corner."""
+    first = _first_probabilities(evidence, search)[evidence.tried]
+    second = evidence.second / search.temperature
+    second = second.masked_fill_(~_legal(evidence.tried, grid), -torch.inf).softmax(-1)
+    return first[:, None] * second
 
 
 def corners_to_try(first: Tensor, search: SearchOptions) -> Tensor:

@@ -78,6 +78,17 @@ def box_of_pixels(x_min: float, y_min: float, x_max: float, y_max: float, width:
     return Box(unit(x_min, width), unit(y_min, height), unit(x_max, width), unit(y_max, height))
 
 
+def box_of_numbers(x1: float, y1: float, x2: float, y2: float, width: int, height: int) -> Box:
+    """Return the box that a user means: in unit coordinates if no number is above 1, else in pixels.
+
+    Raises:
+        InputError: The numbers are not a box of an image of this size.
+    """
+    if max(x1, y1, x2, y2) <= 1:
+        return Box(x1, y1, x2, y2)
+    return box_of_pixels(x1, y1, x2, y2, width, height)
+
+
 def iou(a: Box, b: Box) -> float:
     """Return the intersection over union of two boxes, 0 to 1."""
     width = min(a.x2, b.x2) - max(a.x1, b.x1)

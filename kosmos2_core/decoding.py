@@ -71,6 +71,7 @@ def generate(
     control: ControlIds,
     decoding: Decoding,
     prompts: Sequence[Sequence[int]] | None = None,
+    stopped: Callable[[int], bool] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one id per sequence and step, None for sequences that have ended.
 
@@ -84,10 +85,15 @@ def generate(
         control: Ids of the control tokens.
         decoding: How to choose.
         prompts: The ids before, for the rules.
+        stopped: Returns whether a sequence, by its row, shall end; asked before each token.
     """
     rules = [TokenRules(control, decoding, prompts[row] if prompts else ()) for row in range(cache.batch)]
     choose = _chooser(decoding, hidden.device)
     for step in range(decoding.max_new_tokens):
+        for row, row_rules in enumerate(rules):
+            row_rules.ended |= stopped is not None and stopped(row)
+        if all(row_rules.ended for row_rules in rules):
+            return
         candidates = _joint_range([row_rules.candidates() for row_rules in rules if not row_rules.ended])
         scores = model.decoder.logits(hidden, candidates).float()
         first = candidates.start if candidates else 0

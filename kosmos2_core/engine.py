@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,9 @@ class View(EncodedImages):
         return self.engine.run([(self, request) for request in requests], decoding)
 
 
-Job = tuple[View | Sequence[ImageSource], Request]
+Images = View | Sequence[ImageSource]
+Job = tuple[Images, Request]
+AnswerSoFar = Callable[[int], Answer]  # by the index of a job
 
 
 class Engine:
@@ -161,6 +163,11 @@ class Engine:
         """Encode the images of several views in one batch, equal images once."""
         return self._look(views, keep=False)
 
+    def _views(self, images: Sequence[Images]) -> list[View]:
+        """Return a view of all images; those that are none yet are encoded in one batch."""
+        encoded = iter(self._look([given for given in images if not isinstance(given, View)]))
+        return [given if isinstance(given, View) else next(encoded) for given in images]
+
     def _look(self, views: Sequence[Sequence[ImageSource]], keep: bool = True) -> list[View]:
         """Encode the images that are not known yet, and keep them beyond this call."""
         sources = [image for images in views for image in images]
@@ -212,9 +219,7 @@ class Engine:
         Returns:
             The answers, in the order of the jobs. Each is the same as if it were asked alone.
         """
-        given = [images for images, _ in jobs if not isinstance(images, View)]
-        new_views = iter(self._look(given))
-        views = [images if isinstance(images, View) else next(new_views) for images, _ in jobs]
+        views = self._views([images for images, _ in jobs])
         locate: dict[int, tuple[View, Locate]] = {}
         score: dict[int, tuple[View, Score]] = {}
         generation: dict[int, tuple[View, GenerationRequest]] = {}
@@ -232,21 +237,82 @@ class Engine:
         return [answers[index] for index in range(len(jobs))]
 
     @torch.inference_mode()
-    def locate_in_parts(self, jobs: Sequence[tuple[Sequence[ImageSource], Locate]]) -> Parts[list[Answer]]:
+    def locate_in_parts(self, jobs: Sequence[tuple[Images, Locate]]) -> Parts[list[Answer]]:
         """Answer Locate requests as `run` does, in parts.
 
         The generator yields after each pass through the model and returns the answers. Between two parts
         the engine can answer other requests.
         """
-        views = self._look([images for images, _ in jobs])
+        views = self._views([images for images, _ in jobs])
         yield
         requests = [request for _, request in jobs]
         return (yield from self.localizer.locate(self.tokenizer, list(zip(views, requests, strict=True))))
 
     @torch.inference_mode()
+    def heatmaps_in_parts(self, images: Images, request: Locate) -> Parts[list[NDArray[np.float32]]]:
+        """Return where each phrase of a request may be, in parts as `locate_in_parts`.
+
+        Returns:
+            For each phrase (grid, grid) the probability of each cell that the phrase's box covers it.
+        """
+        [view] = self._views([images])
+        yield
+        maps = yield from self.localizer.cell_probabilities(self.tokenizer, view, request)
+        return [probabilities.numpy() for probabilities in maps]
+
+    @torch.inference_mode()
+    def generate_in_parts(
+        self,
+        jobs: Sequence[tuple[Images, GenerationRequest]],
+        decoding: Decoding = DEFAULT_DECODING,
+        stopped: Collection[int] = (),
+    ) -> Generator[AnswerSoFar | None, None, list[Answer]]:
+        """Answer requests in one batch, a token of each at a time.
+
+        The generator yields after each pass through the model: after tokens the function that returns the
+        answer so far of each job, else None. It returns the whole answers with scores.
+
+        Args:
+            jobs: Pairs of a view, or images, and a request about it.
+            decoding: How texts are generated.
+            stopped: Indices of jobs whose answer shall end; more may be added between two parts.
+
+        Raises:
+            InputError: The decoding uses beam search, which knows its answer only at the end.
+        """
+        if decoding.beams > 1:
+            raise InputError("beam search knows its answer only at the end: stream with one beam.")
+        views = self._views([images for images, _ in jobs])
+        yield None
+        prompts, numbers = self._distinct_prompts(views, [request for _, request in jobs], decoding)
+        leads = [trailing_phrase(self.control, prompt.ids) for prompt in prompts]
+        ids: list[list[int]] = [[] for _ in prompts]
+        finished = [False] * len(prompts)
+
+        def so_far(job: int) -> Answer:
+            number = numbers[job]
+            return self._answer(parse_ids(self.tokenizer, leads[number] + ids[number]), finished=False)
+
+        def is_stopped(number: int) -> bool:
+            return bool(stopped) and all(
+                job in stopped for job, other in enumerate(numbers) if other == number
+            )
+
+        for batch in self.prefiller.prefill(prompts, decoding.max_new_tokens):
+            for tokens in self._steps(batch, decoding, is_stopped):
+                for number, token in zip(batch.indices, tokens, strict=True):
+                    if token is not None:
+                        ids[number].append(token)
+                    elif not is_stopped(number):
+                        finished[number] = True
+                yield so_far if any(token is not None for token in tokens) else None
+        answers = yield from self._scored_answers(prompts, list(zip(ids, finished, strict=True)), decoding)
+        return [answers[number] for number in numbers]
+
+    @torch.inference_mode()
     def stream(
         self,
-        images: View | Sequence[ImageSource],
+        images: Images,
         request: GenerationRequest,
         decoding: Decoding = DEFAULT_DECODING,
     ) -> Iterator[Answer]:
@@ -257,19 +323,15 @@ class Engine:
         Raises:
             InputError: The decoding uses beam search, which knows its answer only at the end.
         """
-        if decoding.beams > 1:
-            raise InputError("beam search knows its answer only at the end: stream with one beam.")
-        view = images if isinstance(images, View) else self._look([images])[0]
-        prompt = Prompt(view.features, prompt_ids(self.tokenizer, request))
-        [batch] = self.prefiller.prefill([prompt], decoding.max_new_tokens)
-        lead, finished = trailing_phrase(self.control, prompt.ids), False
-        ids: list[int] = []
-        for [token] in self._steps(batch, decoding):
-            finished = token is None
-            if token is not None:
-                ids.append(token)
-                yield self._answer(parse_ids(self.tokenizer, lead + ids), finished=False)
-        yield self._scored_answers([prompt], [(ids, finished)], decoding)[0]
+        parts = self.generate_in_parts([(images, request)], decoding)
+        while True:
+            try:
+                answer_so_far = next(parts)
+            except StopIteration as stop:
+                yield stop.value[0]
+                return
+            if answer_so_far:
+                yield answer_so_far(0)
 
     @torch.inference_mode()
     def generate_ids(
@@ -320,18 +382,28 @@ class Engine:
     # Requests that generate text.
 
     def _generate(self, jobs: Sequence[tuple[View, GenerationRequest]], decoding: Decoding) -> list[Answer]:
-        asked = [Prompt(view.features, prompt_ids(self.tokenizer, request)) for view, request in jobs]
-        sampled = decoding.temperature > 0  # each a sample of its own
-        first, numbers = distinct(range(len(asked)) if sampled else [prompt.key for prompt in asked])
-        prompts = [asked[index] for index in first]
+        if decoding.beams == 1:
+            return finish(self.generate_in_parts(jobs, decoding))
+        views, requests = [view for view, _ in jobs], [request for _, request in jobs]
+        prompts, numbers = self._distinct_prompts(views, requests, decoding)
         generated: dict[int, tuple[list[int], bool]] = {}
-        beams = decoding.beams
-        room = decoding.max_new_tokens if beams == 1 else 0
-        for batch in self.prefiller.prefill(prompts, room, at_most=max(MAX_PROMPTS // beams, 1)):
+        for batch in self.prefiller.prefill(prompts, room=0, at_most=max(MAX_PROMPTS // decoding.beams, 1)):
             generated |= zip(batch.indices, self._decode(batch, decoding), strict=True)
         in_order = [generated[index] for index in range(len(prompts))]
-        answers = self._scored_answers(prompts, in_order, decoding)
+        answers = finish(self._scored_answers(prompts, in_order, decoding))
         return [answers[number] for number in numbers]
+
+    def _distinct_prompts(
+        self, views: Sequence[View], requests: Sequence[GenerationRequest], decoding: Decoding
+    ) -> tuple[list[Prompt], list[int]]:
+        """Return the prompts without repetitions, and the number of each request's prompt among them."""
+        asked = [
+            Prompt(view.features, prompt_ids(self.tokenizer, request))
+            for view, request in zip(views, requests, strict=True)
+        ]
+        sampled = decoding.temperature > 0  # each a sample of its own
+        first, numbers = distinct(range(len(asked)) if sampled else [prompt.key for prompt in asked])
+        return [asked[index] for index in first], list(numbers)
 
     def _decode(self, batch: PrefilledBatch, decoding: Decoding) -> list[tuple[list[int], bool]]:
         """Return the generated ids after each prompt, and whether they ended before a limit."""
@@ -341,13 +413,17 @@ class Engine:
         sequences = list(zip(*self._steps(batch, decoding), strict=True))
         return [([token for token in ids if token is not None], None in ids) for ids in sequences]
 
-    def _steps(self, batch: PrefilledBatch, decoding: Decoding) -> Iterator[list[int | None]]:
+    def _steps(
+        self, batch: PrefilledBatch, decoding: Decoding, is_stopped: Callable[[int], bool] | None = None
+    ) -> Iterator[list[int | None]]:
+        """Generate after the prompts of a batch; `is_stopped` is asked by the index of a prompt."""
+        stopped = (lambda row: is_stopped(batch.indices[row])) if is_stopped else None
         hidden = batch.hidden[:, -1]
-        return generate(self.model, batch.cache, hidden, self.control, decoding, batch.prompts)
+        return generate(self.model, batch.cache, hidden, self.control, decoding, batch.prompts, stopped)
 
     def _scored_answers(
         self, prompts: Sequence[Prompt], generated: Sequence[tuple[list[int], bool]], decoding: Decoding
-    ) -> list[Answer]:
+    ) -> Parts[list[Answer]]:
         """Return the answers of generated ids, their boxes with scores.
 
         The scores are those that Locate would give: each phrase is asked for where it is in the text.
@@ -365,7 +441,7 @@ class Engine:
                     until = (lead + ids)[: phrase.ids_to_end]
                     queries.append(Prompt(prompt.images, [*before, *until, self.control.object]))
                     pairs.append(phrase.pairs)
-            boxes = iter(finish(self.localizer.score(queries, pairs)))
+            boxes = iter((yield from self.localizer.score(queries, pairs)))
         return [
             self._answer(text, finished, boxes) for text, (_, finished) in zip(parsed, generated, strict=True)
         ]

@@ -71,6 +71,26 @@ def check_frame(data: bytes) -> None:
         pass
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height in the header of an image file, before it is turned upright.
+
+    Raises:
+        InputError: It is no image that can be read, or too large.
+    """
+    with _opened(io.BytesIO(data), "the image") as image:
+        return image.size
+
+
+def image_format(data: bytes) -> str:
+    """Return which of FORMATS an image file has.
+
+    Raises:
+        InputError: It is no image that can be read, or too large.
+    """
+    with _opened(io.BytesIO(data), "the image") as image:
+        return str(image.format)
+
+
 def load_frame(data: bytes) -> Pixels:
     """Return a camera's compressed frame in RGB.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from kosmos2_core.box_scoring import (
     Evidence,
     PhraseBoxes,
     SearchOptions,
+    cell_probabilities,
     corners_to_try,
     remaining_corners,
     score_boxes,
@@ -44,7 +45,7 @@ T = TypeVar("T")
 Parts = Generator[None, None, T]  # yields after each part of the work, and returns the result
 
 
-def finish(parts: Parts[T]) -> T:
+def finish(parts: Generator[Any, None, T]) -> T:
     """Do all parts of the work and return its result."""
     while True:
         try:
@@ -164,6 +165,15 @@ class Localizer:
 
         found = yield from self._for_each_pack([prompts[index] for index in chosen], search.max_corners, work)
         return [found[number] for number in numbers]
+
+    def cell_probabilities(
+        self, tokenizer: Tokenizer, view: EncodedImages, request: Locate
+    ) -> Parts[list[Tensor]]:
+        """Return for each phrase (grid, grid) the probability of each cell that its box covers it."""
+        queries = self._queries(tokenizer, view, request, request.grounded())
+        search = self._calibrated(SearchOptions(reach=0, max_corners=request.max_corners))
+        evidence = yield from self.evidence([query.prompt for query in queries], search)
+        return [cell_probabilities(known, self.control.grid, search) for known in evidence]
 
     def _for_each_pack(
         self, prompts: Sequence[Prompt], corners: int, work: Callable[[PackedPrompts], Parts[list[T]]]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kosmos2_core.answers import Answer
+from kosmos2_core.answers import Answer, check_finite
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.images import Pixels
@@ -263,7 +263,7 @@ class InferenceThread:
             request = query.make_request(pixels.shape[1], pixels.shape[0])
             began_ns = time.perf_counter_ns()
             answer = self._compute(pixels, request, query)
-            _check_finite(answer)
+            check_finite(answer)
             inference_ns = time.perf_counter_ns() - began_ns
             query.future.set_result(InferenceResult(frame, pixels, answer, inference_ns))
         except Exception as error:  # the asker gets any error as an answer, and the loop continues
@@ -344,7 +344,7 @@ class InferenceThread:
         answer = next(turn.answers, None)
         turn.inference_ns += time.perf_counter_ns() - began_ns
         if answer is None:
-            _check_finite(turn.answer)
+            check_finite(turn.answer)
             return False
         turn.answer = answer
         if query.on_token:
@@ -398,7 +398,7 @@ class InferenceThread:
     def _finish_batch(self, batch: FrameBatch, answers: list[Answer]) -> None:
         try:
             for answer in answers:
-                _check_finite(answer)
+                check_finite(answer)
         except ModelError as error:
             self._fail_batch(batch, error)
             return
@@ -459,14 +459,3 @@ class InferenceThread:
 
     def _too_old(self, frame: CameraFrame) -> bool:
         return frame.too_old(self._now_ns(), self.limits.max_age_ns)
-
-
-def _check_finite(answer: Answer) -> None:
-    """Raise a ModelError if a score or a presence is NaN: weights are broken, or the precision overflowed.
-
-    Corners need no check: `Box` refuses NaN.
-    """
-    numbers = [phrase.presence for phrase in answer.phrases]
-    numbers += [box.score for phrase in answer.phrases for box in phrase.boxes]
-    if any(number is not None and not 0 <= number <= 1 for number in numbers):
-        raise ModelError("the model's numbers are not finite: check the checkpoint, or choose another dtype.")
