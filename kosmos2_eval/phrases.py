@@ -1,12 +1,16 @@
-"""Words of phrases: the overlap of two texts, and the kind of a phrase."""
+"""Words of phrases: the overlap of two texts, the kind of a phrase, and the kinds with the most errors."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kosmos2_data.records import normalised
 
+NO_KIND = "(no kind)"
+ERRORS = ("false_alarms", "misses")  # keys of the metrics of a kind
 _SIDE = r"(?:left|right|middle|cent(?:re|er)|front|back|top|bottom|corner|far (?:left|right|side))"
 _RELATION = re.compile(
     rf"\b(?:{_SIDE} of|next to|close to|between|behind|beside|in front of|under|below|above|over|inside"
@@ -45,3 +49,22 @@ def kind_of(phrase: str) -> str:
         if pattern.search(words):
             return kind
     return "attribute" if " " in _DETERMINER.sub("", words) else "name"
+
+
+def worst_kinds(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the kinds with the most false alarms and with the most misses; none without any such error."""
+    return {error: _worst(kinds, error) for error in ERRORS}
+
+
+def _worst(kinds: Mapping[str, Mapping[str, Any]], error: str) -> list[str]:
+    rates = {kind: metrics[error] for kind, metrics in kinds.items() if metrics[error]}
+    return [kind for kind, rate in rates.items() if rate == max(rates.values())]
+
+
+def worst_kinds_text(worst: Mapping[str, Sequence[str]]) -> str:
+    """Return `most false alarms: relation; most misses: name`; empty without any error."""
+    return "; ".join(
+        f"most {error.replace('_', ' ')}: {', '.join(kind or NO_KIND for kind in kinds)}"
+        for error, kinds in worst.items()
+        if kinds
+    )

@@ -10,12 +10,12 @@ from kosmos2_core.images import Pixels, save_image
 from kosmos2_eval.charts import save_reliability
 from kosmos2_eval.contact_sheet import contact_sheet
 from kosmos2_eval.metrics import Bin
+from kosmos2_eval.phrases import NO_KIND, worst_kinds_text
 from kosmos2_eval.scenes import LocateExample, locate_metrics, reliability_of
 
 NAME_WIDTH, COLUMN_WIDTH = 26, 16  # letters
 KIND_WIDTH, PRESENCE_WIDTHS = 14, (8, 17, 9, 17, 8)  # letters, of the table of presence
 NO_IOU = 7 * " "  # fills the column of IoU for metrics that have none
-NO_KIND = "(no kind)"
 
 # Rows below the kinds of phrases: the task and the key of a metric in the results of a split.
 ROWS = {
@@ -94,7 +94,7 @@ def presence_table(split: str, presence: Mapping[str, Any]) -> str:
         _presence_row("", ("absent", "false alarms", "present", "misses", "AUROC")),
         *(_presence_row(kind or NO_KIND, _rates(metrics)) for kind, metrics in presence["kinds"].items()),
         _presence_row("all", _rates(presence["all"])),
-        *_worst_kinds(presence),
+        *filter(None, [worst_kinds_text(presence["worst"])]),
         *_rare_kinds(presence),
     ]
     return "\n".join(row.rstrip() for row in rows)
@@ -118,16 +118,6 @@ def _rates(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _rate(rate: float | None, error: float | None) -> str:
     return _plain(rate) if error is None else f"{_plain(rate)} ± {error:.3f}"
-
-
-def _worst_kinds(presence: Mapping[str, Any]) -> Iterator[str]:
-    parts = [
-        f"most {error.replace('_', ' ')}: {', '.join(kind or NO_KIND for kind in kinds)}"
-        for error, kinds in presence["worst"].items()
-        if kinds
-    ]
-    if parts:
-        yield "; ".join(parts)
 
 
 def _rare_kinds(presence: Mapping[str, Any]) -> Iterator[str]:

@@ -35,6 +35,7 @@ from kosmos2_eval.metrics import (
     reliability,
     standard_error,
 )
+from kosmos2_eval.phrases import worst_kinds
 from kosmos2_eval.text_answers import TextAnswer, score_text_answer, text_metrics
 
 Sample = tuple[Pixels, Record]
@@ -239,7 +240,7 @@ def presence_of(examples: Sequence[LocateExample], min_presence: float) -> dict[
         "images": len({example.image for example in examples}),
         "kinds": kinds,
         "all": _presence_rates(examples, min_presence),
-        "worst": {error: _worst_kinds(kinds, error) for error in ("false_alarms", "misses")},
+        "worst": worst_kinds(kinds),
     }
 
 
@@ -257,12 +258,6 @@ def _presence_rates(examples: Sequence[LocateExample], min_presence: float) -> d
         "misses_error": standard_error(misses, [example.image for example in present]),
         "auroc": auroc([example.presence for example in present], [example.presence for example in absent]),
     }
-
-
-def _worst_kinds(kinds: dict[str, dict[str, Any]], error: str) -> list[str]:
-    """Return the kinds with the highest rate of this error; none if no phrase has the error."""
-    rates = {kind: rates[error] for kind, rates in kinds.items() if rates[error]}
-    return [kind for kind, rate in rates.items() if rate == max(rates.values())]
 
 
 def accuracy_with_threshold(examples: Sequence[LocateExample], min_presence: float) -> float | None:

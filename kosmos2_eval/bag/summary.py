@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kosmos2_eval.phrases import worst_kinds, worst_kinds_text
+
 ModelMetrics = Mapping[str, Any]  # the metrics of one model, see metrics.model_metrics
 NAME_WIDTH, COLUMN_WIDTH = 34, 20  # letters
 
@@ -192,6 +194,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     notes = [f"{images['evaluated']} of {images['recorded']} images" + _left_out(images)]
     if results["topics"]["labels"] and not results["figures"]["all"]["labelled"]:
         notes.append("no label matches an image: compare the stamps of the labels with the image headers")
+    notes += filter(None, [worst_kinds_text(worst_kinds(results["figures"]["kinds"]))])
     if "answers" in results:
         notes.append(f"{results['answers']['dropped']} images were dropped by the node")
     if "compared" in results:

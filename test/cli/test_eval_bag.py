@@ -5,6 +5,7 @@ import json
 import pytest
 
 from kosmos2_cli.main import main
+from kosmos2_eval.bag.summary import text_table
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def test_the_threshold_says_which_phrases_get_a_box(bag, kosmos2, tmp_path):
         found[least] = [figures["found"], figures["misses"], figures["presence"]]
     assert found[0][:2] == [1.0, 0.0]
     assert found[1][:2] == [0.0, 1.0]
+    assert "most misses: " in text_table(results)
     assert found[0][2] == found[1][2]  # presence is told without a box, too
     assert "its presence is below the threshold (1 for " in (tmp_path / "1/report.html").read_text()
 
@@ -62,6 +64,7 @@ def test_recorded_answers_need_no_model(bag, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "accuracy at IoU 0.5               1.000" in out
     assert "0 images were dropped by the node" in out
+    assert "most " not in out  # the true answers have no false alarms and no misses
 
 
 @pytest.mark.parametrize(
