@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_data.records import Item
     from kosmos2_eval.scenes import Sample
 
-SPLITS = ("standard", "cluttered", "occluded", "far")  # not `train`, which models may have seen
+# Not `train` and `worlds`, which models may have seen.
+SPLITS = ("standard", "cluttered", "occluded", "far", "rooms", "outdoors")
 ITEMS_PER_IMAGE = 8  # as in `kosmos2 sim dataset --items 8`
 SIZE_PX = 224
 PROBES_PER_IMAGE = 2  # at most so many present and so many absent phrases of each kind

@@ -40,7 +40,10 @@ The bag has camera images, depth, transforms and commands, and the correct answe
 The same options give the same bytes. `ros2 bag play` needs ROS; the bag itself is written without ROS.
 """
 
-SPLIT_HELP = "kind of scenes: train, standard, cluttered, occluded or far (default: %(default)s)"
+SPLIT_HELP = (
+    "kind of scenes: train, standard, cluttered, occluded, far, worlds (a wide training split), rooms or"
+    " outdoors (default: %(default)s)"
+)
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:

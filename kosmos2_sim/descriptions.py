@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from kosmos2_core.boxes import Box
 from kosmos2_core.grounded_text import GroundedText, Phrase
+from kosmos2_sim.clutter import CLUTTER, NEUTRAL
 from kosmos2_sim.draws import shuffled
 from kosmos2_sim.shot import Shot, Thing
 
@@ -59,6 +60,8 @@ class ObjectNoun:
 
     def fits(self, thing: Thing) -> Verdict:
         """Return whether people call the thing by this noun."""
+        if thing.shape in CLUTTER:
+            return None if self.shape is None or self.shape in CLUTTER[thing.shape].resembles else False
         if self.shape is None or thing.shape == self.shape:
             return True
         return None if thing.shape in self.debatable else False
@@ -129,8 +132,12 @@ class Description:
 
     def fits(self, thing: Thing) -> Verdict:
         """Return whether noun, colour and material fit the thing."""
-        colour = self.colour in ("", thing.colour)
-        return all_true((self.noun.fits(thing), colour, self._material_fits(thing)))
+        return all_true((self.noun.fits(thing), self._colour_fits(thing), self._material_fits(thing)))
+
+    def _colour_fits(self, thing: Thing) -> Verdict:
+        if thing.shape in CLUTTER and self.colour in NEUTRAL:
+            return None
+        return self.colour in ("", thing.colour)
 
     def _material_fits(self, thing: Thing) -> Verdict:
         if not self.material:
@@ -170,8 +177,13 @@ class VisibleThings:
 
     @property
     def countable(self) -> bool:
-        """True if all things in the image are visible well enough to be counted."""
+        """True if all things in the image are visible well enough to be counted, and have a name."""
         return len(self.referents) == len(self.glimpsed)
+
+    @property
+    def named(self) -> tuple[Thing, ...]:
+        """The glimpsed things without the clutter."""
+        return tuple(thing for thing in self.glimpsed if thing.shape not in CLUTTER)
 
     def described(self, description: Description) -> Thing | None:
         """Return the referent that a description fits, or None if it fits no or several seen things."""
@@ -180,8 +192,8 @@ class VisibleThings:
 
 
 def visible_things(shot: Shot) -> VisibleThings:
-    """Group the things of a shot by how well they are visible."""
-    glimpsed = tuple(thing for thing in shot.things if thing.box)
+    """Group the things of a shot by how well they are visible. Clutter is seen, but never a referent."""
+    glimpsed = tuple(thing for thing in (*shot.things, *shot.clutter) if thing.box)
     seen = tuple(thing for thing in glimpsed if thing.visible >= CONFUSABLE_VISIBLE)
     return VisibleThings(tuple(thing for thing in seen if _can_be_referent(thing)), seen, glimpsed)
 
@@ -190,6 +202,7 @@ def _can_be_referent(thing: Thing) -> bool:
     box = thing.box
     return (
         box is not None
+        and thing.shape not in CLUTTER
         and thing.visible >= REFERENT_VISIBLE
         and min(box.x2 - box.x1, box.y2 - box.y1) >= REFERENT_SIDE
     )

@@ -159,8 +159,8 @@ def absent_descriptions(
     Args:
         shapes: the shapes that may be named as missing.
     """
-    known_shapes = sorted({thing.shape for thing in things.glimpsed})
-    known_colours = sorted({thing.colour for thing in things.glimpsed})
+    known_shapes = sorted({thing.shape for thing in things.named})
+    known_colours = sorted({thing.colour for thing in things.named})
     missing = [shape for shape in shapes if shape not in known_shapes]
     recombined = [pair for pair in product(known_shapes, known_colours) if _is_possible(*pair)]
     unknown = [(shape, colour) for shape in missing for colour in COLOURS if _is_possible(shape, colour)]

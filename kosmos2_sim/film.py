@@ -143,7 +143,8 @@ def draw_command(
     )
     marks = _marks(visible_things(first).referents) & _marks(visible_things(last).referents)
     referents = tuple(thing for thing in things_in_both if thing.mark in marks)
-    things = VisibleThings(referents, seen=things_in_both, glimpsed=things_in_both)
+    seen = *things_in_both, *first.clutter
+    things = VisibleThings(referents, seen=seen, glimpsed=seen)
     drawn = [item.text for item in command_items(things, rng, VIEW_INDEPENDENT_KINDS)]
     if not drawn:
         raise InputError(

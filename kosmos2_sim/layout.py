@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -17,7 +17,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
+from kosmos2_sim.clutter import draw_clutter_colour
 from kosmos2_sim.draws import choose
+from kosmos2_sim.image_effects import NO_EFFECTS, ImageEffects
+from kosmos2_sim.meshes import Rgb
 from kosmos2_sim.scenery import Scenery, clipped, draw_scenery
 from kosmos2_sim.shapes import (
     COLOURS,
@@ -27,11 +30,11 @@ from kosmos2_sim.shapes import (
     SHAPE_COLOURS,
     SHAPES,
     SIZES,
-    Rgb,
     bounds_of,
     outline_of,
 )
 from kosmos2_sim.shot import CameraView, view_towards
+from kosmos2_sim.worlds import WORLDS, clutter_kinds
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
@@ -55,9 +58,13 @@ class SplitRules:
     spread: float = 0.84  # the part of the image, around its middle, in which objects are placed
     elevation: Pair = (25, 75)  # of the camera, in degrees
     hidden: Pair | None = None  # how much of every second object is hidden by another object
+    fovy: Pair = (32, 58)  # the camera's vertical field of view, in degrees
+    roll: float = 2.5  # standard deviation, in degrees
+    aim_m: float = 0.06  # from the middle of the table to the point that the camera looks at, along x and y
 
 
-SPLITS = ("train", "standard", "cluttered", "occluded", "far")
+# Every split has its own random numbers by its index: append new splits at the end.
+SPLITS = ("train", "standard", "cluttered", "occluded", "far", "worlds", "rooms", "outdoors")
 RULES = {
     "standard": SplitRules((2, 6), across_m=(0.32, 0.44), width_px=(27, 84), overlap=0.12),
     "cluttered": SplitRules((6, 8), across_m=(0.36, 0.48), width_px=(20, 84), overlap=0.5, spread=0.62),
@@ -71,7 +78,17 @@ RULES = {
     ),
     "far": SplitRules((2, 6), across_m=(0.95, 1.25), width_px=(13, 31), overlap=0.1),
 }
-MIXTURE = {"standard": 0.4, "cluttered": 0.35, "occluded": 0.15, "far": 0.1}  # of the split `train`
+MIXTURE = {
+    "standard": 0.4,
+    "cluttered": 0.35,
+    "occluded": 0.15,
+    "far": 0.1,
+}  # of `train` and the wider worlds
+MIXED_SPLITS = ("train", *WORLDS)
+MAX_CLUTTER = 5
+CLUTTER_ATTEMPTS = 4  # for each
+CLUTTER_PROBABILITY = 0.75  # of a scene in a wider world
+HIDDEN_BY_CLUTTER = 0.05  # the largest part of an object
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +129,8 @@ class SceneLayout:
     view: CameraView
     objects: tuple[PlacedObject, ...]
     scenery: Scenery
+    clutter: tuple[PlacedObject, ...] = ()
+    effects: ImageEffects = NO_EFFECTS
 
 
 def draw_layout(
@@ -135,8 +154,7 @@ def draw_layout(
     """
     check_scene(seed, split, shapes, must)
     rng = np.random.default_rng([SPLITS.index(split), seed])
-    kind = rng.choice(list(MIXTURE), p=list(MIXTURE.values())) if split == "train" else split
-    rules = RULES[kind]
+    rules = _draw_rules(rng, split)
     wide_m = rules.across_m[1] / 4  # a far camera sees a larger table
     best: tuple[CameraView, Pair, list[PlacedObject]] | None = None
     most = (0, 0)
@@ -153,7 +171,20 @@ def draw_layout(
             f"no scene of {', '.join(shapes)} fits split {split}, seed {seed}: choose another seed."
         )
     view, table_half_m, objects = best
-    return SceneLayout(view, tuple(objects), draw_scenery(rng, table_half_m))
+    if split not in WORLDS:
+        return SceneLayout(view, tuple(objects), draw_scenery(rng, table_half_m))
+    world = WORLDS[split](rng, view, table_half_m)
+    clutter = _place_clutter(rng, rules, view, table_half_m, objects, clutter_kinds(split))
+    return SceneLayout(view, tuple(objects), world.scenery, tuple(clutter), world.effects)
+
+
+def _draw_rules(rng: Generator, split: str) -> SplitRules:
+    """Return the rules of a split; those of a mixed split are drawn, and a wider world has wider cameras."""
+    rules = RULES[rng.choice(list(MIXTURE), p=list(MIXTURE.values())) if split in MIXED_SPLITS else split]
+    if split not in WORLDS:
+        return rules
+    low, high = rules.elevation
+    return replace(rules, elevation=(low - 7, high + 7), fovy=(24, 75), roll=5.0, aim_m=0.09)
 
 
 def check_scene(seed: int, split: str, shapes: Sequence[str], must: str | None) -> None:
@@ -171,14 +202,14 @@ def check_scene(seed: int, split: str, shapes: Sequence[str], must: str | None) 
 
 
 def _view(rng: Generator, rules: SplitRules, width: int, height: int) -> CameraView:
-    fovy = rng.uniform(32, 58)
+    fovy = rng.uniform(*rules.fovy)
     across_m = rng.uniform(*rules.across_m)
     return view_towards(
-        target_m=np.array([*rng.uniform(-0.06, 0.06, 2), 0.02]),
+        target_m=np.array([*rng.uniform(-rules.aim_m, rules.aim_m, 2), 0.02]),
         azimuth=rng.uniform(0, 360),
         elevation=rng.uniform(*rules.elevation),
         distance_m=across_m * height / width / 2 / math.tan(math.radians(fovy) / 2),
-        roll=rng.normal(0, 2.5),
+        roll=rng.normal(0, rules.roll),
         fovy=fovy,
         width=width,
         height=height,
@@ -227,6 +258,50 @@ def _place_objects(
             if number == 0:
                 break
     return placed, hidden
+
+
+def _place_clutter(
+    rng: Generator,
+    rules: SplitRules,
+    view: CameraView,
+    table_half_m: Pair,
+    objects: Sequence[PlacedObject],
+    kinds: Sequence[str],
+) -> list[PlacedObject]:
+    """Return clutter that touches no object and hides at most a little of one."""
+    placed: list[PlacedObject] = []
+    outlines = [thing.outline_px(view) for thing in objects]
+    for _ in range(rng.integers(0, MAX_CLUTTER + 1) if rng.random() < CLUTTER_PROBABILITY else 0):
+        for _ in range(CLUTTER_ATTEMPTS):
+            spot_m = _any_spot(rng, replace(rules, spread=1.1), view)
+            if spot_m is None:
+                continue
+            candidate = _draw_clutter(rng, choose(kinds, rng), spot_m)
+            outline = candidate.outline_px(view)
+            if (
+                (np.abs(candidate.corners_m[:, :2]) <= table_half_m).all()
+                and not any(_are_close(candidate, other) for other in (*objects, *placed))
+                and not any(_hides(outline, other) for other in outlines)
+            ):
+                placed.append(candidate)
+                break
+    return placed
+
+
+def _hides(outline: Outline, other: Outline) -> bool:
+    """Return whether the outlines of clutter and of an object share more than a little."""
+    shared = cv2.intersectConvexConvex(outline, other)[0]
+    return bool(shared > HIDDEN_BY_CLUTTER * cv2.contourArea(other))
+
+
+def _draw_clutter(rng: Generator, kind: str, spot_m: Pair) -> PlacedObject:
+    colour, rgb = draw_clutter_colour(rng, kind)
+    scale = float(rng.uniform(0.75, 1.3))
+    sine, cosine = math.sin(yaw := rng.uniform(0, 2 * math.pi)), math.cos(yaw)
+    axes = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    height_m = -float(bounds_of(kind)[0][2]) * scale
+    material = choose(MATERIALS, rng)
+    return PlacedObject(kind, colour, material, "medium", rgb, scale, axes, np.array([*spot_m, height_m]))
 
 
 def _draw_object(rng: Generator, shape: str, colours: Sequence[str], spot_m: Pair) -> PlacedObject:

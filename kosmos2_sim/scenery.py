@@ -1,4 +1,8 @@
-"""Everything around the objects that has no name: table, room, sheets of paper, tape, lights and textures."""
+"""Everything around the objects that has no name: table, room, sheets of paper, tape, lights and textures.
+
+The types are those of all splits; what `draw_scenery` draws is the surroundings of the first ones, and
+worlds.py draws those of the wider ones.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from kosmos2_sim.shapes import Rgb
+from kosmos2_sim.meshes import Rgb
+from kosmos2_sim.paintings import Painting
 
 Array = NDArray[np.float64]
 
@@ -29,6 +34,7 @@ class Surface:
     texture: str | None  # one of TEXTURES; None: a plain colour
     variant: int
     repeat: float  # how often the texture is repeated along x
+    painting: Painting | None = None  # replaces texture and colour
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,33 @@ class Sheet:
     middle_m: tuple[float, float]
     half_m: tuple[float, float]
     yaw: float  # radians
+    painting: Painting | None = None  # replaces the colour
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of furniture, or an upright panel such as a poster or a window."""
+
+    rgb: Rgb
+    middle_m: tuple[float, float, float]
+    half_m: tuple[float, float, float]  # a panel has no depth: its half size along x is 0, and it faces +x
+    yaw: float  # radians
+    glow: float = 0.0  # part of the light that it emits
+    painting: Painting | None = None  # of a panel; replaces the colour
 
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """A light that is infinitely far away."""
+    """A light that is infinitely far away, or a lamp."""
 
     direction: Array  # (3,), in which the light travels, in the world
     rgb: Rgb
     specular: float
     ambient: float
     shadow: bool
+    ambient_tint: Rgb = (1.0, 1.0, 1.0)
+    lamp_m: tuple[float, float, float] | None = None  # the position of a lamp
+    cone: float = 60.0  # half the angle of a lamp's cone, in degrees
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,20 @@ class Scenery:
     wall: Rgb
     sheets: tuple[Sheet, ...]
     lights: tuple[Light, ...]
+    walls: Painting | None = None  # replaces the colour of the walls
+    room_m: float | None = ROOM_M  # from the middle of the room to a wall; None: there are no walls
+    has_legs: bool = True  # the table is one; otherwise it is the floor or the ground
+    reach_m: tuple[float, float] | None = None  # half of the region for objects, if it is not the whole table
+    backdrop: Painting | None = None  # what is far away
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def shadows_m(self) -> float:
+        """Half the side of the region with shadows.
+
+        It is larger than the region of the objects, because shadows have gaps at its edge.
+        """
+        return 1.3 * math.hypot(*(self.reach_m or self.table.half_m))
 
 
 def draw_scenery(rng: Generator, table_half_m: tuple[float, float]) -> Scenery:
@@ -68,7 +104,7 @@ def draw_scenery(rng: Generator, table_half_m: tuple[float, float]) -> Scenery:
     return Scenery(
         table=_surface(rng, table_half_m, repeat=(1, 4)),
         floor=_surface(rng, (ROOM_M, ROOM_M), repeat=(5, 15)),
-        wall=_muted(rng),
+        wall=muted(rng),
         sheets=tuple(_sheet(rng) for _ in range(rng.integers(0, 4))),
         # MuJoCo adds the ambient part of a light that casts shadows only outside of its shadows. So the
         # second light, which casts none, provides the ambient part.
@@ -82,7 +118,7 @@ def draw_scenery(rng: Generator, table_half_m: tuple[float, float]) -> Scenery:
 def _surface(rng: Generator, half_m: tuple[float, float], repeat: tuple[float, float]) -> Surface:
     texture = (*TEXTURES, None)[rng.integers(len(TEXTURES) + 1)]
     variant = int(rng.integers(TEXTURE_VARIANTS))
-    return Surface(_muted(rng), half_m, texture, variant, float(rng.uniform(*repeat)))
+    return Surface(muted(rng), half_m, texture, variant, float(rng.uniform(*repeat)))
 
 
 def _sheet(rng: Generator) -> Sheet:
@@ -90,7 +126,7 @@ def _sheet(rng: Generator) -> Sheet:
     half_m = (rng.uniform(0.1, 0.25), rng.uniform(0.006, 0.012)) if tape else rng.uniform(0.04, 0.12, 2)
     middle_m = rng.uniform(-0.2, 0.2, 2)
     return Sheet(
-        rgb=_muted(rng),
+        rgb=muted(rng),
         middle_m=(float(middle_m[0]), float(middle_m[1])),
         half_m=(float(half_m[0]), float(half_m[1])),
         yaw=float(rng.uniform(0, math.pi)),
@@ -111,7 +147,7 @@ def _light(
     )
 
 
-def _muted(rng: Generator) -> Rgb:
+def muted(rng: Generator) -> Rgb:
     """Draw a colour of any brightness and low saturation, unlike the colours of the objects."""
     warmth = rng.normal(0.03, 0.05)
     tint = np.array([warmth, 0.0, -warmth]) + rng.normal(0, 0.06, 3)

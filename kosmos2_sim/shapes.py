@@ -7,15 +7,13 @@ between patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Points = NDArray[np.float64]  # (N, 3)
-Rgb = tuple[float, float, float]  # red, green, blue, from 0 to 1
+from kosmos2_sim.clutter import CLUTTER_MAKERS
+from kosmos2_sim.meshes import SEGMENTS, Points, Rgb, ShapePart, arc, block, join, lathe, tip, tube
 
 SIMPLE = ("cube", "ball", "can", "pill", "egg", "cone", "ring")
 HOUSEHOLD = ("mug", "bowl", "bottle", "plate", "box", "banana")
@@ -39,30 +37,11 @@ SHAPE_COLOURS = {"banana": ("yellow", "green", "brown")}  # for shapes that do n
 SIZES = {"small": 0.7, "medium": 1.0, "large": 1.4}  # scale factors of the mesh
 MATERIALS = ("matte", "shiny")
 
-SEGMENTS = 28  # faces around a solid of revolution
-
-
-@dataclass(frozen=True, eq=False)
-class Mesh:
-    """A triangle mesh."""
-
-    points: Points
-    normals: Points  # one for each point
-    faces: NDArray[np.int32]  # (M, 3), counter-clockwise seen from outside
-
-
-@dataclass(frozen=True, eq=False)
-class ShapePart:
-    """A part of a shape with its own shade of the object's colour: -1 is black, 0 the colour, 1 white."""
-
-    mesh: Mesh
-    shade: float = 0.0
-
 
 @cache
 def parts_of(shape: str) -> tuple[ShapePart, ...]:
     """Return the parts that make up a shape."""
-    return _MAKERS[shape]()
+    return (_MAKERS | CLUTTER_MAKERS)[shape]()
 
 
 @cache
@@ -90,176 +69,84 @@ def bounds_of(shape: str) -> tuple[Points, Points]:
     return points.min(0), points.max(0)
 
 
-def _grid(points: Points, normals: Points) -> Mesh:
-    """Return the surface through a grid (rows, columns, 3) of points."""
-    rows, columns = points.shape[:2]
-    index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
-    faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
-    return Mesh(points.reshape(-1, 3), normals.reshape(-1, 3), faces)
-
-
-def _join(*meshes: Mesh) -> Mesh:
-    starts = np.cumsum([0] + [len(mesh.points) for mesh in meshes[:-1]], dtype=np.int32)
-    return Mesh(
-        np.concatenate([mesh.points for mesh in meshes]),
-        np.concatenate([mesh.normals for mesh in meshes]),
-        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
-    )
-
-
-def _lathe(profile: Sequence[tuple[float, float]], smooth: bool = False) -> Mesh:
-    """Return the solid of revolution of a profile around z.
-
-    Args:
-        profile: points (radius, height), ordered so that the outside is on the right of the line.
-        smooth: shade over the corners of the profile.
-    """
-    line = np.array(profile, dtype=np.float64)
-    if smooth:
-        return _revolve(line)
-    return _join(*(_revolve(line[i : i + 2]) for i in range(len(line) - 1)))
-
-
-def _revolve(line: NDArray[np.float64]) -> Mesh:
-    angle = np.linspace(0, 2 * np.pi, SEGMENTS + 1)
-    along = np.gradient(line, axis=0)
-    outward = np.stack([along[:, 1], -along[:, 0]], 1)
-    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-
-    def revolved(pairs: NDArray[np.float64]) -> Points:
-        radius, height = pairs[:, :1], np.broadcast_to(pairs[:, 1:], (len(pairs), SEGMENTS + 1))
-        return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], -1)
-
-    return _grid(revolved(line), revolved(outward))
-
-
-def _tube(path: Points, radii: NDArray[np.float64], across: Sequence[float], closed: bool = False) -> Mesh:
-    """Return a round tube along a plane curve.
-
-    Args:
-        path: points (N, 3) of the curve.
-        radii: the tube's radius (N,) at each point.
-        across: the normal of the curve's plane.
-        closed: the last point of the curve is its first.
-    """
-    along = np.gradient(path, axis=0)
-    if closed:
-        along[0] = along[-1] = path[1] - path[-2]
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    other = np.cross(along, across)
-    angle = np.linspace(0, 2 * np.pi, SEGMENTS // 2 + 1)[None, :, None]
-    normals = np.cos(angle) * np.array(across) + np.sin(angle) * other[:, None]
-    return _grid(path[:, None] + radii[:, None, None] * normals, normals)
-
-
-def _block(low: Sequence[float], high: Sequence[float]) -> Mesh:
-    """Return an axis-aligned block from its lower and its upper corner."""
-    lower, upper = np.array(low, dtype=np.float64), np.array(high, dtype=np.float64)
-    sides = []
-    for axis in range(3):
-        for sign in (-1, 1):
-            u, v = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
-            if sign < 0:
-                u, v = v, u
-            normal = sign * np.eye(3)[axis]
-            corners = np.array([[normal - u - v, normal + u - v], [normal - u + v, normal + u + v]])
-            points = (lower + upper) / 2 + corners * (upper - lower) / 2
-            sides.append(_grid(points, np.broadcast_to(normal, (2, 2, 3))))
-    return _join(*sides)
-
-
-def _arc(
-    radius_r: float, radius_z: float, middle_z: float, start: float, end: float, count: int = 14
-) -> list[tuple[float, float]]:
-    """Return points (radius, height) of an arc of an ellipse; angles are in degrees from straight down."""
-    angle = np.radians(np.linspace(start, end, count))
-    return [(radius_r * np.sin(a), middle_z - radius_z * np.cos(a)) for a in angle]
-
-
 def _cube() -> tuple[ShapePart, ...]:
-    return (ShapePart(_block((-0.028, -0.028, 0), (0.028, 0.028, 0.056))),)
+    return (ShapePart(block((-0.028, -0.028, 0), (0.028, 0.028, 0.056))),)
 
 
 def _ball() -> tuple[ShapePart, ...]:
-    return (ShapePart(_lathe(_arc(0.031, 0.031, 0.031, 0, 180, 20), smooth=True)),)
+    return (ShapePart(lathe(arc(0.031, 0.031, 0.031, 0, 180, 20), smooth=True)),)
 
 
 def _can() -> tuple[ShapePart, ...]:
-    side = _lathe([(0.0, 0.0), (0.026, 0.0), (0.03, 0.006), (0.03, 0.084), (0.026, 0.09)])
-    rim = _lathe([(0.026, 0.09), (0.024, 0.09), (0.024, 0.086), (0.0, 0.086)])
+    side = lathe([(0.0, 0.0), (0.026, 0.0), (0.03, 0.006), (0.03, 0.084), (0.026, 0.09)])
+    rim = lathe([(0.026, 0.09), (0.024, 0.09), (0.024, 0.086), (0.0, 0.086)])
     return ShapePart(side), ShapePart(rim, 0.45)
 
 
 def _pill() -> tuple[ShapePart, ...]:
     """A capsule that lies along x."""
     radius, half = 0.02, 0.022
-    lower = _lathe([*_arc(radius, radius, -half, 0, 90), (radius, 0.0)], smooth=True)
-    upper = _lathe([(radius, 0.0), *_arc(radius, radius, half, 90, 180)], smooth=True)
-    return ShapePart(_tip(lower)), ShapePart(_tip(upper), 0.3)
-
-
-def _tip(mesh: Mesh) -> Mesh:
-    """Turn a mesh so that its z axis becomes x."""
-    return Mesh(mesh.points[:, [2, 0, 1]], mesh.normals[:, [2, 0, 1]], mesh.faces)
+    lower = lathe([*arc(radius, radius, -half, 0, 90), (radius, 0.0)], smooth=True)
+    upper = lathe([(radius, 0.0), *arc(radius, radius, half, 90, 180)], smooth=True)
+    return ShapePart(tip(lower)), ShapePart(tip(upper), 0.3)
 
 
 def _egg() -> tuple[ShapePart, ...]:
     """An egg that lies along x."""
-    profile = [*_arc(0.0245, 0.026, 0.0, 0, 90), *_arc(0.0245, 0.043, 0.0, 90, 180)[1:]]
-    return (ShapePart(_tip(_lathe(profile, smooth=True))),)
+    profile = [*arc(0.0245, 0.026, 0.0, 0, 90), *arc(0.0245, 0.043, 0.0, 90, 180)[1:]]
+    return (ShapePart(tip(lathe(profile, smooth=True))),)
 
 
 def _cone() -> tuple[ShapePart, ...]:
-    return (ShapePart(_join(_lathe([(0.0, 0.0), (0.036, 0.0)]), _lathe([(0.036, 0.0), (0.0005, 0.085)]))),)
+    return (ShapePart(join(lathe([(0.0, 0.0), (0.036, 0.0)]), lathe([(0.036, 0.0), (0.0005, 0.085)]))),)
 
 
 def _ring() -> tuple[ShapePart, ...]:
     angle = np.linspace(0, 2 * np.pi, SEGMENTS + 1)
     path = np.stack([0.034 * np.cos(angle), 0.034 * np.sin(angle), np.zeros_like(angle)], 1)
-    return (ShapePart(_tube(path, np.full(len(path), 0.0115), (0, 0, 1), closed=True)),)
+    return (ShapePart(tube(path, np.full(len(path), 0.0115), (0, 0, 1), closed=True)),)
 
 
 def _mug() -> tuple[ShapePart, ...]:
-    outside = _lathe([(0.0, 0.0), (0.032, 0.0), (0.036, 0.005), (0.036, 0.085), (0.032, 0.085)])
-    inside = _lathe([(0.032, 0.085), (0.032, 0.012), (0.0, 0.012)])
+    outside = lathe([(0.0, 0.0), (0.032, 0.0), (0.036, 0.005), (0.036, 0.085), (0.032, 0.085)])
+    inside = lathe([(0.032, 0.085), (0.032, 0.012), (0.0, 0.012)])
     angle = np.radians(np.linspace(-100, 100, 15))
     path = np.stack([0.035 + 0.027 * np.cos(angle), np.zeros_like(angle), 0.044 + 0.026 * np.sin(angle)], 1)
-    handle = _tube(path, np.full(len(path), 0.006), (0, 1, 0))
-    return ShapePart(_join(outside, handle)), ShapePart(inside, -0.35)
+    handle = tube(path, np.full(len(path), 0.006), (0, 1, 0))
+    return ShapePart(join(outside, handle)), ShapePart(inside, -0.35)
 
 
 def _bowl() -> tuple[ShapePart, ...]:
-    outside = _lathe(_arc(0.062, 0.045, 0.047, 20, 90), smooth=True)
-    foot = _lathe([(0.0, 0.0), (0.025, 0.0), (0.0212, 0.0047)])
-    rim = _lathe([(0.062, 0.047), (0.058, 0.047)])
-    inside = _lathe(_arc(0.058, 0.041, 0.047, 90, 0), smooth=True)
-    return ShapePart(_join(outside, foot, rim)), ShapePart(inside, -0.25)
+    outside = lathe(arc(0.062, 0.045, 0.047, 20, 90), smooth=True)
+    foot = lathe([(0.0, 0.0), (0.025, 0.0), (0.0212, 0.0047)])
+    rim = lathe([(0.062, 0.047), (0.058, 0.047)])
+    inside = lathe(arc(0.058, 0.041, 0.047, 90, 0), smooth=True)
+    return ShapePart(join(outside, foot, rim)), ShapePart(inside, -0.25)
 
 
 def _bottle() -> tuple[ShapePart, ...]:
-    foot = _lathe([(0.0, 0.0), (0.028, 0.0), (0.03, 0.004), (0.03, 0.075)])
-    shoulder = _lathe(
+    foot = lathe([(0.0, 0.0), (0.028, 0.0), (0.03, 0.004), (0.03, 0.075)])
+    shoulder = lathe(
         [(0.03, 0.075), (0.0295, 0.083), (0.026, 0.093), (0.019, 0.101), (0.0135, 0.108), (0.0125, 0.118)],
         smooth=True,
     )
-    neck = _lathe([(0.0125, 0.118), (0.0125, 0.124)])
-    cap = _lathe([(0.0125, 0.124), (0.015, 0.124), (0.015, 0.142), (0.0, 0.142)])
-    return ShapePart(_join(foot, shoulder, neck)), ShapePart(cap, 0.5)
+    neck = lathe([(0.0125, 0.118), (0.0125, 0.124)])
+    cap = lathe([(0.0125, 0.124), (0.015, 0.124), (0.015, 0.142), (0.0, 0.142)])
+    return ShapePart(join(foot, shoulder, neck)), ShapePart(cap, 0.5)
 
 
 def _plate() -> tuple[ShapePart, ...]:
-    below = _lathe([(0.0, 0.0), (0.045, 0.0), (0.075, 0.012), (0.075, 0.0145)])
-    rim = _lathe([(0.075, 0.0145), (0.048, 0.0045)])
-    inside = _lathe([(0.048, 0.0045), (0.0, 0.004)])
-    return ShapePart(_join(below, rim)), ShapePart(inside, -0.18)
+    below = lathe([(0.0, 0.0), (0.045, 0.0), (0.075, 0.012), (0.075, 0.0145)])
+    rim = lathe([(0.075, 0.0145), (0.048, 0.0045)])
+    inside = lathe([(0.048, 0.0045), (0.0, 0.004)])
+    return ShapePart(join(below, rim)), ShapePart(inside, -0.18)
 
 
 def _box() -> tuple[ShapePart, ...]:
     """A parcel with a strip of tape."""
     x, y, z = 0.055, 0.034, 0.048
-    tape = _block((-x - 0.0006, -0.008, -0.0), (x + 0.0006, 0.008, z + 0.0006))
-    return ShapePart(_block((-x, -y, 0), (x, y, z))), ShapePart(tape, 0.4)
+    tape = block((-x - 0.0006, -0.008, -0.0), (x + 0.0006, 0.008, z + 0.0006))
+    return ShapePart(block((-x, -y, 0), (x, y, z))), ShapePart(tape, 0.4)
 
 
 def _banana() -> tuple[ShapePart, ...]:
@@ -270,20 +157,20 @@ def _banana() -> tuple[ShapePart, ...]:
     radii = 0.0155 * (1 - np.abs(along) ** 3.5) ** 0.5 + 0.0035
     radii[0] = radii[-1] = 0.0
     up = (0, 0, 1)
-    return ShapePart(_tube(path[2:25], radii[2:25], up)), ShapePart(
-        _join(_tube(path[:3] * [1.06, 1.0, 1.0], radii[:3], up), _tube(path[24:], radii[24:], up)), -0.6
+    return ShapePart(tube(path[2:25], radii[2:25], up)), ShapePart(
+        join(tube(path[:3] * [1.06, 1.0, 1.0], radii[:3], up), tube(path[24:], radii[24:], up)), -0.6
     )
 
 
 def _hammer() -> tuple[ShapePart, ...]:
     """A hammer that lies with its handle along x."""
-    handle = _tip(
-        _lathe([(0.0, -0.085), (0.01, -0.085), (0.011, -0.03), (0.0075, 0.0), (0.0075, 0.075), (0.0, 0.075)])
+    handle = tip(
+        lathe([(0.0, -0.085), (0.01, -0.085), (0.011, -0.03), (0.0075, 0.0), (0.0075, 0.075), (0.0, 0.075)])
     )
-    head = _join(
-        _block((0.055, -0.03, -0.011), (0.078, 0.018, 0.011)),
-        _block((0.053, 0.018, -0.0135), (0.080, 0.034, 0.0135)),
-        _block((0.060, -0.05, -0.006), (0.073, -0.03, 0.006)),
+    head = join(
+        block((0.055, -0.03, -0.011), (0.078, 0.018, 0.011)),
+        block((0.053, 0.018, -0.0135), (0.080, 0.034, 0.0135)),
+        block((0.060, -0.05, -0.006), (0.073, -0.03, 0.006)),
     )
     return ShapePart(handle), ShapePart(head, -0.45)
 

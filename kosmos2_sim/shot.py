@@ -47,6 +47,9 @@ class Shot:
     camera: NDArray[np.float64]  # (3, 3), the camera matrix
     pose: NDArray[np.float64]  # (4, 4), the camera's optical frame (z forward, x right, y down) in the world
     things: tuple[Thing, ...]
+    clutter: tuple[
+        Thing, ...
+    ] = ()  # without a name: shape is a kind of clutter.py, the mask does not show it
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,13 @@ class CameraView:
         depth_m = in_camera_m[:, 2]
         centre = np.array([self.width, self.height]) / 2
         return in_camera_m[:, :2] / depth_m[:, None] * self.focal_px + centre, depth_m
+
+    def may_show(self, points_m: Array) -> bool:
+        """Return False if a convex body with these corners (N, 3) is certainly outside of the image."""
+        x, y, depth = ((points_m - self.eye_m) @ self.axes).T
+        wide, high = self.width / 2 / self.focal_px * depth, self.height / 2 / self.focal_px * depth
+        outside = (x < -wide, x > wide, y < -high, y > high, depth < 0)
+        return not any(side.all() for side in outside)
 
     def table_point(self, u: float, v: float) -> tuple[float, float] | None:
         """Return the point of the plane z = 0 that a pixel shows, or None if it is above the horizon."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,19 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosmos2_core.errors import InputError
+from kosmos2_core.images import Pixels
+from kosmos2_sim.clutter import CLUTTER
 from kosmos2_sim.layout import PlacedObject, SceneLayout
+from kosmos2_sim.meshes import Mesh, Rgb, grid
+from kosmos2_sim.paintings import SIDE, Painting, paint
 from kosmos2_sim.scenery import (
-    ROOM_M,
-    TEXTURE_SIZE_PX,
     TEXTURE_VARIANTS,
     TEXTURES,
+    Block,
     Light,
     Scenery,
     Sheet,
     Surface,
     texture_image,
 )
-from kosmos2_sim.shapes import NOVEL, SHAPES, Rgb, parts_of
+from kosmos2_sim.shapes import NOVEL, SHAPES, parts_of
+from kosmos2_sim.shot import CameraView
 
 try:
     import mujoco
@@ -44,13 +49,19 @@ __all__ = ["Stage", "compile_model", "mujoco", "open_context", "shaded"]  # impo
 
 Array = NDArray[np.float64]
 
-MAX_GEOMS = 100  # more than any scene has
+MAX_GEOMS = 200  # more than any scene has
+CANVAS, CANVASES = "canvas", 12  # textures that are painted for each scene; at least as many as a scene has
+DOME, DOME_M = "dome", 15.0
+LAMP_EXPONENT = 2.0  # how fast a lamp's light gets weaker from the middle of its cone
+WALL_TOP_M = 4.0  # of the walls that are painted
+WALL_TILE_M = 0.5  # half the side of a painting that is repeated on a wall
 FLOOR_M, BOARD_M, LEG_M = -0.72, 0.015, 0.02  # height of the floor; half thickness of the table and its legs
 NO_OBJECT = 0  # the mark of everything that is not an object
 UPRIGHT = np.eye(3)
 # Specular and shininess. A sharper highlight would fall between the points at which OpenGL computes lighting.
 FINISH = {"matte": (0.04, 0.1), "shiny": (0.9, 0.4)}
-CASTS_SHADOW = mujoco.mjtCatBit.mjCAT_DYNAMIC
+CASTS_SHADOW, CASTS_NO_SHADOW = mujoco.mjtCatBit.mjCAT_DYNAMIC, mujoco.mjtCatBit.mjCAT_DECOR
+ONCE_FROM_FLOOR_TO_TOP = ("panels",)  # paintings of walls
 GL_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so"}
 GL_MISSING = (
     "the simulated tabletop cannot render, OpenGL without a screen is not installed ({reason}): on Debian"
@@ -65,7 +76,7 @@ def compile_model(width: int, height: int) -> mujoco.MjModel:
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = width, height
     visual.quality.offsamples, visual.quality.shadowsize = 0, 1024
-    for shape in SHAPES + NOVEL:
+    for shape in (*SHAPES, *NOVEL, *CLUTTER):
         for number, part in enumerate(parts_of(shape)):
             name = f"{shape}{number}"
             spec.add_mesh(
@@ -78,13 +89,44 @@ def compile_model(width: int, height: int) -> mujoco.MjModel:
             spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name)
     for kind in TEXTURES:
         for variant in range(TEXTURE_VARIANTS):
-            name = f"{kind}{variant}"
-            image = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)
-            image.width, image.height, image.nchannel = TEXTURE_SIZE_PX, TEXTURE_SIZE_PX, 3
-            image.data = texture_image(kind, variant).tobytes()
-            material = spec.add_material(name=name)
-            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+            _add_texture(spec, f"{kind}{variant}", texture_image(kind, variant))
+    for slot in range(CANVASES):
+        _add_texture(spec, f"{CANVAS}{slot}", np.zeros((SIDE, SIDE, 3), np.uint8))
+    dome = dome_mesh()
+    spec.add_mesh(
+        name=DOME,
+        uservert=dome.points.flatten(),
+        usernormal=dome.normals.flatten(),
+        userface=dome.faces.flatten(),
+        usertexcoord=_dome_texture_coordinates(dome).flatten(),
+        inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+    )
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=DOME)
     return spec.compile()
+
+
+def _add_texture(spec: mujoco.MjSpec, name: str, pixels: Pixels) -> None:
+    """Add a texture, and a material of the same name that shows it."""
+    image = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)
+    image.height, image.width, image.nchannel = pixels.shape
+    image.data = pixels.tobytes()
+    material = spec.add_material(name=name)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+
+
+def dome_mesh() -> Mesh:
+    """Return a sphere around everything, seen from inside, for what is far away."""
+    elevation = np.radians(np.linspace(-90, 90, 19))[:, None]
+    azimuth = np.linspace(0, 2 * np.pi, 33)[None]
+    flat = np.cos(elevation)
+    height = np.broadcast_to(np.sin(elevation), (19, 33))
+    points = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), height], -1)[:, ::-1]
+    return grid(DOME_M * points, -points)
+
+
+def _dome_texture_coordinates(dome: Mesh) -> Array:
+    rows, columns = np.linspace(0, 1, 19), np.linspace(0, 2, 33)
+    return np.stack(np.broadcast_arrays(columns[None], rows[:, None]), -1).reshape(-1, 2)
 
 
 class Stage:
@@ -93,17 +135,19 @@ class Stage:
     The segid of a geom is the mark of the object that the geom is a part of.
     """
 
-    def __init__(self, model: mujoco.MjModel) -> None:
-        self.model = model
+    def __init__(self, model: mujoco.MjModel, context: mujoco.MjrContext) -> None:
+        self.model, self.context = model, context
         self.scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
+        self._canvases: list[Painting | None] = [None] * CANVASES
+        self._next_canvas = 0
 
     def show(self, layout: SceneLayout) -> None:
-        """Replace the content of the scene by a layout."""
-        self.scene.ngeom = 0
-        self._room(layout.scenery)
-        self._table(layout.scenery.table)
+        """Replace the content of the scene by a layout. The marks of clutter follow those of the objects."""
+        self.scene.ngeom = self._next_canvas = 0
+        self._room(layout.scenery, layout.view)
+        self._table(layout.scenery)
         self._sheets(layout.scenery.sheets)
-        for mark, placed in enumerate(layout.objects, 1):
+        for mark, placed in enumerate((*layout.objects, *layout.clutter), 1):
             self._object(placed, mark)
         self._lights(layout.scenery.lights)
 
@@ -120,17 +164,78 @@ class Stage:
                 current = round(geom.specular, 3), round(geom.shininess, 3)
                 geom.specular, geom.shininess = other[current]
 
-    def _room(self, scenery: Scenery) -> None:
-        self._surface(scenery.floor, FLOOR_M)
-        for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            half_m = [0.05 if x else ROOM_M, 0.05 if y else ROOM_M, 2.5]
-            self._add(mujoco.mjtGeom.mjGEOM_BOX, half_m, [x * ROOM_M, y * ROOM_M, 0], scenery.wall)
+    def _room(self, scenery: Scenery, view: CameraView) -> None:
+        if scenery.has_legs:
+            self._surface(scenery.floor, FLOOR_M)
+        if scenery.backdrop is not None:
+            self._dome(scenery.backdrop)
+        if scenery.room_m is not None:
+            for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+                self._wall(scenery, scenery.room_m, x, y, view)
+        for block in scenery.blocks:
+            if view.may_show(_corners_m(block)):
+                self._block(block)
 
-    def _table(self, table: Surface) -> None:
-        x, y = table.half_m
-        r, g, b = table.rgb
-        side = 0.8 * r, 0.8 * g, 0.8 * b
+    def _wall(self, scenery: Scenery, room_m: float, x: int, y: int, view: CameraView) -> None:
+        if scenery.walls is None:
+            size_m = [0.05 if x else room_m, 0.05 if y else room_m, 2.5]
+            wall = self._add(mujoco.mjtGeom.mjGEOM_BOX, size_m, [x * room_m, y * room_m, 0], scenery.wall)
+            if scenery.reach_m is not None:
+                wall.category = CASTS_NO_SHADOW
+        else:
+            half_m = room_m, (WALL_TOP_M - FLOOR_M) / 2
+            middle_m = x * room_m, y * room_m, (WALL_TOP_M + FLOOR_M) / 2
+            once = scenery.walls.kind in ONCE_FROM_FLOOR_TO_TOP
+            repeat = room_m / WALL_TILE_M, 1 if once else half_m[1] / WALL_TILE_M
+            yaw = math.atan2(-y, -x)
+            if view.may_show(_corners_m(Block(scenery.wall, middle_m, (0.0, *half_m), yaw))):
+                self._panel(half_m, middle_m, yaw, scenery.wall, scenery.walls, repeat)
+
+    def _dome(self, painting: Painting) -> None:
+        mesh = self.model.mesh(DOME).id
+        turn = np.empty(9)
+        mujoco.mju_quat2Mat(turn, self.model.mesh_quat[mesh])
+        geom = self._add(
+            mujoco.mjtGeom.mjGEOM_MESH, [1, 1, 1], self.model.mesh_pos[mesh], (0.9, 0.9, 0.9), turn
+        )
+        geom.dataid, geom.texcoord, geom.emission, geom.category = 2 * mesh, 1, 1.0, CASTS_NO_SHADOW
+        self._paint(geom, painting, (1, 1))
+
+    def _block(self, block: Block) -> None:
+        """Add furniture or a panel. It casts no shadow, because it is outside of the region with shadows."""
+        if block.half_m[0] == 0:
+            geom = self._panel(block.half_m[1:], block.middle_m, block.yaw, block.rgb, block.painting)
+        else:
+            geom = self._add(
+                mujoco.mjtGeom.mjGEOM_BOX, block.half_m, block.middle_m, block.rgb, _turn(block.yaw)
+            )
+        geom.emission, geom.category = block.glow, CASTS_NO_SHADOW
+
+    def _panel(
+        self,
+        half_m: Sequence[float],
+        middle_m: Sequence[float],
+        yaw: float,
+        rgb: Rgb,
+        painting: Painting | None,
+        repeat: tuple[float, float] = (1, 1),
+    ) -> Any:
+        """Add an upright rectangle that faces in the direction of the yaw."""
+        across, up, out = np.array([0.0, 1, 0]), np.array([0.0, 0, 1]), np.array([1.0, 0, 0])
+        axes = _turn(yaw) @ np.stack([across, up, out], 1)
+        geom = self._add(mujoco.mjtGeom.mjGEOM_PLANE, [*half_m, 0.1], middle_m, rgb, axes)
+        geom.category = CASTS_NO_SHADOW
+        self._paint(geom, painting, repeat)
+        return geom
+
+    def _table(self, scenery: Scenery) -> None:
+        table = scenery.table
         self._surface(table, 0.0)
+        if not scenery.has_legs:
+            return
+        x, y = table.half_m
+        r, g, b = table.rgb if table.painting is None else table.painting.rgb
+        side = 0.8 * r, 0.8 * g, 0.8 * b
         self._add(mujoco.mjtGeom.mjGEOM_BOX, [x, y, BOARD_M], [0, 0, -BOARD_M - 0.001], side)
         leg_m = -FLOOR_M / 2 - BOARD_M
         for right, far in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -140,16 +245,38 @@ class Stage:
     def _surface(self, surface: Surface, height_m: float) -> None:
         x, y = surface.half_m
         geom = self._add(mujoco.mjtGeom.mjGEOM_PLANE, [x, y, 0.1], [0, 0, height_m], surface.rgb)
+        repeat = surface.repeat, surface.repeat * y / x
         if surface.texture is not None:
             geom.matid = self.model.material(f"{surface.texture}{surface.variant}").id
-            geom.texrepeat = surface.repeat, surface.repeat * y / x
+            geom.texrepeat = repeat
+        if surface.painting is not None:
+            geom.category = CASTS_NO_SHADOW  # the board below it casts one
+            self._paint(geom, surface.painting, repeat)
+
+    def _paint(self, geom: Any, painting: Painting | None, repeat: tuple[float, float]) -> None:
+        """Paint a texture into the next canvas, unless it is there already, and let the geom show it."""
+        if painting is None:
+            return
+        slot, self._next_canvas = self._next_canvas, self._next_canvas + 1
+        material = self.model.material(f"{CANVAS}{slot}").id
+        if self._canvases[slot] != painting:
+            texture = self.model.texture(f"{CANVAS}{slot}").id
+            start = self.model.tex_adr[texture]
+            self.model.tex_data[start : start + 3 * SIDE * SIDE] = paint(painting)[::-1].reshape(-1)
+            mujoco.mjr_uploadTexture(self.model, self.context, texture)
+            self._canvases[slot] = painting
+        # The renderer reads the repetition from the material, not from the geom.
+        self.context.mat_texrepeat[2 * material : 2 * material + 2] = repeat
+        geom.matid = material
+        geom.rgba[:3] = 1
 
     def _sheets(self, sheets: Iterable[Sheet]) -> None:
         for number, sheet in enumerate(sheets, 1):
-            sine, cosine = np.sin(sheet.yaw), np.cos(sheet.yaw)
-            axes = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
             position_m = [*sheet.middle_m, 0.0002 * number]  # in layers
-            self._add(mujoco.mjtGeom.mjGEOM_PLANE, [*sheet.half_m, 0.1], position_m, sheet.rgb, axes)
+            geom = self._add(
+                mujoco.mjtGeom.mjGEOM_PLANE, [*sheet.half_m, 0.1], position_m, sheet.rgb, _turn(sheet.yaw)
+            )
+            self._paint(geom, sheet.painting, (1, 1))
 
     def _object(self, placed: PlacedObject, mark: int) -> None:
         for number, part in enumerate(parts_of(placed.shape)):
@@ -162,7 +289,7 @@ class Stage:
                 mujoco.mjtGeom.mjGEOM_MESH,
                 [1, 1, 1],
                 position_m,
-                shaded(placed.rgb, part.shade),
+                shaded(part.rgb or placed.rgb, part.shade),
                 axes @ turn.reshape(3, 3),
                 mark,
             )
@@ -196,11 +323,26 @@ class Stage:
     def _lights(self, lights: Sequence[Light]) -> None:
         self.scene.nlight = len(lights)
         for light, wanted in zip(self.scene.lights, lights, strict=False):
-            light.type, light.headlight = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, 0
-            light.pos, light.dir, light.attenuation = -2 * wanted.direction, wanted.direction, (1, 0, 0)
+            kind = mujoco.mjtLightType
+            light.type = kind.mjLIGHT_DIRECTIONAL if wanted.lamp_m is None else kind.mjLIGHT_SPOT
+            light.pos = -2 * wanted.direction if wanted.lamp_m is None else wanted.lamp_m
+            light.headlight, light.dir, light.attenuation = 0, wanted.direction, (1, 0, 0)
+            light.cutoff, light.exponent = wanted.cone, LAMP_EXPONENT
             light.diffuse, light.specular = wanted.rgb, [wanted.specular] * 3
-            light.ambient = [wanted.ambient] * 3
+            light.ambient = [wanted.ambient * tint for tint in wanted.ambient_tint]
             light.castshadow = wanted.shadow
+
+
+def _corners_m(block: Block) -> Array:
+    """Return the corners (8, 3) of a block in the world."""
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    return signs * np.array(block.half_m) @ _turn(block.yaw).T + np.array(block.middle_m)
+
+
+def _turn(yaw: float) -> Array:
+    """Return the rotation around z by an angle in radians."""
+    sine, cosine = np.sin(yaw), np.cos(yaw)
+    return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
 def shaded(rgb: Rgb, shade: float) -> Rgb:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Self
+from zlib import crc32
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kosmos2_core.boxes import box_of_pixels
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
-from kosmos2_sim.layout import PlacedObject, SceneLayout, draw_layout
+from kosmos2_sim.layout import SPLITS, PlacedObject, SceneLayout, draw_layout
 from kosmos2_sim.shapes import SHAPES
 from kosmos2_sim.shot import CameraView, Shot, Thing
 from kosmos2_sim.stage import Stage, compile_model, mujoco, open_context
@@ -27,10 +29,12 @@ from kosmos2_sim.stage import Stage, compile_model, mujoco, open_context
 PixelRect = tuple[int, int, int, int]  # u_min, v_min, u_max, v_max, in whole pixels of the image
 
 NEAR_M, FAR_M = 0.02, 20.0
+NOISE_STREAM = 3  # of the random numbers of a shot; items.py has the others
 SUPERSAMPLING = 2  # rendered pixels per pixel along each side, for smooth edges
 SMALLEST_PX, LARGEST_PX = 32, 2048
 HIGHLIGHTS_PX = 224  # the larger side of the images in which highlights are detected
 HIGHLIGHT = 25  # of 255, the smallest difference in brightness
+CLEAR_OF_NOISE = 4  # standard deviations of the noise, for a difference to be visible
 HIGHLIGHT_FRACTION = (0.02, 0.3)  # smallest and largest part of an object's pixels
 
 
@@ -60,7 +64,7 @@ class Tabletop:
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR.value
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        self._stage = Stage(model)
+        self._stage = Stage(model, self._context)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -93,12 +97,19 @@ class Tabletop:
             raise InputError("this tabletop was closed: make another one.")
         self._gl.make_current()
         self._stage.show(layout)
-        # The region with shadows is larger than the table, because shadows have gaps at its edge.
-        self._context.shadowClip = 1.3 * np.hypot(*layout.scenery.table.half_m)
-        image = self._colours(layout.view)
-        highlights = self._highlights(layout.view)
+        self._context.shadowClip = layout.scenery.shadows_m
+        effects = layout.effects
+        image = effects.on_sensor(
+            effects.through_lens(self._colours(layout.view)), _noise_rng(layout, seed, split)
+        )
+        highlights = self._highlights(layout)
         mask, depth_m = self._marks(layout.view, (0, 0, self.width, self.height))
         wholes = self._wholes(layout, mask)
+        clutter = tuple(
+            _thing(placed, mark, mask, int(np.count_nonzero(mask == mark)), layout.view, False)
+            for mark, placed in enumerate(layout.clutter, len(layout.objects) + 1)
+        )
+        mask[mask > len(layout.objects)] = 0
         return Shot(
             seed=seed,
             split=split,
@@ -111,6 +122,7 @@ class Tabletop:
                 _thing(placed, mark, mask, whole, layout.view, _material_shows(highlights, mask == mark))
                 for mark, (placed, whole) in enumerate(zip(layout.objects, wholes, strict=True), 1)
             ),
+            clutter=clutter,
         )
 
     def _colours(self, view: CameraView) -> Pixels:
@@ -119,7 +131,7 @@ class Tabletop:
         size = self.width, self.height
         return cv2.resize(image[::-1], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
-    def _highlights(self, view: CameraView) -> NDArray[np.bool_]:
+    def _highlights(self, layout: SceneLayout) -> NDArray[np.bool_]:
         """Return the pixels that would change visibly if matte and shiny materials were swapped.
 
         The materials on the stage remain swapped afterwards.
@@ -128,10 +140,12 @@ class Tabletop:
         whole = 0, 0, self.width, self.height
         width, height = _pixels(whole, scale)
         plain, swapped = (np.empty((height, width, 3), np.uint8) for _ in range(2))
-        self._render(view, whole, scale, False, plain, None)
+        self._render(layout.view, whole, scale, False, plain, None)
         self._stage.swap_materials()
-        self._render(view, whole, scale, False, swapped, None)
-        clear = (cv2.absdiff(plain, swapped).max(2) >= HIGHLIGHT).astype(np.uint8)[::-1]
+        self._render(layout.view, whole, scale, False, swapped, None)
+        effects = layout.effects
+        change = cv2.absdiff(effects.through_lens(plain), effects.through_lens(swapped)).max(2)
+        clear = (change >= max(HIGHLIGHT, CLEAR_OF_NOISE * effects.noise)).astype(np.uint8)[::-1]
         size = self.width, self.height
         return np.asarray(cv2.resize(clear, size, interpolation=cv2.INTER_NEAREST), np.bool_)
 
@@ -174,9 +188,9 @@ class Tabletop:
 
     def _wholes(self, layout: SceneLayout, mask: NDArray[np.uint8]) -> list[int]:
         """Return how many pixels each object would have if nothing hid it and the image had no edges."""
-        rects = [_rect_of(placed, layout.view) for placed in layout.objects]
+        rects = [_rect_of(placed, layout.view) for placed in (*layout.objects, *layout.clutter)]
         wholes: list[int] = []
-        for mark, (placed, rect) in enumerate(zip(layout.objects, rects, strict=True), 1):
+        for mark, (placed, rect) in enumerate(zip(layout.objects, rects, strict=False), 1):
             others = [other for other in rects if other is not rect]
             if _inside(rect, self.width, self.height) and not any(_overlap(rect, other) for other in others):
                 wholes.append(int(np.count_nonzero(mask == mark)))
@@ -193,6 +207,11 @@ class Tabletop:
         u_min, v_min, u_max, v_max = rect
         widest, highest = SUPERSAMPLING * self.width, SUPERSAMPLING * self.height
         return u_min, v_min, min(u_max, u_min + widest), min(v_max, v_min + highest)
+
+
+def _noise_rng(layout: SceneLayout, seed: int, split: str) -> Generator:
+    """Return the random numbers of the sensor's noise, which differ from view to view of the same scene."""
+    return np.random.default_rng([SPLITS.index(split), seed, NOISE_STREAM, crc32(layout.view.pose.tobytes())])
 
 
 def _pixels(rect: PixelRect, scale: float) -> tuple[int, int]:

@@ -229,7 +229,7 @@ def comparison_questions(things: VisibleThings, rng: Generator) -> Iterator[Item
 
 def region_questions(things: VisibleThings, rng: Generator) -> Iterator[Item]:
     """Yield questions about the thing in a box: `What is [this](..)?`, `Is [this](..) a mug?`"""
-    shapes = sorted({thing.shape for thing in things.glimpsed})
+    shapes = sorted({thing.shape for thing in things.named})
     for thing, kind in shuffled(list(product(things.referents, ("what", "colour", "yes", "no"))), rng):
         region = MarkedWords("this", (relations.box_of(thing),))
         others = [shape for shape in shapes if shape != thing.shape]
