@@ -96,7 +96,7 @@ def draw_effects(rng: Generator, warmth: float) -> ImageEffects:
         drawn, value = rng.random(), float(rng.uniform(low, high))
         return value if drawn < probability else otherwise
 
-    exposure = math.exp(np.clip(rng.normal(0, 0.11), -0.28, 0.2))
+    exposure = math.exp(np.clip(rng.normal(0, 0.09), -0.18, 0.15))
     red, green = float(rng.uniform(-warmth, warmth)), float(rng.normal(0, warmth / 4))
     return ImageEffects(
         blur_px=sometimes(0.35, 0.3, 1.5),
@@ -104,7 +104,7 @@ def draw_effects(rng: Generator, warmth: float) -> ImageEffects:
         motion_angle=float(rng.uniform(0, math.pi)),
         vignette=sometimes(0.4, 0.05, 0.4),
         gains=(exposure * (1 + red), exposure * (1 + green), exposure * (1 - red)),
-        gamma=math.exp(np.clip(rng.normal(0, 0.1), -0.22, 0.22)),
+        gamma=math.exp(np.clip(rng.normal(0, 0.08), -0.17, 0.15)),
         lift=sometimes(0.2, 0.01, 0.08),
         detail=sometimes(0.25, 0.55, 0.95, otherwise=1.0),
         noise=sometimes(0.65, 1, 11),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -51,6 +51,8 @@ GROUNDS: dict[str, tuple[Rgb, Rgb, Pair]] = {  # two colours, and the side of a 
 }
 GROUND_M, GROUND_PROBABILITY = 12.0, 0.3  # half the side of the ground outdoors; of objects on a room's floor
 TABLE_OUTDOORS = 0.3  # the probability of a garden table
+TABLE_LIGHT = (0.84, 1.08)  # the brightness of a white table
+WEAK_SPECULAR = 0.08
 CAST = 0.07  # of the camera's white balance; lights add to it
 MAX_SHEETS, MAX_FURNITURE, MAX_PANELS = 4, 8, 4
 
@@ -248,8 +250,21 @@ def _towards(rng: Generator, elevation: Pair) -> Array:
 
 
 def _distant(rng: Generator, strength: float, tint: Array, elevation: Pair, shadow: bool) -> Light:
-    return Light(
-        _towards(rng, elevation), clipped(strength * tint), float(rng.uniform(0.3, 0.7)), 0.0, shadow
+    """Draw a light that is far away. Only lights with shadows have visible highlights."""
+    specular = float(rng.uniform(0.3, 0.7)) if shadow else WEAK_SPECULAR
+    return Light(_towards(rng, elevation), clipped(strength * tint), specular, 0.0, shadow)
+
+
+def _exposed(rng: Generator, lights: tuple[Light, ...]) -> tuple[Light, ...]:
+    """Return lights that are dimmed or brightened until the table has the brightness of a good picture.
+
+    Without that, an orange mug in a dark scene would look brown, and a red one in a bright scene pink.
+    """
+    level = sum(light.ambient + float(np.mean(light.rgb)) * -light.direction[2] for light in lights)
+    factor = float(rng.uniform(*TABLE_LIGHT)) / level
+    return tuple(
+        replace(light, rgb=clipped(factor * np.array(light.rgb)), ambient=factor * light.ambient)
+        for light in lights
     )
 
 
@@ -269,7 +284,7 @@ def _spread(light: Light, rng: Generator) -> tuple[Light, ...]:
 
 def _ambient(rng: Generator, strength: Pair, tint: Array) -> Light:
     """Return a weak light without shadows that brings the light from all around."""
-    weak = clipped(rng.uniform(0.03, 0.15) * tint)
+    weak = clipped(rng.uniform(0.03, 0.15) * tint)  # its diffuse part
     return Light(
         _towards(rng, (35, 80)), weak, 0.1, float(rng.uniform(*strength)), False, clipped(tint / tint.max())
     )
@@ -281,7 +296,7 @@ def _room_lights(rng: Generator) -> tuple[Light, ...]:
     kind = rng.random()
     if kind < 0.15:  # a bright room without a main light
         fill = [_distant(rng, float(rng.uniform(0.12, 0.25)), tint, (30, 80), False) for _ in range(2)]
-        return (*fill, _ambient(rng, (0.55, 0.7), tint))
+        return _exposed(rng, (*fill, _ambient(rng, (0.55, 0.7), tint)))
     main = _distant(rng, float(rng.uniform(0.35, 0.7)), tint, (28, 80), True)
     if kind < 0.35:
         place = -main.direction * rng.uniform(0.9, 1.8)
@@ -294,7 +309,7 @@ def _room_lights(rng: Generator) -> tuple[Light, ...]:
                 0.0,
                 True,
                 lamp_m=(x, y, z),
-                cone=float(rng.uniform(40, 75)),
+                cone=float(rng.uniform(50, 75)),
             ),
         )
     elif kind < 0.55:
@@ -305,7 +320,7 @@ def _room_lights(rng: Generator) -> tuple[Light, ...]:
         _distant(rng, float(rng.uniform(0.05, 0.25)), _tint(rng, 0.06), (25, 80), False)
         for _ in range(rng.integers(0, 3))
     ]
-    return (*lamps, *others, _ambient(rng, (0.3, 0.5), tint))
+    return _exposed(rng, (*lamps, *others, _ambient(rng, (0.3, 0.5), tint)))
 
 
 def _daylight(rng: Generator) -> tuple[Light, ...]:
@@ -313,11 +328,12 @@ def _daylight(rng: Generator) -> tuple[Light, ...]:
     kind = rng.random()
     if kind < 0.25:
         cool = np.array([0.97, 1.0, 1.04])
-        return (_distant(rng, 0.3, cool, (60, 89), False), _ambient(rng, (0.5, 0.65), cool))
+        sky = _distant(rng, 0.3, cool, (60, 89), False)
+        return _exposed(rng, (sky, _ambient(rng, (0.5, 0.65), cool)))
     low = kind < 0.7
     sun = np.array([1.05, 1.0, 0.92]) if low else np.array([1.02, 1.0, 0.97])
     main = _distant(rng, float(rng.uniform(0.6, 0.85)), sun, (9, 28) if low else (35, 75), True)
-    return (main, _ambient(rng, (0.38, 0.5), np.array([0.95, 1.0, 1.06])))
+    return _exposed(rng, (main, _ambient(rng, (0.38, 0.5), np.array([0.95, 1.0, 1.06]))))
 
 
 def _sky_colour(rng: Generator) -> Rgb:
