@@ -50,12 +50,10 @@ from kosmos2_ros.outputs import CameraOutput, ResultMessages
 from kosmos2_ros.parameters import (
     GroundingParameters,
     changed_fixed,
-    defaults,
-    descriptor,
-    parameter_overrides,
+    declare_parameters,
+    fixed_reason,
     parameters_of,
-    unknown_parameters,
-    with_default_type,
+    with_default_types,
 )
 from kosmos2_ros.rclpy_guards import answer_always
 from kosmos2_ros.services import ActiveSession, DialogueAction, Services
@@ -108,7 +106,7 @@ class GroundingNode(LifecycleNode):
         super().__init__(NAME, **node_options)
         answer_always(self)
         self._load = load
-        self.parameters = self._declare_parameters()
+        self.parameters = declare_parameters(self)
         self._model: GroundingModel | None = None
         self._load_error = ""
         self._weights = WeightWatch(None)
@@ -125,39 +123,13 @@ class GroundingNode(LifecycleNode):
         self._transition_lock = threading.Lock()
         self._parameter_lock = threading.Lock()  # parameters change by a service and by the command topic
         self._fallback = cv_bridge_fallback()
-        self.add_pre_set_parameters_callback(self._convert_parameters)
+        self.add_pre_set_parameters_callback(with_default_types)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._create_services()
         self._create_diagnostics()
 
-    # Parameters, services and diagnostics, which exist in every state.
-
-    def _declare_parameters(self) -> GroundingParameters:
-        overrides = parameter_overrides(self)
-        for sentence in unknown_parameters(overrides):
-            self.get_logger().warning(sentence)
-        return parameters_of(
-            {
-                name: self._declare_parameter(name, default, overrides.get(name))
-                for name, default in defaults().items()
-            }
-        )
-
-    def _declare_parameter(self, name: str, default: Any, override: Any) -> Any:
-        """Declare a parameter and return its value, which is the override if there is one.
-
-        Raises:
-            InputError: The override is an empty list, which has no type and no value in ROS.
-        """
-        converted = with_default_type(name, override)
-        if converted is override:
-            value = self.declare_parameter(name, default, descriptor(name)).value
-        else:
-            value = self.declare_parameter(name, converted, descriptor(name), ignore_override=True).value
-        if value is None:
-            raise InputError(f"{name} is empty: give it a value.")
-        return value
+    # Services and diagnostics, which exist in every state.
 
     def _create_services(self) -> None:
         """Create the services, the action and the command topic; all of them answer in every state."""
@@ -398,14 +370,6 @@ class GroundingNode(LifecycleNode):
 
     # Parameters, which change as one set, and the command.
 
-    def _convert_parameters(self, parameters: list[Parameter]) -> list[Parameter]:
-        return [
-            Parameter(parameter.name, value=converted)
-            if (converted := with_default_type(parameter.name, parameter.value)) is not parameter.value
-            else parameter
-            for parameter in parameters
-        ]
-
     def _check_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             after = self._with_changes(parameters)
@@ -413,16 +377,9 @@ class GroundingNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         fixed = changed_fixed(self.parameters, after)
         if fixed and (self._state != "unconfigured" or self._transition_lock.locked()):
-            return SetParametersResult(successful=False, reason=self._fixed_reason(fixed))
+            reason = fixed_reason(fixed, self.get_fully_qualified_name())
+            return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
-
-    def _fixed_reason(self, names: list[str]) -> str:
-        """Return why these parameters cannot change now, and what to do."""
-        command = f"ros2 lifecycle set {self.get_fully_qualified_name()}"
-        return (
-            f"{', '.join(names)}: read when the node is configured. First run `{command} deactivate`, then"
-            f" `{command} cleanup`; after the change `{command} configure`, then `{command} activate`."
-        )
 
     def _with_changes(self, parameters: list[Parameter]) -> GroundingParameters:
         changes = {parameter.name: parameter.value for parameter in parameters}

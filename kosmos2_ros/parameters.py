@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.parameter import Parameter
 
 from kosmos2_core.command_parser import split_command
 from kosmos2_core.engine import DTYPES, QUANTIZATIONS
@@ -240,6 +241,36 @@ def parameters_of(values: Mapping[str, Any]) -> GroundingParameters:
     return GroundingParameters(**known | {"cameras": tuple(known.get("cameras", ("",)))})
 
 
+def declare_parameters(node: Any) -> GroundingParameters:
+    """Declare all parameters of a node and return their values; warn of overrides that are not known.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+    overrides = parameter_overrides(node)
+    for sentence in unknown_parameters(overrides):
+        node.get_logger().warning(sentence)
+    return parameters_of(
+        {name: _declare(node, name, default, overrides.get(name)) for name, default in defaults().items()}
+    )
+
+
+def _declare(node: Any, name: str, default: Any, override: Any) -> Any:
+    """Declare a parameter and return its value, which is the override if there is one.
+
+    Raises:
+        InputError: The override is an empty list, which has no type and no value in ROS.
+    """
+    converted = with_default_type(name, override)
+    if converted is override:
+        value = node.declare_parameter(name, default, descriptor(name)).value
+    else:
+        value = node.declare_parameter(name, converted, descriptor(name), ignore_override=True).value
+    if value is None:
+        raise InputError(f"{name} is empty: give it a value.")
+    return value
+
+
 def descriptor(name: str) -> ParameterDescriptor:
     """Return the description of a parameter for `ros2 param describe`."""
     parameter = PARAMETERS[name]
@@ -271,6 +302,16 @@ def with_default_type(name: str, value: Any) -> Any:
     return float(value) if parameter and isinstance(parameter.default, float) and is_int else value
 
 
+def with_default_types(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return parameters that are to be set, with the types that the node declared."""
+    return [
+        Parameter(parameter.name, value=converted)
+        if (converted := with_default_type(parameter.name, parameter.value)) is not parameter.value
+        else parameter
+        for parameter in parameters
+    ]
+
+
 def _marked(text: str) -> str:
     return write_markdown(GroundedText(text, (Phrase(0, len(text)),)))
 
@@ -278,6 +319,20 @@ def _marked(text: str) -> str:
 def changed_fixed(before: GroundingParameters, after: GroundingParameters) -> list[str]:
     """Return the parameters that differ and cannot change while the node is configured."""
     return [name for name in FIXED if getattr(before, name) != getattr(after, name)]
+
+
+def fixed_reason(names: Iterable[str], node: str) -> str:
+    """Return why these parameters of a configured node cannot change now, and what to do.
+
+    Args:
+        names: The parameters.
+        node: The node's full name.
+    """
+    command = f"ros2 lifecycle set {node}"
+    return (
+        f"{', '.join(names)}: read when the node is configured. First run `{command} deactivate`, then"
+        f" `{command} cleanup`; after the change `{command} configure`, then `{command} activate`."
+    )
 
 
 def unknown_parameters(names: Iterable[str]) -> list[str]:

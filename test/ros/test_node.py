@@ -509,7 +509,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known(serve, capfd):
 
 def test_the_node_starts_with_its_overrides_if_rclpy_hides_them(serve, monkeypatch):
     assert parameter_overrides(object()) == {}
-    monkeypatch.setattr("kosmos2_ros.node.parameter_overrides", lambda node: {})
+    monkeypatch.setattr("kosmos2_ros.parameters.parameter_overrides", lambda node: {})
     assert serve(active=False, max_boxes=3).parameters.max_boxes == 3
 
 
