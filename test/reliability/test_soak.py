@@ -162,7 +162,7 @@ def check_long_run(samples, inference_s, count, record_property):
 @pytest.mark.timeout(HOURS_S)
 def test_many_frames_with_faults(ros, count, record_property):
     frames = count(20_000, 150)
-    samples, inference_s = soak("faults", (*MUG, *TINY), [10, ROOT / "docs/tabletop.jpg"], frames)
+    samples, inference_s = soak("faults", (*MUG, *TINY), [20, ROOT / "docs/tabletop.jpg"], frames)
     assert len(inference_s) > 0
     check_long_run(samples, inference_s, count, record_property)
 
