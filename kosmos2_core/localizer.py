@@ -23,13 +23,14 @@ from kosmos2_core.box_scoring import (
     NEAR_CELLS,
     Evidence,
     PhraseBoxes,
+    ScoredBox,
     SearchOptions,
     cell_probabilities,
     corners_to_try,
     remaining_corners,
     score_boxes,
 )
-from kosmos2_core.boxes import Box, cells_of_box, suppress
+from kosmos2_core.boxes import Box, cells_of_box, iou, suppress
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
@@ -39,6 +40,7 @@ from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_core.tokenizer import ControlIds, Tokenizer
 
+ANOTHER_BOX = 0.5  # from this probability of another box on, a phrase means several objects
 MAX_STEP = 128  # first corners that are tried in one step of the model
 
 T = TypeVar("T")
@@ -65,6 +67,43 @@ class _PhraseQuery:
     prompt: Prompt
     search: SearchOptions
     zoom: bool
+
+
+@dataclass
+class _BoxSet:
+    """The boxes of a phrase that may mean several objects, in the order in which the model gives them.
+
+    Args:
+        search: How the phrase is searched for.
+        boxes: The boxes so far.
+        likelihood: Probability that the phrase has so many boxes, given that it has one.
+    """
+
+    search: SearchOptions
+    boxes: list[ScoredBox]
+    likelihood: float = 1.0
+
+    def prompt_after(self, prompt: Prompt, control: ControlIds) -> Prompt:
+        """Return the prompt with the boxes after it, and the token that says that another one follows."""
+        ids = list(prompt.ids)
+        for box in self.boxes:
+            ids += [control.location + box.upper_left, control.location + box.lower_right, control.another]
+        return Prompt(prompt.images, ids)
+
+    def add(self, following: PhraseBoxes) -> bool:
+        """Add the box that follows, if there is one. Return whether more can follow it."""
+        for box in following.boxes:
+            if any(iou(box.box, other.box) > self.search.max_overlap for other in self.boxes):
+                return False
+            self.likelihood *= following.presence
+            self.boxes.append(replace(box, probability=self.likelihood * box.probability))
+            return len(self.boxes) < self.search.count
+        return False
+
+    @property
+    def ranked(self) -> tuple[ScoredBox, ...]:
+        """The boxes, the most probable first."""
+        return tuple(sorted(self.boxes, key=lambda box: -box.probability))
 
 
 @dataclass(frozen=True)
@@ -111,6 +150,7 @@ class Localizer:
         boxes = yield from self.search(
             [query.prompt for query in queries], [query.search for query in queries]
         )
+        boxes = yield from self._complete_sets(queries, boxes)
         entities = [
             make_entity(query.phrase, query.start, query.end, phrase_boxes, self.calibration)
             for query, phrase_boxes in zip(queries, boxes, strict=True)
@@ -189,6 +229,49 @@ class Localizer:
         for packed in self.prefiller.prefill_packed(prompts, corners, MAX_STEP):
             yield
             results |= zip(packed.indices, (yield from work(packed)), strict=True)
+        return [results[index] for index in range(len(prompts))]
+
+    def _complete_sets(
+        self, queries: Sequence[_PhraseQuery], found: Sequence[PhraseBoxes]
+    ) -> Parts[list[PhraseBoxes]]:
+        """Give phrases that mean several objects, such as `the red mugs`, one box for each of them.
+
+        The model says that a phrase means several by the token for another box after the first one. Each
+        further box is searched for after those before it, until the model gives no other box.
+        """
+        sets = {
+            index: _BoxSet(query.search, [boxes.boxes[0]])
+            for index, (query, boxes) in enumerate(zip(queries, found, strict=True))
+            if query.search.count > 1 and boxes.boxes
+        }
+        growing = list(sets)
+        while growing:
+            prompts = [sets[index].prompt_after(queries[index].prompt, self.control) for index in growing]
+            following = yield from self._search_following(prompts, [sets[index].search for index in growing])
+            growing = [
+                index for index, boxes in zip(growing, following, strict=True) if sets[index].add(boxes)
+            ]
+        return [
+            replace(boxes, boxes=sets[index].ranked)
+            if index in sets and len(sets[index].boxes) > 1
+            else boxes
+            for index, boxes in enumerate(found)
+        ]
+
+    def _search_following(
+        self, prompts: Sequence[Prompt], searches: Sequence[SearchOptions]
+    ) -> Parts[list[PhraseBoxes]]:
+        """Return the box that follows each prompt, which ends with a box and the token for another one.
+
+        The presence is the probability that there is another box; if it is low, there is none in the result.
+        """
+        results: dict[int, PhraseBoxes] = {}
+        corners = max(search.max_corners for search in searches)
+        for packed in self.prefiller.prefill_packed(prompts, corners, MAX_STEP):
+            yield
+            chosen = [searches[index] for index in packed.indices]
+            following = yield from _following_boxes(packed, self.control, chosen)
+            results |= zip(packed.indices, following, strict=True)
         return [results[index] for index in range(len(prompts))]
 
     def _queries(
@@ -299,6 +382,27 @@ def _gather_evidence(
     ]
     second = yield from _second_corners(packed, control, tried)
     return [Evidence(*known) for known in zip(presence, first, tried, second, strict=True)]
+
+
+def _following_boxes(
+    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
+) -> Parts[list[PhraseBoxes]]:
+    """Return the box after each prompt, where another box is more probable than the end of the boxes."""
+    decoder, (after_box, after_another) = packed.model.decoder, packed.hidden.unbind(1)
+    ending = decoder.logits(after_box).float()[:, [control.another, control.object_end]]
+    first = decoder.logits(after_another, control.locations).float()
+    known = torch.cat([ending.softmax(-1)[:, :1], first], 1).cpu()  # one wait for the device
+    another, first = known[:, 0].tolist(), known[:, 1:]
+    searches = [replace(search, count=1, reach=NEAR_CELLS, min_presence=ANOTHER_BOX) for search in searches]
+    tried = [
+        corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
+        for logits, value, search in zip(first, another, searches, strict=True)
+    ]
+    second = yield from _second_corners(packed, control, tried)
+    evidence = [Evidence(*known) for known in zip(another, first, tried, second, strict=True)]
+    return [
+        score_boxes(known, control.grid, search) for known, search in zip(evidence, searches, strict=True)
+    ]
 
 
 def _more_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
