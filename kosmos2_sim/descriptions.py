@@ -177,8 +177,8 @@ class VisibleThings:
 
     @property
     def countable(self) -> bool:
-        """True if all things in the image are visible well enough to be counted, and have a name."""
-        return len(self.referents) == len(self.glimpsed)
+        """True if all things that have a name are visible well enough to be counted."""
+        return len(self.referents) == len(self.named)
 
     @property
     def named(self) -> tuple[Thing, ...]:

@@ -44,11 +44,13 @@ class ImageEffects:
             return image
         scale = image.shape[1] / 224
         if self.motion_px * scale >= 1:
-            image = cv2.filter2D(image, -1, _streak(self.motion_px * scale, self.motion_angle))
+            streak = _streak(self.motion_px * scale, self.motion_angle)
+            image = np.asarray(cv2.filter2D(image, -1, streak), np.uint8)
         if self.blur_px * scale >= 0.2:
-            image = cv2.GaussianBlur(image, (0, 0), self.blur_px * scale)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur_px * scale), np.uint8)
         if self.vignette > 0:
-            image = _levels(image * _vignette(image.shape[:2], self.vignette)[..., None])
+            height, width = image.shape[:2]
+            image = _levels(image * _vignette(height, width, self.vignette)[..., None])
         return np.asarray(cv2.LUT(image, self._response()), np.uint8)
 
     def _response(self) -> Pixels:
@@ -63,11 +65,12 @@ class ImageEffects:
         values = image.astype(np.float32)
         if self.detail < 1:
             small = max(1, round(self.detail * width)), max(1, round(self.detail * height))
-            values = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+            values = np.asarray(cv2.resize(values, small, interpolation=cv2.INTER_AREA), np.float32)
         if self.noise > 0:
             values += self._noise(values, rng)
         if self.detail < 1:
-            values = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
+            whole = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
+            values = np.asarray(whole, np.float32)
         if self.sharpening > 0:
             values += self.sharpening * (values - cv2.GaussianBlur(values, (0, 0), 1.0))
         done = _levels(values)
@@ -123,17 +126,19 @@ def _streak(length_px: float, angle: float) -> Values:
         for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
             if 0 <= column <= 2 * half and 0 <= row <= 2 * half:
                 kernel[row, column] += (1 - abs(u - column)) * (1 - abs(v - row))
-    return kernel / kernel.sum()
+    normalised: Values = kernel / kernel.sum()
+    return normalised
 
 
-def _vignette(size: tuple[int, int], strength: float) -> Values:
-    height, width = size
+def _vignette(height: int, width: int, strength: float) -> Values:
     u, v = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
-    return 1 - np.float32(strength) * ((u * u)[None] + (v * v)[:, None]) / 2
+    kept: Values = 1 - np.float32(strength) * ((u * u)[None] + (v * v)[:, None]) / 2
+    return kept
 
 
-def _levels(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _levels(values: Values | NDArray[np.float64]) -> Pixels:
+    levels: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels
 
 
 def _jpeg_and_back(image: Pixels, quality: int) -> Pixels:

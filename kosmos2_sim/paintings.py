@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from zlib import crc32
 
 import cv2
@@ -45,6 +46,12 @@ def _mixed(base: Shade, accent: Shade, share: Shade) -> Shade:
     return mixed
 
 
+def _lit(colours: Shade, brightness: NDArray[Any]) -> Shade:
+    """Return colours times a brightness (SIDE, SIDE)."""
+    lit: Shade = colours * brightness.astype(np.float32)[..., None]
+    return lit
+
+
 def _clouds(rng: Generator, cells: tuple[int, int], octaves: int = 1, falloff: float = 0.5) -> Shade:
     """Return smooth noise from -1 to 1 whose opposite edges fit together.
 
@@ -82,7 +89,7 @@ def _grain(rng: Generator) -> Shade:
 
 
 def _wood(rng: Generator, base: Shade, accent: Shade) -> Shade:
-    return base * (1 + 0.25 * _grain(rng))[..., None]
+    return _lit(base, 1 + 0.25 * _grain(rng))
 
 
 def _planks(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -97,7 +104,7 @@ def _planks(rng: Generator, base: Shade, accent: Shade) -> Shade:
         shade[row * height : row * height + max(1, height // 24)] *= 0.55
         joint = int(rng.integers(SIDE))
         shade[band, joint : joint + 2] *= 0.6
-    return base * shade[..., None].astype(np.float32)
+    return _lit(base, shade)
 
 
 def _deck(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -111,7 +118,7 @@ def _deck(rng: Generator, base: Shade, accent: Shade) -> Shade:
     for row in range(rows):
         shade[row * height : (row + 1) * height] *= 1 + rng.uniform(-0.1, 0.1)
         shade[row * height : row * height + height // 16] *= 0.35
-    return _mixed(base, accent, weather) * shade[..., None].astype(np.float32)
+    return _lit(_mixed(base, accent, weather), shade)
 
 
 def _tiles(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -122,9 +129,7 @@ def _tiles(rng: Generator, base: Shade, accent: Shade) -> Shade:
     shade = shade + 0.06 * _clouds(rng, (8, 8), 3)
     joint = max(2, side // 24)
     lines = np.arange(SIDE) % side < joint
-    return _mixed(
-        base * shade[..., None].astype(np.float32), accent, (lines[:, None] | lines).astype(np.float32)
-    )
+    return _mixed(_lit(base, shade), accent, (lines[:, None] | lines).astype(np.float32))
 
 
 def _checks(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -157,12 +162,12 @@ def _weave(rng: Generator) -> Shade:
 
 
 def _cloth(rng: Generator, base: Shade, accent: Shade) -> Shade:
-    return base * _weave(rng) * (1 + 0.1 * _clouds(rng, (3, 3), 2))[..., None]
+    return _lit(base * _weave(rng), 1 + 0.1 * _clouds(rng, (3, 3), 2))
 
 
 def _carpet(rng: Generator, base: Shade, accent: Shade) -> Shade:
     share = 0.5 + 0.5 * _clouds(rng, (2, 2), 2)
-    return _mixed(base, accent, 0.4 * share) * (1 + 0.3 * _clouds(rng, (128, 128)))[..., None]
+    return _lit(_mixed(base, accent, 0.4 * share), 1 + 0.3 * _clouds(rng, (128, 128)))
 
 
 def _marble(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -172,7 +177,7 @@ def _marble(rng: Generator, base: Shade, accent: Shade) -> Shade:
 
 def _stone(rng: Generator, base: Shade, accent: Shade) -> Shade:
     """Concrete, plaster or a laminate with a fine pattern."""
-    return base * (1 + float(rng.uniform(0.1, 0.35)) * _clouds(rng, (8, 8), 5, 0.7))[..., None]
+    return _lit(base, 1 + float(rng.uniform(0.1, 0.35)) * _clouds(rng, (8, 8), 5, 0.7))
 
 
 def _terrazzo(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -182,7 +187,7 @@ def _terrazzo(rng: Generator, base: Shade, accent: Shade) -> Shade:
 def _metal(rng: Generator, base: Shade, accent: Shade) -> Shade:
     """Brushed metal."""
     grey = base.mean() * np.array([0.97, 1.0, 1.03], np.float32)
-    return grey * (1 + 0.12 * _clouds(rng, (256, 4)) + 0.08 * _clouds(rng, (3, 2), 2))[..., None]
+    return _lit(grey, 1 + 0.12 * _clouds(rng, (256, 4)) + 0.08 * _clouds(rng, (3, 2), 2))
 
 
 def _bricks(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -193,7 +198,7 @@ def _bricks(rng: Generator, base: Shade, accent: Shade) -> Shade:
     shade = rng.uniform(0.75, 1.15, (rows, columns))[row[:, None], column] + 0.12 * _clouds(rng, (16, 16), 3)
     low = (y % (SIDE // rows) < 3)[:, None]
     side = (x[None] + (row % 2)[:, None] * SIDE // columns // 2) % (SIDE // columns) < 3
-    return _mixed(base * shade[..., None].astype(np.float32), accent, (low | side).astype(np.float32))
+    return _mixed(_lit(base, shade), accent, (low | side).astype(np.float32))
 
 
 def _panels(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -201,7 +206,7 @@ def _panels(rng: Generator, base: Shade, accent: Shade) -> Shade:
     edge = int(rng.uniform(0.2, 0.7) * SIDE)
     share = np.zeros((SIDE, SIDE), np.float32)
     share[edge:] = 1
-    values = _mixed(base, accent, share) * (1 + 0.08 * _clouds(rng, (8, 8), 3))[..., None]
+    values = _lit(_mixed(base, accent, share), 1 + 0.08 * _clouds(rng, (8, 8), 3))
     values[edge : edge + 4] *= 0.7
     return values
 
@@ -235,7 +240,7 @@ def _collage(rng: Generator, base: Shade, accent: Shade) -> Shade:
             values[max(v, 0) : max(v + high, 0), max(u, 0) : max(u + wide, 0)] = rgb
         else:
             cv2.circle(values, (u, v), wide // 2, rgb.tolist(), -1)
-    return values * (1 + 0.1 * _clouds(rng, (4, 4), 4))[..., None]
+    return _lit(values, 1 + 0.1 * _clouds(rng, (4, 4), 4))
 
 
 def _blurred_room(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -253,7 +258,7 @@ def _blurred_room(rng: Generator, base: Shade, accent: Shade) -> Shade:
 def _grass(rng: Generator, base: Shade, accent: Shade) -> Shade:
     blades = cv2.blur(rng.uniform(-1, 1, (SIDE, SIDE)).astype(np.float32), (1, 5)) * 1.8
     shade = 1 + 0.55 * blades + 0.15 * _clouds(rng, (6, 6), 3)
-    return _mixed(base, accent, 0.5 + 0.8 * _clouds(rng, (5, 5), 4)) * shade[..., None]
+    return _lit(_mixed(base, accent, 0.5 + 0.8 * _clouds(rng, (5, 5), 4)), shade)
 
 
 def _gravel(rng: Generator, base: Shade, accent: Shade) -> Shade:
@@ -268,34 +273,30 @@ def _gravel(rng: Generator, base: Shade, accent: Shade) -> Shade:
     far, labels = cv2.distanceTransformWithLabels(points, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     shade = rng.uniform(0.6, 1.25, labels.max() + 1).astype(np.float32)[labels]
     edge = np.clip(1.5 - 1.3 * far * count / SIDE, 0.25, 1)
-    return (
-        _mixed(base, accent, rng.random(labels.max() + 1).astype(np.float32)[labels])
-        * (shade * edge)[..., None]
-    )
+    stones = rng.random(labels.max() + 1).astype(np.float32)[labels]
+    return _lit(_mixed(base, accent, stones), shade * edge)
 
 
 def _sand(rng: Generator, base: Shade, accent: Shade) -> Shade:
     ripples = 0.1 * np.sin(
         2 * np.pi * (rng.integers(3, 9) * np.linspace(0, 1, SIDE)[:, None] + 0.25 * _clouds(rng, (3, 3), 2))
     )
-    return base * (1 + ripples + 0.2 * _clouds(rng, (128, 128)) + 0.1 * _clouds(rng, (6, 6), 3))[
-        ..., None
-    ].astype(np.float32)
+    return _lit(base, 1 + ripples + 0.2 * _clouds(rng, (128, 128)) + 0.1 * _clouds(rng, (6, 6), 3))
 
 
 def _soil(rng: Generator, base: Shade, accent: Shade) -> Shade:
     """Earth with fallen leaves."""
-    ground = base * (1 + 0.45 * _clouds(rng, (16, 16), 5, 0.8))[..., None]
+    ground = _lit(base, 1 + 0.45 * _clouds(rng, (16, 16), 5, 0.8))
     return _mixed(ground, accent, 9 * (_clouds(rng, (30, 30), 2) - 0.45))
 
 
 def _asphalt(rng: Generator, base: Shade, accent: Shade) -> Shade:
     cracks = np.abs(_clouds(rng, (3, 3), 5)) < 0.012
-    return base * (1 + 0.4 * _clouds(rng, (128, 128)) - 0.5 * cracks)[..., None].astype(np.float32)
+    return _lit(base, 1 + 0.4 * _clouds(rng, (128, 128)) - 0.5 * cracks)
 
 
 def _paving(rng: Generator, base: Shade, accent: Shade) -> Shade:
-    return _bricks(rng, base, accent) * (1 + 0.15 * _clouds(rng, (128, 128)))[..., None]
+    return _lit(_bricks(rng, base, accent), 1 + 0.15 * _clouds(rng, (128, 128)))
 
 
 def _sky(rng: Generator, base: Shade, accent: Shade) -> Shade:

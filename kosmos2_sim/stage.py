@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kosmos2_core.errors import InputError
 from kosmos2_core.images import Pixels
 from kosmos2_sim.clutter import CLUTTER
-from kosmos2_sim.layout import PlacedObject, SceneLayout
+from kosmos2_sim.layout import CORNERS, PlacedObject, SceneLayout
 from kosmos2_sim.meshes import Mesh, Rgb, grid
 from kosmos2_sim.paintings import SIDE, Painting, paint
 from kosmos2_sim.scenery import (
@@ -98,7 +98,7 @@ def compile_model(width: int, height: int) -> mujoco.MjModel:
         uservert=dome.points.flatten(),
         usernormal=dome.normals.flatten(),
         userface=dome.faces.flatten(),
-        usertexcoord=_dome_texture_coordinates(dome).flatten(),
+        usertexcoord=_dome_texture_coordinates().flatten(),
         inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
     )
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=DOME)
@@ -124,9 +124,11 @@ def dome_mesh() -> Mesh:
     return grid(DOME_M * points, -points)
 
 
-def _dome_texture_coordinates(dome: Mesh) -> Array:
+def _dome_texture_coordinates() -> Array:
+    """Return the texture coordinates of the points of the dome; the painting goes around it twice."""
     rows, columns = np.linspace(0, 1, 19), np.linspace(0, 2, 33)
-    return np.stack(np.broadcast_arrays(columns[None], rows[:, None]), -1).reshape(-1, 2)
+    pairs: Array = np.stack(np.broadcast_arrays(columns[None], rows[:, None]), -1).reshape(-1, 2)
+    return pairs
 
 
 class Stage:
@@ -147,9 +149,13 @@ class Stage:
         self._room(layout.scenery, layout.view)
         self._table(layout.scenery)
         self._sheets(layout.scenery.sheets)
-        for mark, placed in enumerate((*layout.objects, *layout.clutter), 1):
-            self._object(placed, mark)
+        self._add_objects(layout)
         self._lights(layout.scenery.lights)
+
+    def show_objects(self, layout: SceneLayout) -> None:
+        """Leave only the objects and the clutter of a layout on the stage, under the same lights."""
+        self.scene.ngeom = 0
+        self._add_objects(layout)
 
     def show_alone(self, placed: PlacedObject, mark: int) -> None:
         """Replace the content of the scene by a single object."""
@@ -278,6 +284,10 @@ class Stage:
             )
             self._paint(geom, sheet.painting, (1, 1))
 
+    def _add_objects(self, layout: SceneLayout) -> None:
+        for mark, placed in enumerate((*layout.objects, *layout.clutter), 1):
+            self._object(placed, mark)
+
     def _object(self, placed: PlacedObject, mark: int) -> None:
         for number, part in enumerate(parts_of(placed.shape)):
             mesh = self.model.mesh(f"{placed.shape}{number}").id
@@ -335,8 +345,8 @@ class Stage:
 
 def _corners_m(block: Block) -> Array:
     """Return the corners (8, 3) of a block in the world."""
-    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    return signs * np.array(block.half_m) @ _turn(block.yaw).T + np.array(block.middle_m)
+    corners: Array = np.array(block.half_m) * (2 * CORNERS - 1) @ _turn(block.yaw).T + block.middle_m
+    return corners
 
 
 def _turn(yaw: float) -> Array:

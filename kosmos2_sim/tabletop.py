@@ -102,8 +102,8 @@ class Tabletop:
         image = effects.on_sensor(
             effects.through_lens(self._colours(layout.view)), _noise_rng(layout, seed, split)
         )
-        highlights = self._highlights(layout)
         mask, depth_m = self._marks(layout.view, (0, 0, self.width, self.height))
+        highlights = self._highlights(layout)
         wholes = self._wholes(layout, mask)
         clutter = tuple(
             _thing(placed, mark, mask, int(np.count_nonzero(mask == mark)), layout.view, False)
@@ -132,14 +132,15 @@ class Tabletop:
         return cv2.resize(image[::-1], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
     def _highlights(self, layout: SceneLayout) -> NDArray[np.bool_]:
-        """Return the pixels that would change visibly if matte and shiny materials were swapped.
+        """Return the pixels of objects that would change visibly if matte and shiny materials were swapped.
 
-        The materials on the stage remain swapped afterwards.
+        Only objects remain on the stage, with swapped materials.
         """
         scale = min(1.0, HIGHLIGHTS_PX / max(self.width, self.height))
         whole = 0, 0, self.width, self.height
         width, height = _pixels(whole, scale)
         plain, swapped = (np.empty((height, width, 3), np.uint8) for _ in range(2))
+        self._stage.show_objects(layout)
         self._render(layout.view, whole, scale, False, plain, None)
         self._stage.swap_materials()
         self._render(layout.view, whole, scale, False, swapped, None)

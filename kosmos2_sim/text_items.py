@@ -74,7 +74,7 @@ def detailed_captions(things: VisibleThings) -> Iterator[Item]:
     if not row:
         return
     parts: list[str | MarkedWords] = []
-    if things.countable:
+    if things.countable and things.named == things.glimpsed:
         is_are, plural = ("is", "") if len(row) == 1 else ("are", "s")
         parts.append(f"There {is_are} {NUMBERS[len(row)]} object{plural} on a table. ")
     named = [_marked(indefinite(full_description(thing).words), thing) for thing in row]
