@@ -163,9 +163,8 @@ def test_equal_words_with_other_options_or_in_another_image_are_another_question
     jobs = [([images[0]], one_box), ([images[0]], three_boxes), ([images[1]], one_box)]
     answers = counts.of(jobs)
     assert counts.images == 2
-    assert (
-        counts.vocabulary_rows == 3 + 2
-    )  # presence; after two of the three boxes, whether another follows  # the presence, and whether the phrase with three boxes means several
+    another = 2  # after two of the three boxes, whether another one follows
+    assert counts.vocabulary_rows == 3 + another
     for job, answer in zip(jobs, answers, strict=True):
         [alone] = engine.run([job])
         assert answer.phrases[0].cells == alone.phrases[0].cells
