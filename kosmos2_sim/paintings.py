@@ -20,6 +20,7 @@ Shade = NDArray[np.float32]  # (SIDE, SIDE), or (SIDE, SIDE, 3)
 
 SIDE = 256  # pixels; every painting is square
 STORED = 6  # noises of each kind
+HIGHEST_HILL = 36  # pixels above the horizon
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def paint(painting: Painting) -> Pixels:
     rng = np.random.default_rng([crc32(painting.kind.encode()), painting.seed])
     base, accent = (np.array(rgb, np.float32) for rgb in (painting.rgb, painting.accent))
     values = PAINTERS[painting.kind](rng, base, accent)
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(cv2.convertScaleAbs(np.maximum(values, 0), alpha=255), np.uint8)  # saturates
 
 
 def _mixed(base: Shade, accent: Shade, share: Shade) -> Shade:
@@ -309,12 +310,14 @@ def _sky(rng: Generator, base: Shade, accent: Shade) -> Shade:
     clouds = np.clip(float(rng.uniform(1, 4)) * (_clouds(rng, (8, 3), 5) - rng.uniform(-0.3, 0.4)), 0, 1)
     values[:horizon] = _mixed(values[:horizon], np.full(3, 0.95, np.float32), clouds[:horizon])
     values[horizon:] = accent
+    rows = slice(horizon - HIGHEST_HILL, horizon)
     for distance in (1.0, 0.55):
-        crest = horizon - 24 * distance * (0.5 + _clouds(rng, (8, int(rng.choice([3, 6, 20]))), 4)[0])
-        below = np.arange(SIDE)[:, None] > crest
-        shade = accent * (1 + 0.3 * _clouds(rng, (64, 64), 2))[..., None]
-        tint = _mixed(shade, haze, np.full((SIDE, SIDE), 0.5 * distance - 0.1, np.float32))
-        values = np.where(below[..., None], tint, values)
+        hills = 0.5 + _clouds(rng, (8, int(rng.choice([3, 6, 20]))), 4)[0]
+        crest = horizon - HIGHEST_HILL / 1.5 * distance * hills
+        below = np.arange(rows.start, rows.stop)[:, None] > crest
+        shade = _lit(accent, 1 + 0.3 * _clouds(rng, (64, 64), 2))[rows]
+        tint = shade + (haze - shade) * np.float32(0.5 * distance - 0.1)
+        values[rows] = np.where(below[..., None], tint, values[rows])
     return values
 
 

@@ -148,7 +148,7 @@ class Stage:
         self.scene.ngeom = self._next_canvas = 0
         self._room(layout.scenery, layout.view)
         self._table(layout.scenery)
-        self._sheets(layout.scenery.sheets)
+        self._sheets(layout.scenery.sheets, layout.view)
         self._add_objects(layout)
         self._lights(layout.scenery.lights)
 
@@ -179,7 +179,7 @@ class Stage:
             for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
                 self._wall(scenery, scenery.room_m, x, y, view)
         for block in scenery.blocks:
-            if view.may_show(_corners_m(block)):
+            if view.may_show(_corners_m(block.middle_m, block.half_m, block.yaw)):
                 self._block(block)
 
     def _wall(self, scenery: Scenery, room_m: float, x: int, y: int, view: CameraView) -> None:
@@ -194,7 +194,7 @@ class Stage:
             once = scenery.walls.kind in ONCE_FROM_FLOOR_TO_TOP
             repeat = room_m / WALL_TILE_M, 1 if once else half_m[1] / WALL_TILE_M
             yaw = math.atan2(-y, -x)
-            if view.may_show(_corners_m(Block(scenery.wall, middle_m, (0.0, *half_m), yaw))):
+            if view.may_show(_corners_m(middle_m, (0.0, *half_m), yaw)):
                 self._panel(half_m, middle_m, yaw, scenery.wall, scenery.walls, repeat)
 
     def _dome(self, painting: Painting) -> None:
@@ -276,13 +276,14 @@ class Stage:
         geom.matid = material
         geom.rgba[:3] = 1
 
-    def _sheets(self, sheets: Iterable[Sheet]) -> None:
+    def _sheets(self, sheets: Iterable[Sheet], view: CameraView) -> None:
         for number, sheet in enumerate(sheets, 1):
             position_m = [*sheet.middle_m, 0.0002 * number]  # in layers
             geom = self._add(
                 mujoco.mjtGeom.mjGEOM_PLANE, [*sheet.half_m, 0.1], position_m, sheet.rgb, _turn(sheet.yaw)
             )
-            self._paint(geom, sheet.painting, (1, 1))
+            if view.may_show(_corners_m((*sheet.middle_m, 0.0), (*sheet.half_m, 0.0), sheet.yaw)):
+                self._paint(geom, sheet.painting, (1, 1))
 
     def _add_objects(self, layout: SceneLayout) -> None:
         for mark, placed in enumerate((*layout.objects, *layout.clutter), 1):
@@ -343,9 +344,9 @@ class Stage:
             light.castshadow = wanted.shadow
 
 
-def _corners_m(block: Block) -> Array:
-    """Return the corners (8, 3) of a block in the world."""
-    corners: Array = np.array(block.half_m) * (2 * CORNERS - 1) @ _turn(block.yaw).T + block.middle_m
+def _corners_m(middle_m: Sequence[float], half_m: Sequence[float], yaw: float) -> Array:
+    """Return the corners (8, 3) of a block, a panel or a sheet in the world."""
+    corners: Array = np.array(half_m) * (2 * CORNERS - 1) @ _turn(yaw).T + np.array(middle_m)
     return corners
 
 

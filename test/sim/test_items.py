@@ -25,9 +25,9 @@ PLURALS = {f"{noun}s": noun for noun in NOUNS} | {"boxes": "box", "dishes": "dis
 
 @pytest.fixture(scope="module")
 def rendered():
-    """Shots of the training split, and what is said of each."""
+    """Shots of the training splits, and what is said of each."""
     with Tabletop() as tabletop:
-        taken = [tabletop.shoot(seed, "train") for seed in range(40)]
+        taken = [tabletop.shoot(seed, split) for split in ("train", "worlds") for seed in range(24)]
     return [(image, items(image, np.random.default_rng(image.seed), 16)) for image in taken]
 
 

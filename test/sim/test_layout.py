@@ -14,6 +14,8 @@ from kosmos2_sim.layout import RULES, SPLITS, PlacedObject, SceneLayout, draw_la
 from kosmos2_sim.shapes import COLOURS, NOVEL, SHAPE_COLOURS, SHAPES, points_of
 
 SEEDS = st.integers(0, 2**40)
+SURROUNDINGS = "9b7ee5a3f3dce309"  # of layouts, too
+RELEASED = ("train", "standard", "cluttered", "occluded", "far")  # splits of data sets and published figures
 DRAWN = "2c4f664b4b12ea77"  # of layouts; a change of it is a change of all scenes
 
 
@@ -41,11 +43,12 @@ def test_a_split_has_as_many_objects_as_it_says_and_of_its_size(split):
 @given(seed=SEEDS, split=st.sampled_from(SPLITS))
 def test_objects_rest_on_the_table_and_do_not_touch(seed, split):
     layout = draw_layout(seed, split)
-    for placed in layout.objects:
+    everything = (*layout.objects, *layout.clutter)
+    for placed in everything:
         assert solid(placed)[:, 2].min() == pytest.approx(0, abs=1e-9)
         assert (np.abs(solid(placed)[:, :2]) <= layout.scenery.table.half_m).all()
-    for number, placed in enumerate(layout.objects):
-        for other in layout.objects[:number]:
+    for number, placed in enumerate(everything):
+        for other in everything[:number]:
             assert separated(solid(placed)[:, :2], solid(other)[:, :2])
 
 
@@ -128,7 +131,7 @@ def test_arguments_that_cannot_be_drawn_get_one_sentence(wrong, words):
 
 def test_the_layouts_of_released_data_sets_are_drawn_again():
     digest = hashlib.sha256()
-    for split in ("train", "standard", "cluttered", "occluded", "far"):
+    for split in RELEASED:
         for seed in (0, 7, 300_000):
             layout = draw_layout(seed, split)
             numbers = [
@@ -139,3 +142,21 @@ def test_the_layouts_of_released_data_sets_are_drawn_again():
             names = [(placed.shape, placed.colour, placed.material, placed.size) for placed in layout.objects]
             digest.update(repr((names, layout.scenery.table.texture, len(layout.scenery.sheets))).encode())
     assert digest.hexdigest()[:16] == DRAWN
+
+
+def test_the_surroundings_of_released_data_sets_are_drawn_again():
+    digest = hashlib.sha256()
+    for split in RELEASED:
+        for seed in (0, 7, 300_000):
+            scenery = draw_layout(seed, split).scenery
+            surfaces = [
+                (*surface.rgb, *surface.half_m, surface.variant) for surface in (scenery.table, scenery.floor)
+            ]
+            sheets = [(*sheet.rgb, *sheet.middle_m, *sheet.half_m, sheet.yaw) for sheet in scenery.sheets]
+            lights = [
+                (*light.direction, *light.rgb, light.specular, light.ambient, light.shadow)
+                for light in scenery.lights
+            ]
+            numbers = [number for row in (*surfaces, scenery.wall, *sheets, *lights) for number in row]
+            digest.update(repr([round(float(number), 5) + 0.0 for number in numbers]).encode())
+    assert digest.hexdigest()[:16] == SURROUNDINGS
