@@ -46,7 +46,7 @@ bench: setup ## compare the full-size model with other runtimes; writes docs/ben
 reliability: setup ## run the reliability tests in full; writes docs/reliability.md
 	@$(enter) KOSMOS2_RELIABILITY=full pytest --timeout 1800 test/reliability
 
-soak: setup ## run the reliability tests that take hours; writes docs/reliability.md (ARGS="-k day" selects one)
+soak: setup ## run the reliability tests that take long (about 90 minutes); writes docs/reliability.md (ARGS="-k day" selects one)
 	@$(enter) KOSMOS2_RELIABILITY=soak pytest test/reliability $(ARGS)
 
 docs: build/tools/ready ## build the documentation site into out/site; fails at warnings, such as a broken link

@@ -11,7 +11,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
 TIER = os.environ.get("KOSMOS2_RELIABILITY", "")  # "full": make reliability, "soak": make soak, "": make test
-# Rows that take hours are measured by `make soak` only. It measures the damaged bags again.
+# Rows that take long are measured by `make soak` only. It measures the damaged bags again.
 LONG_ROWS = {19, 20}
 SOAK_ROWS = LONG_ROWS | {23}
 LINE = re.compile(r"^\| (\d+) \|.*$", re.MULTILINE)
@@ -54,7 +54,7 @@ def page(rows: Iterable[Row], before: str) -> str:
             "# Reliability",
             "",
             "`make reliability` runs these tests in full and writes this page; `make soak` does so for rows",
-            f"{long_rows}, which take hours. `make test` runs all of them on fewer examples.",
+            f"{long_rows}, which take more than an hour. `make test` runs all of them on fewer examples.",
             "[Security](security.md) says which inputs are not trusted.",
             "",
             f"Machine of the last run: {machine}.",
