@@ -42,12 +42,11 @@ queries that became right or wrong, and tests whether the difference is larger t
 (docs/bag-evaluation.md).
 """
 
-ALL_SPLITS = "all"
 PROBES = 200
 
 
 def _add_scenes(parser: argparse.ArgumentParser) -> None:
-    from kosmos2_cli.samples import SPLITS, add_samples
+    from kosmos2_cli.samples import ALL_SPLITS, SPLITS, add_samples
 
     add_samples(parser, (*SPLITS, ALL_SPLITS), count=1000, seed=0)
     parser.add_argument(
@@ -91,7 +90,7 @@ def _check_scenes(arguments: argparse.Namespace) -> None:
 
 def _run_scenes(arguments: argparse.Namespace) -> None:
     _check_scenes(arguments)
-    from kosmos2_cli.samples import SPLITS
+    from kosmos2_cli.samples import ALL_SPLITS, SPLITS
     from kosmos2_eval.result_files import prepare_folder, write_results
     from kosmos2_eval.scene_report import presence_tables, table
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # importing torch takes seconds
 
 # Not `train` and `worlds`, which models may have seen.
 SPLITS = ("standard", "cluttered", "occluded", "far", "rooms", "outdoors")
+ALL_SPLITS = "all"
+TEST_SPLIT = "outdoors"  # its scenes are for tests alone: nothing is trained or calibrated on them
 ITEMS_PER_IMAGE = 8  # as in `kosmos2 sim dataset --items 8`
 SIZE_PX = 224
 PROBES_PER_IMAGE = 2  # at most so many present and so many absent phrases of each kind
@@ -64,14 +66,23 @@ def check_samples(arguments: argparse.Namespace) -> None:
     check_at_least("seed", arguments.seed, 0)
 
 
-def read_samples(arguments: argparse.Namespace, split: str) -> Iterator[Sample]:
-    """Yield samples of `--data` if it is given, else of rendered scenes; with a progress bar."""
+def read_samples(
+    arguments: argparse.Namespace, split: str, probes: int = 0, part: int = 1
+) -> Iterator[Sample]:
+    """Yield samples of `--data` if it is given, else of rendered scenes; with a progress bar.
+
+    Args:
+        split: the kind of rendered scenes.
+        probes: number of present and of absent phrases of each kind that are added to a rendered scene.
+        part: stop after this part of the phrases, one in `part`, that the options ask for.
+    """
     if arguments.data is not None:
         return _limited(read_records(arguments.data), arguments.count, arguments.data.name)
-    return _limited(render_samples(split, arguments.seed), arguments.count or arguments.default_count, split)
+    count = -(-(arguments.count or arguments.default_count) // part)
+    return _limited(render_samples(split, arguments.seed, probes), count, split)
 
 
-def render_samples(split: str, first_seed: int) -> Iterator[Sample]:
+def render_samples(split: str, first_seed: int, probes: int = 0) -> Iterator[Sample]:
     """Yield scenes without end, the same images and items as `kosmos2 sim dataset` writes."""
     from kosmos2_core.images import load_image
     from kosmos2_data.records import Record
@@ -79,7 +90,7 @@ def render_samples(split: str, first_seed: int) -> Iterator[Sample]:
     from kosmos2_sim.shapes import SHAPES
     from kosmos2_sim.tabletop import Tabletop
 
-    plan = DatasetPlan(split, first_seed, ITEMS_PER_IMAGE, SIZE_PX, SHAPES, must=None, per_shard=None)
+    plan = DatasetPlan(split, first_seed, ITEMS_PER_IMAGE, SIZE_PX, SHAPES, None, None, probes)
     with Tabletop(SIZE_PX, SIZE_PX) as tabletop:
         for seed in numbers_from(first_seed):
             example = encoded_record(tabletop, plan, seed)

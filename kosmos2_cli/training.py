@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kosmos2_cli.main import CliCommand
-from kosmos2_cli.options import add_device, load_engine
+from kosmos2_cli.options import add_device, check_at_least, load_engine
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.calibration import Calibration
-    from kosmos2_eval.scenes import LocateExample
+    from kosmos2_eval.scenes import LocateExample, Sample
     from kosmos2_training.calibrate import CalibrationFit
 
 TRAIN_EXAMPLES = """
@@ -72,10 +73,17 @@ def _run_train(arguments: argparse.Namespace) -> None:
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
-    from kosmos2_cli.samples import SPLITS, add_samples
+    from kosmos2_cli.samples import ALL_SPLITS, SPLITS, add_samples
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the checkpoint")
-    add_samples(parser, SPLITS, count=CALIBRATION_COUNT, seed=CALIBRATION_SEED)
+    add_samples(parser, (*SPLITS, ALL_SPLITS), count=CALIBRATION_COUNT, seed=CALIBRATION_SEED)
+    parser.add_argument(
+        "--probes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="on rendered scenes, add N present and N absent phrases of each kind per image (default: 1)",
+    )
     parser.add_argument(
         "--false-alarms",
         type=float,
@@ -92,7 +100,6 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 def _run_calibrate(arguments: argparse.Namespace) -> None:
     _check_calibrate(arguments)
-    from kosmos2_cli.samples import read_samples
     from kosmos2_core.calibration import Calibration, write_calibration
     from kosmos2_core.packages import require
     from kosmos2_eval.charts import save_reliability
@@ -103,7 +110,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
         require("matplotlib")  # before the long work
     engine = load_engine(arguments)
     name = arguments.data.name if arguments.data else arguments.split
-    phrases = gather_phrases(engine, read_samples(arguments, name))
+    phrases = gather_phrases(engine, _samples(arguments))
     to_fit, to_report = halves(phrases)
     if not (to_fit and to_report):
         raise InputError(
@@ -128,11 +135,24 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
         print(write_calibration(arguments.model, fitted.calibration, origin))
 
 
+def _samples(arguments: argparse.Namespace) -> Iterator[Sample]:
+    """Yield the images to calibrate on; those of all splits in equal parts, without the split for tests."""
+    from kosmos2_cli.samples import ALL_SPLITS, SPLITS, TEST_SPLIT, read_samples
+
+    if arguments.data or arguments.split != ALL_SPLITS:
+        return read_samples(arguments, arguments.split, arguments.probes)
+    splits = [split for split in SPLITS if split != TEST_SPLIT]
+    return chain.from_iterable(
+        read_samples(arguments, split, arguments.probes, part=len(splits)) for split in splits
+    )
+
+
 def _check_calibrate(arguments: argparse.Namespace) -> None:
     """Raise InputError for options that make no sense, before a model is loaded."""
     from kosmos2_cli.samples import check_samples
 
     check_samples(arguments)
+    check_at_least("probes", arguments.probes, 0)
     if not 0 <= arguments.false_alarms < 1:  # NaN fails too
         raise InputError(f"--false-alarms is {arguments.false_alarms:g}: it must be from 0 to below 1.")
     if not arguments.model.is_dir():
