@@ -72,6 +72,7 @@ EXTRAS = {
     "captions": ["pycocoevalcap>=1.2"],
     "spacy": ["spacy>=3.8"],
     "openvino": ["nncf>=3.0", "openvino>=2026.0"],  # a competitor in the benchmark of the core
+    "browser": ["axe-playwright-python>=0.1.8", "playwright>=1.60"],  # tests drive the server's page
     "hooks": ["pre-commit>=4.0", "pre-commit-hooks>=5.0"],
     "sim": ["lz4>=4.3", "mcap>=1.2", "mujoco>=3.3", "rosbags>=0.10", "zstandard>=0.22"],
     # `make docs` and `make dist` install these into an environment of their own.

@@ -10,16 +10,19 @@ import { SnippetPanel } from "./snippet_panel.js";
 import { listenForTheme } from "./theme.js";
 
 const TOAST_MS = 6000;
+const PARAGRAPH_TOKENS = 256; // twice as many as the server writes by itself
 const SHOWN_MODES = ["locate", "caption", "ask", "chat"];
 
 const state = {
   mode: "locate",
   texts: { locate: "", ask: "", chat: "" },
+  ground: { caption: true, ask: false, chat: false }, // whether objects in the answer are marked
   scenes: [], // the server's example images
   scene: null, // the scene that is shown; null: an image of the visitor
   image: null,
   region: null,
   models: [],
+  maxTokens: PARAGRAPH_TOKENS,
   saving: "Looking at the server…", // why records cannot be saved
 };
 const snippets = ["a", "b"].map(() => new SnippetPanel());
@@ -119,6 +122,7 @@ function drawControls() {
   if (mode in state.texts && byId("text").value !== state.texts[mode]) byId("text").value = state.texts[mode];
   byId("option-boxes").hidden = byId("option-zoom").hidden = mode !== "locate";
   byId("option-ground").hidden = mode === "locate";
+  byId("ground").checked = Boolean(state.ground[mode]);
   byId("new-dialogue").hidden = mode !== "chat";
   byId("describe").hidden = byId("clear-region").hidden = !region;
   byId("draw").hidden = Boolean(region);
@@ -134,7 +138,7 @@ function settings() {
     boxes: Math.min(Math.max(byId("boxes").valueAsNumber || 1, 1), 9),
     zoom: byId("zoom").checked,
     detailed: checked("detailed") === "detailed",
-    ground: byId("ground").checked,
+    ground: state.ground[state.mode] ?? null,
   };
 }
 
@@ -150,7 +154,7 @@ function restore(link) {
   if (link.mode in state.texts) state.texts[link.mode] = link.text;
   byId("boxes").value = link.boxes;
   byId("zoom").checked = link.zoom;
-  byId("ground").checked = link.ground;
+  if (link.ground !== null && link.mode in state.ground) state.ground[link.mode] = link.ground;
   document.querySelector(`input[name="detailed"][value="${link.detailed ? "detailed" : "brief"}"]`).checked = true;
 }
 
@@ -161,7 +165,11 @@ function listenToControls() {
       drawControls();
     };
   }
-  for (const id of ["details", "boxes", "zoom", "ground"]) byId(id).addEventListener("change", writeLink);
+  byId("ground").onchange = () => {
+    state.ground[state.mode] = byId("ground").checked;
+    writeLink();
+  };
+  for (const id of ["details", "boxes", "zoom"]) byId(id).addEventListener("change", writeLink);
   byId("text").oninput = () => {
     state.texts[state.mode] = byId("text").value;
     writeLink();
@@ -231,7 +239,7 @@ function stop() {
 /** Ask in a mode, of each model that is shown; an earlier question that is not answered yet is stopped. */
 async function run(mode) {
   stop();
-  const question = { mode, text: (state.texts[mode] ?? "").trim(), region: state.region, image: state.image, ...settings() };
+  const question = { mode, text: (state.texts[mode] ?? "").trim(), region: state.region, image: state.image, maxTokens: state.maxTokens, ...settings() };
   if (!state.image) return tell("Choose an image first.");
   if (MODES[mode].missing && !question.text) {
     byId("text").focus();
@@ -323,13 +331,15 @@ function askForToken() {
 /** Learn what the server has: its models, its example images, and whether it saves records. */
 async function loadServer(sceneName) {
   try {
-    const { models, records, examples } = await api.get("v1/info");
+    const { models, records, examples, max_tokens } = await api.get("v1/info");
     // Addresses from the page's own, which may be below a proxy's prefix.
     const scenes = examples.map((scene) => ({ ...scene, url: scene.url.replace(/^\//, "") }));
-    Object.assign(state, { models, scenes });
+    Object.assign(state, { models, scenes, maxTokens: Math.min(PARAGRAPH_TOKENS, max_tokens) });
     state.saving = records ? "" : "Start the server with --records to save records.";
   } catch (error) {
-    return error.status === 401 ? askForToken() : tell(error.message);
+    if (error.status !== 401) return tell(error.message);
+    if (api.hasToken()) tell(error.message);
+    return askForToken();
   }
   buildModels();
   buildScenes();

@@ -1,6 +1,6 @@
 // The page's state in the fragment of its address, so that a link or a reload restores it.
 
-const DEFAULTS = { mode: "locate", text: "", scene: "", boxes: 1, zoom: false, detailed: false, ground: true };
+const DEFAULTS = { mode: "locate", text: "", scene: "", boxes: 1, zoom: false, detailed: false, ground: null };
 
 /** Return the state in a fragment such as `#mode=ask&text=how+many%3F&scene=tabletop`; null: there is none. */
 export function readFragment(fragment, modes) {
@@ -15,7 +15,7 @@ export function readFragment(fragment, modes) {
     boxes: boxes >= 1 && boxes <= 9 ? boxes : DEFAULTS.boxes,
     zoom: flag("zoom"),
     detailed: flag("detailed"),
-    ground: flag("ground"),
+    ground: parameters.has("ground") ? parameters.get("ground") === "1" : null, // null: that of the mode
   };
 }
 
@@ -24,7 +24,7 @@ export function writeFragment(state) {
   const parameters = new URLSearchParams({ mode: state.mode });
   for (const [name, normal] of Object.entries(DEFAULTS)) {
     if (name === "mode" || state[name] === normal) continue;
-    parameters.set(name, typeof normal === "boolean" ? Number(state[name]) : state[name]);
+    parameters.set(name, typeof state[name] === "boolean" ? Number(state[name]) : state[name]);
   }
   return `#${parameters}`;
 }

@@ -26,7 +26,7 @@ export const MODES = {
     button: "Write a caption",
     hint: "A sentence or a paragraph that says what is in the image.",
     path: "v1/caption",
-    body: ({ detailed, ground }) => ({ detailed, ground }),
+    body: ({ detailed, ground, maxTokens }) => ({ detailed, ground, ...(detailed && { max_tokens: maxTokens }) }),
     ros: ({ detailed }) => set({ detailed }),
     item: ({ detailed }, answer) => ({ task: "caption", text: groundedOnly(answer), ...set({ detailed }) }),
   },
@@ -65,11 +65,12 @@ function groundedOnly({ text, phrases }) {
   );
 }
 
-/** Return a question whose first `it`, `this` or `that` has the region, as the server reads it. */
+/** Return a question with its region at its first marked words, else at its first `it`, `this` or `that`, as the server reads it. */
 function withRegion(text, region) {
-  if (!region) return text.replace(/[[\]()\\]/g, "\\$&");
-  const [word] = /\b(it|this|that)\b/i.exec(text) ?? [];
-  if (!word) return `${markedRegion("It", region)}: ${text}`;
-  const start = text.search(/\b(it|this|that)\b/i);
-  return text.slice(0, start) + markedRegion(word, region) + text.slice(start + word.length);
+  if (!region) return text;
+  const [found, marked, word] = /\[([^[\]]+)\]|\b(it|this|that)\b/i.exec(markedFirst(text)) ?? [""];
+  return found ? text.replace(found, () => markedRegion(marked ?? word, region)) : text;
 }
+
+/** Return the marked words of a text if there are any, else the text. */
+const markedFirst = (text) => /\[[^[\]]+\](?!\()/.exec(text)?.[0] ?? text;
