@@ -130,10 +130,12 @@ def describe_checkpoint(name: str, revision: str | None, offline: bool) -> dict[
 def _format_calibration(calibration: Calibration | None) -> str:
     if calibration is None:
         return "none"
+    weights = calibration.presence
+    presence = f", presence from {', '.join(weights.weights)}" if weights else ""
     return (
         f"temperature {calibration.temperature:.3g}, slope {calibration.slope:.3g}, spread"
         f" {calibration.spread:g}, refine {str(calibration.refine).lower()}, min_presence"
-        f" {calibration.min_presence:.3g}"
+        f" {calibration.min_presence:.3g}{presence}"
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +16,11 @@ from kosmos2_cli.options import add_device, check_at_least, load_engine
 from kosmos2_core.errors import InputError
 
 if TYPE_CHECKING:  # importing torch takes seconds
+    from kosmos2_core.box_scoring import Evidence
     from kosmos2_core.calibration import Calibration
+    from kosmos2_core.presence import EvidenceOptions, PresenceWeights
     from kosmos2_eval.scenes import LocateExample, Sample
-    from kosmos2_training.calibrate import CalibrationFit
+    from kosmos2_training.calibrate import CalibrationFit, PhraseEvidence
 
 TRAIN_EXAMPLES = """
 Examples:
@@ -36,6 +40,7 @@ Examples:
   kosmos2 calibrate models/mine --data my_robot --plot reliability.png
   kosmos2 calibrate models/mine --split cluttered --count 4000 --dry-run
   kosmos2 calibrate models/mine --data my_robot --false-alarms 0.01
+  kosmos2 calibrate models/mine --data my_robot --evidence question,phrase
 
 Fits the scores, and the presence threshold below which a phrase is "not found", on one half of the images.
 Reports the result on the other half, and writes calibration.json beside the weights. Use data that the model
@@ -53,6 +58,7 @@ FIGURES = {
 CALIBRATION_SEED = 1_000_000  # far from the seeds with which `kosmos2 eval scenes` begins
 CALIBRATION_COUNT = 2000
 FALSE_ALARMS = 0.03
+BY_OBJECT = ("object",)  # the evidence for presence of a checkpoint without a calibration of others
 FEWEST_PHRASES = 300  # with fewer, chance decides more about the fit than the model does
 
 
@@ -91,6 +97,20 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="fraction of the absent phrases that the presence threshold may let pass (default: %(default)s)",
     )
+    parser.add_argument(
+        "--evidence",
+        default="object",
+        metavar="KINDS",
+        help="evidence that decides whether a phrase is in the image, separated by commas: object (a box"
+        " follows the phrase), question (yes or no to an existence question), phrase (its words are likelier"
+        " with the image than without) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--question",
+        metavar="WORDS",
+        help="existence question for --evidence question, with {} for the phrase"
+        " (default: Is there {} in the image?)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="report the result without writing it")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="write the reliability diagram to this picture"
@@ -100,34 +120,47 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 def _run_calibrate(arguments: argparse.Namespace) -> None:
     _check_calibrate(arguments)
-    from kosmos2_core.calibration import Calibration, write_calibration
+    from kosmos2_core.calibration import write_calibration
     from kosmos2_core.packages import require
     from kosmos2_eval.charts import save_reliability
     from kosmos2_eval.scenes import reliability_of
-    from kosmos2_training.calibrate import examples_at, fit, gather_phrases, halves
+    from kosmos2_training.calibrate import (
+        ALL_CORNERS,
+        examples_at,
+        fit,
+        fit_presence,
+        gather_phrases,
+        halves,
+    )
 
+    wanted = evidence_options(arguments.evidence, arguments.question)
     if arguments.plot:
         require("matplotlib")  # before the long work
     engine = load_engine(arguments)
     name = arguments.data.name if arguments.data else arguments.split
-    phrases = gather_phrases(engine, _samples(arguments))
+    old = calibration_before(engine.calibration, wanted)
+    gathered = all_evidence(wanted, old)
+    phrases = gather_phrases(engine, _samples(arguments), ALL_CORNERS, gathered)
     to_fit, to_report = halves(phrases)
     if not (to_fit and to_report):
         raise InputError(
             f"{name} has {len(phrases)} phrases, of one image or none: calibration needs more images."
         )
     grid = engine.control.grid
-    fitted = fit(lambda calibration: examples_at(to_fit, grid, calibration), arguments.false_alarms)
+    weights = fit_presence(to_fit, wanted) if wanted.kinds != BY_OBJECT else None
+    fitted = fit(lambda calibration: examples_at(to_fit, grid, calibration), arguments.false_alarms, weights)
     if len(phrases) < FEWEST_PHRASES:
         print(
             f"kosmos2: warning: {name} has only {len(phrases)} phrases: with fewer than {FEWEST_PHRASES} the"
             " calibration depends on chance, so use more data.",
             file=sys.stderr,
         )
-    calibrations = (engine.calibration or Calibration(), fitted.calibration)
+    calibrations = (old, fitted.calibration)
     before, after = (examples_at(to_report, grid, calibration) for calibration in calibrations)
     print(calibration_report(fitted, before, after))
-    print(presence_report(calibrations, after))
+    print(presence_report(calibrations, (before, after)))
+    if weights:
+        print(evidence_report(to_report, weights, gathered.kinds))
     if arguments.plot:
         save_reliability({"before": reliability_of(before), "after": reliability_of(after)}, arguments.plot)
     if not arguments.dry_run:
@@ -199,11 +232,93 @@ def calibration_report(
     return "\n".join(lines)
 
 
-def presence_report(calibrations: Sequence[Calibration], examples: Sequence[LocateExample]) -> str:
+def evidence_options(kinds: str, question: str | None) -> EvidenceOptions:
+    """Return the evidence that the options `--evidence` and `--question` name.
+
+    Raises:
+        InputError: a kind is not known or named twice, or the question does not fit.
+    """
+    from kosmos2_core.presence import EVIDENCE_KINDS, EXISTENCE_QUESTION, QUESTION, EvidenceOptions
+
+    named = [kind.strip() for kind in kinds.split(",")]
+    if not set(named) <= set(EVIDENCE_KINDS) or len(set(named)) < len(named):
+        raise InputError(
+            f"--evidence {kinds} is not known: give {', '.join(EVIDENCE_KINDS)}, or some of them, once and"
+            " separated by commas."
+        )
+    if question is not None and QUESTION not in named:
+        raise InputError("--question is for the evidence `question`: add it to --evidence.")
+    if question is not None and question.count("{}") != 1:
+        raise InputError("--question must have `{}` once, where the phrase is: `Is there {} in the image?`.")
+    in_order = tuple(kind for kind in EVIDENCE_KINDS if kind in named)
+    return EvidenceOptions(in_order, EXISTENCE_QUESTION if question is None else question)
+
+
+def calibration_before(known: Calibration | None, wanted: EvidenceOptions) -> Calibration:
+    """Return the calibration that the report compares with.
+
+    If the checkpoint's own one asks another existence question than the new one will, its presence is taken
+    from `<object>` alone: only one question is asked about each phrase.
+    """
+    from kosmos2_core.calibration import Calibration
+    from kosmos2_core.presence import QUESTION
+
+    calibration = known or Calibration()
+    weights = calibration.presence
+    if weights and QUESTION in weights.weights and QUESTION in wanted.kinds:
+        return calibration if weights.question == wanted.question else replace(calibration, presence=None)
+    return calibration
+
+
+def all_evidence(wanted: EvidenceOptions, known: Calibration) -> EvidenceOptions:
+    """Return the evidence that either calibration needs, and that of `<object>` to compare with."""
+    from kosmos2_core.presence import EVIDENCE_KINDS, OBJECT, QUESTION
+
+    before = known.presence.options if known.presence else wanted
+    needed = {OBJECT, *wanted.kinds, *before.kinds}
+    question = wanted.question if QUESTION in wanted.kinds else before.question
+    return replace(wanted, kinds=tuple(kind for kind in EVIDENCE_KINDS if kind in needed), question=question)
+
+
+def evidence_report(phrases: Sequence[PhraseEvidence], weights: PresenceWeights, kinds: Sequence[str]) -> str:
+    """Return how well each kind of evidence, and their combination, tells present phrases from absent ones.
+
+    Args:
+        phrases: phrases that the weights were not fitted to.
+        weights: the fitted combination.
+        kinds: kinds of evidence that were gathered.
+    """
+    from kosmos2_core.presence import QUESTION
+    from kosmos2_training.calibrate import presence_auroc
+
+    lines = ["", "evidence for presence of these phrases:", f"{'':<20}{'AUROC':>9}{'weight':>9}"]
+    for kind in kinds:
+        share = f"{weights.weights[kind]:>9.3g}" if kind in weights.weights else f"{'-':>9}"
+        alone = presence_auroc(phrases, partial(_value_of, kind))
+        lines.append(f"{kind:<20}{_auroc(alone)}{share}")
+    together = presence_auroc(phrases, lambda evidence: weights.presence(evidence.values))
+    lines.append(f"{'together':<20}{_auroc(together)}")
+    if QUESTION in weights.weights:
+        lines.append(f"question: {weights.question}")
+    return "\n".join(lines)
+
+
+def _value_of(kind: str, evidence: Evidence) -> float:
+    return evidence.values[kind]
+
+
+def _auroc(value: float | None) -> str:
+    return f"{'-':>9}" if value is None else f"{value:>9.3f}"
+
+
+def presence_report(calibrations: Sequence[Calibration], examples: Sequence[Sequence[LocateExample]]) -> str:
     """Return false alarms and misses at the presence threshold, before and after."""
     from kosmos2_eval.scenes import presence_of
 
-    figures = [presence_of(examples, calibration.min_presence)["all"] for calibration in calibrations]
+    figures = [
+        presence_of(located, calibration.min_presence)["all"]
+        for located, calibration in zip(examples, calibrations, strict=True)
+    ]
     absent, present = figures[0]["absent"], figures[0]["present"]
     if not absent:
         return (

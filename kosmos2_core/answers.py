@@ -64,6 +64,8 @@ class Answer:
         dropped: Number of malformed groups that the model generated and that were left out.
         finished: False if a limit of tokens or time cut the answer off.
         calibrated: Whether the scores went through the checkpoint's calibration.
+        evidence: Kinds of evidence that `presence` follows from, see `kosmos2_core.presence`; empty if it was
+            not computed.
     """
 
     text: str
@@ -72,6 +74,7 @@ class Answer:
     dropped: int = 0
     finished: bool = True
     calibrated: bool = False
+    evidence: tuple[str, ...] = ()
 
     @property
     def markdown(self) -> str:
@@ -102,6 +105,7 @@ class Answer:
             "dropped": self.dropped,
             "finished": self.finished,
             "calibrated": self.calibrated,
+            "presence_evidence": list(self.evidence),
         }
 
 

@@ -20,8 +20,8 @@ pairs of corners, `cells` is grid * grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -104,7 +104,7 @@ class PhraseBoxes:
     """The boxes of one phrase.
 
     Args:
-        presence: Probability that the model gives the phrase a box at all.
+        presence: Probability that the phrase is in the image.
         boxes: Best first, or in the order of the pairs that were given.
     """
 
@@ -114,20 +114,22 @@ class PhraseBoxes:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The model's output about the place of one phrase, before temperature and scoring.
+    """The model's output about one phrase, before temperature and scoring.
 
     Args:
-        presence: Probability that the model gives the phrase a box at all.
+        presence: Probability that the phrase is in the image.
         first: Logits (cells,) of the upper-left corner.
         tried: Upper-left cells (corners,) after which the model was asked for the second corner, likeliest
             first.
         second: Logits (corners, cells) of the lower-right corner after each of them.
+        values: Evidence for presence, by kind, see `kosmos2_core.presence`.
     """
 
     presence: float
     first: Tensor
     tried: Tensor
     second: Tensor
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 def score_boxes(

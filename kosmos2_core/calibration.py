@@ -15,8 +15,10 @@ from typing import Any, TypeGuard
 from kosmos2_core.box_scoring import MAX_SIGMA, SearchOptions
 from kosmos2_core.errors import ModelError
 from kosmos2_core.files import read_json, write_atomically
+from kosmos2_core.presence import EVIDENCE_KINDS, PresenceWeights
 
 CALIBRATION_FILE = "calibration.json"
+MAX_WEIGHT = 1e6  # of a kind of evidence for presence
 MIN_PRESENCE = 0.5  # the presence threshold of a checkpoint whose calibration sets none
 
 
@@ -34,6 +36,8 @@ class Calibration:
         refine: Place a corner at the mean of the probabilities around its cell, see
             `kosmos2_core.box_scoring`.
         min_presence: Presence threshold: a phrase with a lower presence was not found and gets no box.
+        presence: The combination of evidence that gives the presence; None: it is the probability of
+            `<object>`.
     """
 
     temperature: float = 1.0
@@ -41,6 +45,7 @@ class Calibration:
     spread: float = 0.0
     refine: bool = False
     min_presence: float = MIN_PRESENCE
+    presence: PresenceWeights | None = None
 
     def apply_to(self, search: SearchOptions) -> SearchOptions:
         """Return the search options with this checkpoint's temperature, sigma and refinement."""
@@ -77,7 +82,25 @@ def read_calibration(folder: Path) -> Calibration | None:
         raise _bad_value(file, "refine", "true or false")
     if not _is_number(min_presence) or not 0 <= min_presence <= 1:
         raise _bad_value(file, "min_presence", "a number from 0 to 1")
-    return Calibration(temperature, slope, float(spread), refine, float(min_presence))
+    presence = _read_presence(file, values.get("presence"))
+    return Calibration(temperature, slope, float(spread), refine, float(min_presence), presence)
+
+
+def _read_presence(file: Path, content: object) -> PresenceWeights | None:
+    if content is None:
+        return None
+    values = content if isinstance(content, dict) else {}
+    weights, bias, question = values.get("weights"), values.get("bias"), values.get("question")
+    if not isinstance(weights, dict) or not weights or not set(weights) <= set(EVIDENCE_KINDS):
+        raise _bad_value(file, "presence.weights", f"a number for some of {', '.join(EVIDENCE_KINDS)}")
+    if not _is_number(bias) or not all(map(_is_number, weights.values())):
+        raise _bad_value(file, "presence.weights and presence.bias", "numbers")
+    if not all(abs(value) < MAX_WEIGHT for value in (bias, *weights.values())):  # NaN fails too
+        raise _bad_value(file, "presence.weights and presence.bias", f"numbers below {MAX_WEIGHT:g}")
+    if not isinstance(question, str) or question.count("{}") != 1:
+        raise _bad_value(file, "presence.question", "a text with `{}` where the phrase is")
+    numbers = {kind: float(weights[kind]) for kind in EVIDENCE_KINDS if kind in weights}
+    return PresenceWeights(numbers, float(bias), question)
 
 
 def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str, Any]) -> Path:
@@ -96,7 +119,8 @@ def write_calibration(folder: Path, calibration: Calibration, about: Mapping[str
         DiskError: The disk is full.
     """
     file = folder / CALIBRATION_FILE
-    write_atomically(file, json.dumps({**asdict(calibration), **about}, indent=2) + "\n")
+    values = {key: value for key, value in asdict(calibration).items() if value is not None}
+    write_atomically(file, json.dumps({**values, **about}, indent=2) + "\n")
     return file
 
 

@@ -27,6 +27,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from kosmos2_core.errors import InputError
@@ -242,6 +243,24 @@ def _whole(text: str) -> list[Span]:
 def has_word(text: str) -> bool:
     """Return whether a text has a letter or a digit, of any script: `?!` names nothing."""
     return any(map(str.isalnum, text))
+
+
+def indefinite(phrase: str) -> str:
+    """Return a phrase as something that may not exist: `the red mug` becomes `a red mug`.
+
+    The determiner that it starts with becomes an indefinite article. Counted things and plurals get none.
+    """
+    tokens = _tokens(phrase)
+    if len(tokens) > 1 and tokens[0].kind == "determiner":
+        tokens = tokens[1:]
+    if not tokens:
+        return phrase
+    words = phrase[tokens[0].start :]
+    noun = list(takewhile(lambda token: token.kind == "word", tokens))[-1:]
+    plural = noun and noun[0].words.endswith("s") and not noun[0].words.endswith(("ss", "us", "is"))
+    if plural or tokens[0].kind == "number":
+        return words
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
 
 
 def _tokens(text: str) -> list[_Token]:

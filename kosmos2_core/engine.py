@@ -84,7 +84,8 @@ class Engine:
         calibration: The checkpoint's calibration; None: scores are the model's probabilities.
 
     Raises:
-        ModelError: The tokenizer has more ids than the model.
+        ModelError: The tokenizer has more ids than the model, or cannot give the evidence that the
+            calibration uses.
     """
 
     def __init__(self, model: Kosmos2, tokenizer: Tokenizer, calibration: Calibration | None = None) -> None:
@@ -99,7 +100,7 @@ class Engine:
         self.weights: WeightFiles | None = None
         self._recent: OrderedDict[bytes, Tensor] = OrderedDict()  # by the content of the image
         self.prefiller = Prefiller(model, tokenizer.control)
-        self.localizer = Localizer(self.prefiller, calibration, self.look_many)
+        self.localizer = Localizer(self.prefiller, tokenizer, calibration, self.look_many)
 
     @classmethod
     def load(
@@ -230,7 +231,7 @@ class Engine:
                 score[index] = view, request
             else:
                 generation[index] = view, request
-        located = finish(self.localizer.locate(self.tokenizer, list(locate.values())))
+        located = finish(self.localizer.locate(list(locate.values())))
         scored = self._score(list(score.values()))
         generated = self._generate(list(generation.values()), decoding)
         answers = dict(zip((*locate, *score, *generation), (*located, *scored, *generated), strict=True))
@@ -246,7 +247,7 @@ class Engine:
         views = self._views([images for images, _ in jobs])
         yield
         requests = [request for _, request in jobs]
-        return (yield from self.localizer.locate(self.tokenizer, list(zip(views, requests, strict=True))))
+        return (yield from self.localizer.locate(list(zip(views, requests, strict=True))))
 
     @torch.inference_mode()
     def heatmaps_in_parts(self, images: Images, request: Locate) -> Parts[list[NDArray[np.float32]]]:
@@ -257,7 +258,7 @@ class Engine:
         """
         [view] = self._views([images])
         yield
-        maps = yield from self.localizer.cell_probabilities(self.tokenizer, view, request)
+        maps = yield from self.localizer.cell_probabilities(view, request)
         return [probabilities.numpy() for probabilities in maps]
 
     @torch.inference_mode()
@@ -455,8 +456,10 @@ class Engine:
                 entities.append(Entity(*span, boxes_of(phrase, self.control.grid), cells=phrase.pairs))
             else:
                 entities.append(make_entity(*span, next(boxes), self.calibration))
-        calibrated = boxes is not None and self.calibration is not None
-        return Answer(text.text, tuple(entities), (), text.dropped, finished, calibrated)
+        if boxes is None:
+            return Answer(text.text, tuple(entities), (), text.dropped, finished)
+        evidence, calibrated = self.localizer.evidence_options.kinds, self.calibration is not None
+        return Answer(text.text, tuple(entities), (), text.dropped, finished, calibrated, evidence)
 
 
 def _content_key(pixels: NDArray[np.float32]) -> bytes:

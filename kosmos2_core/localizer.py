@@ -35,7 +35,16 @@ from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
-from kosmos2_core.packing import EncodedImages, PackedPrompts, Prefiller, distinct
+from kosmos2_core.packing import LAST, EncodedImages, PackedPrompts, Prefiller, distinct
+from kosmos2_core.presence import (
+    OBJECT,
+    EvidenceOptions,
+    EvidenceReader,
+    PresenceWeights,
+    check_evidence,
+    object_log_odds,
+    sigmoid,
+)
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_core.tokenizer import ControlIds, Tokenizer
@@ -112,13 +121,27 @@ class Localizer:
 
     Args:
         prefiller: Takes prompts in.
+        tokenizer: The model's tokenizer.
         calibration: The checkpoint's calibration; None: scores are the model's probabilities.
         encode: Encodes the images of several views in one batch, for zooming.
+
+    Raises:
+        ModelError: The calibration uses evidence that this tokenizer cannot give.
     """
 
     prefiller: Prefiller
+    tokenizer: Tokenizer
     calibration: Calibration | None
     encode: Callable[[Sequence[Sequence[Pixels]]], Sequence[EncodedImages]]
+
+    def __post_init__(self) -> None:
+        check_evidence(self.evidence_options, self.tokenizer)
+
+    @property
+    def evidence_options(self) -> EvidenceOptions:
+        """The evidence that the presence of phrases follows from."""
+        weights = self.calibration.presence if self.calibration else None
+        return weights.options if weights else EvidenceOptions()
 
     @property
     def min_presence(self) -> float:
@@ -130,9 +153,7 @@ class Localizer:
         """The control tokens of the model's tokenizer."""
         return self.prefiller.control
 
-    def locate(
-        self, tokenizer: Tokenizer, jobs: Sequence[tuple[EncodedImages, Locate]]
-    ) -> Parts[list[Answer]]:
+    def locate(self, jobs: Sequence[tuple[EncodedImages, Locate]]) -> Parts[list[Answer]]:
         """Answer requests about views, all in one batch; then zoom where a request asks for it.
 
         Raises:
@@ -145,7 +166,7 @@ class Localizer:
         queries = [
             query
             for (view, request), text in zip(jobs, texts, strict=True)
-            for query in self._queries(tokenizer, view, request, text)
+            for query in self._queries(view, request, text)
         ]
         boxes = yield from self.search(
             [query.prompt for query in queries], [query.search for query in queries]
@@ -177,11 +198,12 @@ class Localizer:
             (prompt.key, search) for prompt, search in zip(prompts, searches, strict=True)
         )
 
-        def work(packed: PackedPrompts) -> Parts[list[PhraseBoxes]]:
-            return _search_boxes(packed, self.control, [searches[chosen[index]] for index in packed.indices])
+        def work(pack: _PhrasePack) -> Parts[list[PhraseBoxes]]:
+            return _search_boxes(pack, self.control, [searches[chosen[index]] for index in pack.phrases])
 
         corners = max((search.max_corners * search.count for search in searches), default=1)
-        found = yield from self._for_each_pack([prompts[index] for index in chosen], corners, work)
+        chosen_prompts = [prompts[index] for index in chosen]
+        found = yield from self._for_each_pack(chosen_prompts, corners, None, work)
         return [found[number] for number in numbers]
 
     def score(
@@ -193,42 +215,68 @@ class Localizer:
         grid = self.control.grid
         return [score_boxes(known, grid, search, given) for known, given in zip(evidence, pairs, strict=True)]
 
-    def evidence(self, prompts: Sequence[Prompt], search: SearchOptions) -> Parts[list[Evidence]]:
-        """Return the model's output about the place of the phrase that each prompt ends with.
+    def evidence(
+        self, prompts: Sequence[Prompt], search: SearchOptions, options: EvidenceOptions | None = None
+    ) -> Parts[list[Evidence]]:
+        """Return the model's output about the phrase that each prompt ends with: its presence and place.
 
         Boxes can be scored on it with any calibration. Equal prompts have the same evidence.
+
+        Args:
+            prompts: The prompts, which end with `</phrase><object>`.
+            search: Which corners are tried.
+            options: The evidence for presence, which is then the probability of `<object>` itself; None: the
+                evidence and the presence of the calibration.
         """
         chosen, numbers = distinct(prompt.key for prompt in prompts)
 
-        def work(packed: PackedPrompts) -> Parts[list[Evidence]]:
-            return _gather_evidence(packed, self.control, [search] * len(packed.indices))
+        def work(pack: _PhrasePack) -> Parts[list[Evidence]]:
+            return _gather_evidence(pack, self.control, [search] * len(pack.phrases))
 
-        found = yield from self._for_each_pack([prompts[index] for index in chosen], search.max_corners, work)
+        found = yield from self._for_each_pack(
+            [prompts[index] for index in chosen], search.max_corners, options, work
+        )
         return [found[number] for number in numbers]
 
-    def cell_probabilities(
-        self, tokenizer: Tokenizer, view: EncodedImages, request: Locate
-    ) -> Parts[list[Tensor]]:
+    def cell_probabilities(self, view: EncodedImages, request: Locate) -> Parts[list[Tensor]]:
         """Return for each phrase (grid, grid) the probability of each cell that its box covers it."""
-        queries = self._queries(tokenizer, view, request, request.grounded())
+        queries = self._queries(view, request, request.grounded())
         search = self._calibrated(SearchOptions(reach=0, max_corners=request.max_corners))
-        evidence = yield from self.evidence([query.prompt for query in queries], search)
+        prompts = [query.prompt for query in queries]
+        evidence = yield from self.evidence(prompts, search)
         return [cell_probabilities(known, self.control.grid, search) for known in evidence]
 
     def _for_each_pack(
-        self, prompts: Sequence[Prompt], corners: int, work: Callable[[PackedPrompts], Parts[list[T]]]
+        self,
+        prompts: Sequence[Prompt],
+        corners: int,
+        options: EvidenceOptions | None,
+        work: Callable[[_PhrasePack], Parts[list[T]]],
     ) -> Parts[list[T]]:
         """Take prompts in and do the work for those in each pack; return the results in the prompts' order.
 
         Args:
             prompts: The prompts.
             corners: Number of first corners that are tried for one prompt in a step.
-            work: Returns one result for each prompt of a pack.
+            options: The evidence for presence, see `evidence`.
+            work: Returns one result for each phrase of a pack.
         """
+        weights = self.calibration.presence if self.calibration and options is None else None
+        evidence = options or self.evidence_options
+        reader = EvidenceReader(self.prefiller.model, self.tokenizer, prompts, evidence)
         results: dict[int, T] = {}
-        for packed in self.prefiller.prefill_packed(prompts, corners, MAX_STEP):
+        taken = self.prefiller.prefill_packed(
+            [known.prompt for known in reader.prompts],
+            corners,
+            MAX_STEP,
+            [known.last for known in reader.prompts],
+        )
+        for packed in taken:
             yield
-            results |= zip(packed.indices, (yield from work(packed)), strict=True)
+            reader.read(packed)
+            pack = _PhrasePack.from_packed(packed, reader, weights)
+            if pack.phrases:
+                results |= zip(pack.phrases, (yield from work(pack)), strict=True)
         return [results[index] for index in range(len(prompts))]
 
     def _complete_sets(
@@ -274,9 +322,7 @@ class Localizer:
             results |= zip(packed.indices, following, strict=True)
         return [results[index] for index in range(len(prompts))]
 
-    def _queries(
-        self, tokenizer: Tokenizer, view: EncodedImages, request: Locate, text: GroundedText
-    ) -> list[_PhraseQuery]:
+    def _queries(self, view: EncodedImages, request: Locate, text: GroundedText) -> list[_PhraseQuery]:
         search = self._calibrated(
             SearchOptions(
                 count=request.max_boxes,
@@ -285,7 +331,7 @@ class Localizer:
                 min_presence=self.min_presence if request.min_presence is None else request.min_presence,
             )
         )
-        prompts = [Prompt(view.features, ids) for ids in locate_prompt_ids(tokenizer, request)]
+        prompts = [Prompt(view.features, ids) for ids in locate_prompt_ids(self.tokenizer, request)]
         return [
             _PhraseQuery(
                 *(text.words_of(phrase), phrase.start, phrase.end), view, prompt, search, request.zoom
@@ -302,7 +348,8 @@ class Localizer:
         for entity in entities:
             count = sum((box.score or 0) >= request.min_score for box in entity.boxes)  # best first
             kept.append(replace(entity, boxes=entity.boxes[:count], cells=entity.cells[:count]))
-        return Answer(text.text, tuple(kept), calibrated=self.calibration is not None)
+        calibrated = self.calibration is not None
+        return Answer(text.text, tuple(kept), calibrated=calibrated, evidence=self.evidence_options.kinds)
 
     def _zoom(self, found: Sequence[tuple[_PhraseQuery, Entity]]) -> Parts[list[Entity]]:
         """Search again in a crop around the best box of each phrase; return the better entities."""
@@ -345,18 +392,60 @@ def make_entity(
 # The box search.
 
 
+@dataclass(frozen=True, eq=False)
+class _PhrasePack:
+    """The prompts of phrases in a pack, in which there may be others for the evidence about them.
+
+    Args:
+        packed: The pack.
+        phrases: Indices of the phrases among all that were given.
+        numbers: Numbers of their prompts in the pack.
+        values: What is known of the evidence for the presence of each, by kind; `<object>` is added.
+        with_object: The evidence of `<object>` is needed.
+        weights: The calibrated combination of the evidence; None: presence is the probability of `<object>`.
+    """
+
+    packed: PackedPrompts
+    phrases: list[int]
+    numbers: list[int]
+    values: list[dict[str, float]]
+    with_object: bool
+    weights: PresenceWeights | None
+
+    @classmethod
+    def from_packed(
+        cls, packed: PackedPrompts, reader: EvidenceReader, weights: PresenceWeights | None
+    ) -> _PhrasePack:
+        """Select the prompts of phrases in a pack."""
+        first = reader.companions
+        numbers = [number for number, index in enumerate(packed.indices) if index >= first]
+        phrases = [packed.indices[number] - first for number in numbers]
+        values = [reader.values[phrase] for phrase in phrases]
+        with_object = weights is None or OBJECT in weights.weights
+        return cls(packed, phrases, numbers, values, with_object, weights)
+
+    def presences(self, odds: Sequence[float]) -> list[float]:
+        """Return the presence of each phrase, given the log-odds of `<object>`; these join the evidence."""
+        for values, value in zip(self.values, odds, strict=True):
+            if self.with_object:
+                values[OBJECT] = value
+        return [
+            self.weights.presence(known) if self.weights else sigmoid(known[OBJECT]) for known in self.values
+        ]
+
+
 def _search_boxes(
-    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
+    pack: _PhrasePack, control: ControlIds, searches: Sequence[SearchOptions]
 ) -> Parts[list[PhraseBoxes]]:
     """Find the best boxes after each prompt; try more first corners where boxes are missing."""
     grid = control.grid
-    evidence = yield from _gather_evidence(packed, control, searches)
+    evidence = yield from _gather_evidence(pack, control, searches)
     found = [score_boxes(known, grid, search) for known, search in zip(evidence, searches, strict=True)]
     more = [
         _more_corners(known, boxes, grid, search)
         for known, boxes, search in zip(evidence, found, searches, strict=True)
     ]
-    second = yield from _second_corners(packed, control, more)
+    second = yield from _second_corners(pack.packed, pack.numbers, control, more)
     for index in (index for index, corners in enumerate(more) if len(corners)):
         extended = _extended(evidence[index], more[index], second[index])
         found[index] = score_boxes(extended, grid, searches[index])
@@ -364,31 +453,36 @@ def _search_boxes(
 
 
 def _gather_evidence(
-    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
+    pack: _PhrasePack, control: ControlIds, searches: Sequence[SearchOptions]
 ) -> Parts[list[Evidence]]:
     """Ask the model about the phrase of each prompt.
 
     The hidden states of the last two tokens, `</phrase><object>`, are known from the prefill: they give the
     presence and the first corners. So a box costs one step more, and an absent phrase none.
     """
-    decoder, (after_phrase, after_object) = packed.model.decoder, packed.hidden.unbind(1)
-    probabilities = decoder.logits(after_phrase).float().softmax(-1)
+    decoder = pack.packed.model.decoder
+    ends = torch.stack([pack.packed.hidden[number][-LAST:] for number in pack.numbers])
+    after_phrase, after_object = ends.unbind(1)
     first = decoder.logits(after_object, control.locations).float()
-    known = torch.cat([probabilities[:, control.object, None], first], 1).cpu()  # one wait for the device
-    presence, first = known[:, 0].tolist(), known[:, 1:]
+    if pack.with_object:
+        odds = object_log_odds(decoder.logits(after_phrase).float(), control)
+    else:  # without the logits of the whole vocabulary
+        odds = first.new_zeros(len(first))
+    known = torch.cat([odds[:, None], first], 1).cpu()  # one wait for the device
+    presence, first = pack.presences(known[:, 0].tolist()), known[:, 1:]
     tried = [
         corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
         for logits, value, search in zip(first, presence, searches, strict=True)
     ]
-    second = yield from _second_corners(packed, control, tried)
-    return [Evidence(*known) for known in zip(presence, first, tried, second, strict=True)]
+    second = yield from _second_corners(pack.packed, pack.numbers, control, tried)
+    return [Evidence(*known) for known in zip(presence, first, tried, second, pack.values, strict=True)]
 
 
 def _following_boxes(
     packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
 ) -> Parts[list[PhraseBoxes]]:
     """Return the box after each prompt, where another box is more probable than the end of the boxes."""
-    decoder, (after_box, after_another) = packed.model.decoder, packed.hidden.unbind(1)
+    decoder, (after_box, after_another) = packed.model.decoder, torch.stack(list(packed.hidden)).unbind(1)
     ending = decoder.logits(after_box).float()[:, [control.another, control.object_end]]
     first = decoder.logits(after_another, control.locations).float()
     known = torch.cat([ending.softmax(-1)[:, :1], first], 1).cpu()  # one wait for the device
@@ -398,7 +492,7 @@ def _following_boxes(
         corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
         for logits, value, search in zip(first, another, searches, strict=True)
     ]
-    second = yield from _second_corners(packed, control, tried)
+    second = yield from _second_corners(packed, range(len(tried)), control, tried)
     evidence = [Evidence(*known) for known in zip(another, first, tried, second, strict=True)]
     return [
         score_boxes(known, control.grid, search) for known, search in zip(evidence, searches, strict=True)
@@ -422,13 +516,20 @@ def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
 
 
 def _second_corners(
-    packed: PackedPrompts, control: ControlIds, tried: Sequence[Tensor]
+    packed: PackedPrompts, numbers: Sequence[int], control: ControlIds, tried: Sequence[Tensor]
 ) -> Parts[list[Tensor]]:
-    """Return for each prompt the logits (corners, cells) of the second corner after each first one."""
-    numbers = torch.cat([torch.full_like(cells, number) for number, cells in enumerate(tried)])
-    steps = torch.stack([numbers, torch.cat(list(tried)) + control.location])
+    """Return for each phrase the logits (corners, cells) of the second corner after each first one.
+
+    Args:
+        packed: The pack.
+        numbers: The numbers of the phrases' prompts in it.
+        control: The control tokens.
+        tried: The first corners of each phrase.
+    """
+    owners = torch.cat([torch.full_like(cells, number) for number, cells in zip(numbers, tried, strict=True)])
+    steps = torch.stack([owners, torch.cat(list(tried)) + control.location])
     logits = [torch.empty(0, control.grid**2)]
-    for start in range(0, len(numbers), MAX_STEP):
+    for start in range(0, len(owners), MAX_STEP):
         prompts, ids = steps[:, start : start + MAX_STEP]
         hidden = packed.step(prompts, ids)
         logits.append(packed.model.decoder.logits(hidden, control.locations).float().cpu())

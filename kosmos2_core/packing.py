@@ -8,6 +8,8 @@ Prompts about the same images are computed together in one of two ways:
 
       image, <grounding>, <phrase> | the mug</phrase><object> | the red bowl</phrase><object> | ...
 
+  A blind prompt, which does not see the image, stands in the same sequence: it attends to itself alone.
+
 - Prompts that are answered token by token get a sequence each; the shared prefix is computed once and its
   keys and values are copied.
 
@@ -17,9 +19,9 @@ tokens, N packed prompts, D width.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
@@ -32,8 +34,9 @@ from kosmos2_core.prompts import IMAGE, Prompt
 from kosmos2_core.tokenizer import ControlIds
 
 MAX_PROMPTS = 64  # in one batch; bounds the memory for keys and values
-LAST = 2  # tokens of each packed prompt whose hidden states are computed
+LAST = 2  # tokens of a packed prompt whose hidden states are computed, unless another number is given
 SHARED, PADDING = -1, -2  # owners of tokens that belong to no single prompt
+BLIND = -3  # the owner of the first blind prompt; that of the prompt with number n is BLIND - n
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class PackedIds:
     Args:
         ids: (B, T) token ids.
         positions: (B, T) the position of each token in its prompt.
-        owners: (B, T) the number of each token's prompt, SHARED or PADDING.
+        owners: (B, T) the number of each token's prompt, SHARED or PADDING; see BLIND for blind prompts.
         sequences: (N,) the sequence of each prompt.
         begins: (N,) the index where each prompt begins, after the shared prefix.
         ends: (N,) the index after its last token.
@@ -75,12 +78,15 @@ class PackedIds:
     lengths: Tensor
 
 
-def pack(sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad: int) -> PackedIds:
+def pack(
+    sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad: int, blind: Container[int] = ()
+) -> PackedIds:
     """Pack prompts that share a prefix into one sequence.
 
     Args:
         sequences: For each sequence the shared prefix, and the rest of each of its prompts.
         pad: The id that padding has.
+        blind: The numbers of the prompts that do not attend to the prefix; what is given of them is whole.
     """
     longest = max(len(prefix) + sum(map(len, rests)) for prefix, rests in sequences)
     ids, positions, owners = [], [], []
@@ -89,10 +95,12 @@ def pack(sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], pad
         shared = len(prefix)
         row_ids, row_positions, row_owners = list(prefix), list(range(shared)), [SHARED] * shared
         for rest in rests:
-            begin, length = len(row_ids), shared + len(rest)
+            number = len(prompts)
+            first = 0 if number in blind else shared
+            begin, length = len(row_ids), first + len(rest)
             row_ids += rest
-            row_positions += range(shared, length)
-            row_owners += [len(prompts)] * len(rest)
+            row_positions += range(first, length)
+            row_owners += [BLIND - number if number in blind else number] * len(rest)
             prompts.append((sequence, begin, len(row_ids), length))
         padding = longest - len(row_ids)
         ids.append(row_ids + [pad] * padding)
@@ -109,7 +117,8 @@ def packed_mask(owners: Tensor) -> Tensor:
 
 def _may_attend(owners: Tensor, targets: Tensor) -> Tensor:
     """Return whether tokens with owners `targets` (B, W) may attend to those with `owners`: (B, W, T)."""
-    return (owners[:, None] == SHARED) | (owners[:, None] == targets[:, :, None])
+    shared = (owners[:, None] == SHARED) & (targets[:, :, None] > BLIND)
+    return shared | (owners[:, None] == targets[:, :, None])
 
 
 def image_ids(control: ControlIds, queries: int) -> list[int]:
@@ -155,7 +164,7 @@ class PackedPrompts:
         owners: (B, T) the number of each token's prompt, SHARED or PADDING.
         sequences: (N,) the sequence of each prompt, on the CPU.
         lengths: (N,) the number of its tokens with the prefix, on the CPU.
-        hidden: (N, LAST, D) hidden states of its last tokens.
+        hidden: (last, D) for each prompt: hidden states of its last tokens.
     """
 
     indices: list[int]
@@ -164,7 +173,7 @@ class PackedPrompts:
     owners: Tensor
     sequences: Tensor
     lengths: Tensor
-    hidden: Tensor
+    hidden: Sequence[Tensor]
 
     def step(self, prompts: Tensor, ids: Tensor) -> Tensor:
         """Return the hidden states (n, D) of one more token on each of these prompts.
@@ -218,15 +227,19 @@ class Prefiller:
                 indices = alike[start : start + at_most]
                 yield self._prefill(indices, [prompts[index] for index in indices], leading, room, last)
 
-    def prefill_packed(self, prompts: Sequence[Prompt], room: int, at_most: int) -> Iterator[PackedPrompts]:
-        """Take prompts in, packed into one sequence for each view.
+    def prefill_packed(
+        self, prompts: Sequence[Prompt], room: int, at_most: int, last: Sequence[int] | None = None
+    ) -> Iterator[PackedPrompts]:
+        """Take prompts in, packed into one sequence for each view. Those about a view keep their order.
 
         Args:
             prompts: The prompts.
             room: Number of tokens that a step can have on each prompt.
             at_most: Number of tokens that a step can have on all prompts of a sequence.
+            last: For how many of the last tokens of each prompt hidden states are computed; None: LAST.
         """
         _check_images(prompts)
+        lasts = last or [LAST] * len(prompts)
         views = [(prompt.view, prompt.leading) for prompt in prompts]
         first = {view: index for index, view in reversed(list(enumerate(views)))}
         # In the order given: in that of memory, which the keys have, sums would round differently each time.
@@ -234,12 +247,13 @@ class Prefiller:
         for start in range(0, len(prompts), MAX_PROMPTS):
             indices = order[start : start + MAX_PROMPTS]
             groups = groupby(indices, key=lambda index: views[index])
-            by_view = [[prompts[index] for index in group] for _, group in groups]
+            by_view = [[(prompts[index], lasts[index]) for index in group] for _, group in groups]
             yield self._prefill_packed(indices, by_view, room, at_most)
 
     def expand_prompt(self, prompt: Prompt) -> list[int]:
-        """Return all ids of a prompt, those of its leading images first."""
-        return self.expand([IMAGE] * prompt.leading + prompt.ids, start=True)
+        """Return all ids of a prompt, those of its leading images first unless it is blind."""
+        leading = 0 if prompt.blind else prompt.leading
+        return self.expand([IMAGE] * leading + prompt.ids, start=True)
 
     def expand(self, ids: Sequence[int], start: bool = False) -> list[int]:
         """Return the ids with each IMAGE replaced by the ids of an image, after `<s>` if `start`."""
@@ -290,10 +304,12 @@ class Prefiller:
         return PrefilledBatch(indices, cache, hidden, [prefix + end for end in ends])
 
     def _prefill_packed(
-        self, indices: list[int], by_view: Sequence[Sequence[Prompt]], room: int, at_most: int
+        self, indices: list[int], by_view: Sequence[Sequence[tuple[Prompt, int]]], room: int, at_most: int
     ) -> PackedPrompts:
         shares = [self._share(prompts) for prompts in by_view]
-        packed = pack([sequence for sequence, _ in shares], self.control.pad)
+        in_order = list(chain.from_iterable(by_view))
+        blind = {number for number, (prompt, _) in enumerate(in_order) if prompt.blind}
+        packed = pack([sequence for sequence, _ in shares], self.control.pad, blind)
         check_length(self.model, int(packed.lengths.max()) + 1)
         device = self.model.device
         ids, positions, owners = (x.to(device) for x in (packed.ids, packed.positions, packed.owners))
@@ -302,26 +318,45 @@ class Prefiller:
         batch, longest = ids.shape
         width = longest + min(room * max(map(len, by_view)), at_most)
         cache = StaticCache(self.model.config.text_config, batch, width, device, x.dtype)
-        last = packed.ends[:, None] + torch.arange(-LAST, 0)
-        selection = TokenSelection(packed.sequences.repeat_interleave(LAST), last.flatten(), batch)
-        hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection.to(device))
+        lasts = [last for _, last in in_order]
+        ends = packed.ends.tolist()
+        wanted = [torch.arange(end - last, end) for end, last in zip(ends, lasts, strict=True)]
+        sequences = packed.sequences.repeat_interleave(torch.tensor(lasts))
+        selection = TokenSelection(sequences, torch.cat(wanted), batch).to(device)
+        hidden = self.model.decoder(x, positions, packed_mask(owners), False, cache, selection)
         cache.advance(longest)
-        hidden = hidden.view(*last.shape, -1)
-        return PackedPrompts(indices, self.model, cache, owners, packed.sequences, packed.lengths, hidden)
+        of_prompts = torch.split(hidden, lasts)
+        return PackedPrompts(indices, self.model, cache, owners, packed.sequences, packed.lengths, of_prompts)
 
-    def _share(self, prompts: Sequence[Prompt]) -> tuple[tuple[list[int], list[list[int]]], list[Tensor]]:
-        """Return the shared prefix of prompts about one view, the rest of each, and the images in order."""
-        whole = [self.expand_prompt(prompt) for prompt in prompts]
-        shared = shared_length(whole, LAST)
-        while whole[0][:shared].count(self.control.image) > whole[0][:shared].count(self.control.image_end):
+    def _share(
+        self, prompts: Sequence[tuple[Prompt, int]]
+    ) -> tuple[tuple[list[int], list[list[int]]], list[Tensor]]:
+        """Return the shared prefix of prompts about one view, the rest of each, and the images in order.
+
+        The tokens whose hidden states are wanted are not in the prefix. A blind prompt shares nothing.
+        """
+        whole = [self.expand_prompt(prompt) for prompt, _ in prompts]
+        seeing = [
+            (prompt, ids, last)
+            for (prompt, last), ids in zip(prompts, whole, strict=True)
+            if not prompt.blind
+        ]
+        if not seeing:
+            return ([], whole), []
+        shared = shared_length([ids[: len(ids) - last] for _, ids, last in seeing])
+        first, ids, _ = seeing[0]
+        while ids[:shared].count(self.control.image) > ids[:shared].count(self.control.image_end):
             shared -= 1  # not within an image
-        in_prefix = whole[0][:shared].count(self.control.image)
-        images = list(prompts[0].images[:in_prefix])
-        images += [image for prompt in prompts for image in prompt.images[in_prefix:]]
-        return (whole[0][:shared], [ids[shared:] for ids in whole]), images
+        in_prefix = ids[:shared].count(self.control.image)
+        images = list(first.images[:in_prefix])
+        images += [image for prompt, _, _ in seeing for image in prompt.images[in_prefix:]]
+        rests = [
+            ids if prompt.blind else ids[shared:] for (prompt, _), ids in zip(prompts, whole, strict=True)
+        ]
+        return (ids[:shared], rests), images
 
 
-def shared_length(prompts: Sequence[Sequence[int]], rest: int) -> int:
+def shared_length(prompts: Sequence[Sequence[int]], rest: int = 0) -> int:
     """Return how many ids all prompts begin with alike, leaving at least `rest` ids of each."""
     longest = max(min(map(len, prompts)) - rest, 0)
     return next((index for index in range(longest) if len({ids[index] for ids in prompts}) > 1), longest)

@@ -28,10 +28,12 @@ class Prompt:
     Args:
         images: The tokens (queries, D) of each image, in order.
         ids: Token ids, with IMAGE where the next image is. Images that have no place in the ids come first.
+        blind: The prompt does not see the images. It is packed with those that do.
     """
 
     images: tuple[Tensor, ...]
     ids: list[int]
+    blind: bool = False
 
     @property
     def leading(self) -> int:
@@ -46,7 +48,7 @@ class Prompt:
     @property
     def key(self) -> Hashable:
         """A key that equal prompts about the same images share."""
-        return self.view, tuple(self.ids)
+        return self.view, tuple(self.ids), self.blind
 
 
 def locate_prompt_ids(tokenizer: Tokenizer, request: Locate) -> list[list[int]]:

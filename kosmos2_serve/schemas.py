@@ -174,6 +174,9 @@ class AnswerBody(BaseModel):
     dropped: int = Field(description="Malformed groups that the model generated and that were left out.")
     finished: bool = Field(description="False if a limit of tokens or time cut the answer off.")
     calibrated: bool = Field(description="Whether the scores went through the checkpoint's calibration.")
+    presence_evidence: list[str] = Field(
+        description="The evidence that `presence` follows from: some of object, question, phrase."
+    )
     min_presence: float = Field(description="The presence below which a phrase got no box.")
     timings: AnswerTimings | None = Field(None, description="Null in the answers so far of a stream.")
 

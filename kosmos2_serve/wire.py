@@ -24,6 +24,7 @@ def answer_of(value: dict[str, Any]) -> Answer:
         value["dropped"],
         value["finished"],
         value["calibrated"],
+        tuple(value["presence_evidence"]),
     )
 
 

@@ -191,6 +191,66 @@ def test_calibrating_writes_what_the_engine_then_uses(own, half_right, capsys, t
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
+@pytest.fixture(scope="module")
+def with_absent(half_right):
+    """The same data, in which the phrases that are located wrongly are said to be absent."""
+    source = RecordSource(half_right)
+    lines = []
+    for number in range(len(source)):
+        record = source[number]
+        items = list(record.items)
+        for place in range(1, len(items), 2):
+            text = items[place].text
+            if items[place].task == "locate":
+                phrase = replace(text.phrases[0], boxes=())
+                items[place] = replace(items[place], text=GroundedText(text.text, (phrase,)))
+        lines.append(to_json(replace(record, items=tuple(items))))
+    file = half_right.with_name("absent.jsonl")
+    file.write_text("\n".join(lines))
+    return file
+
+
+def rows_of(report):
+    """Return the cells of the rows about evidence, by kind."""
+    rows = re.findall(r"^(object|question|phrase|together) +([\d.]+) *([\d.e-]*)$", report, re.MULTILINE)
+    return {kind: cells for kind, *cells in rows}
+
+
+def test_evidence_for_presence_is_fitted_shown_and_used(own, with_absent, capsys):
+    code, out, error = calibrate(capsys, own, "--data", with_absent, "--evidence", "phrase")
+    assert code == 0, error
+    rows = rows_of(out)
+    assert set(rows) == {"object", "phrase", "together"}
+    assert (rows["object"][1], rows["together"][1]) == ("-", "")
+    weights = read_calibration(own).presence
+    assert list(weights.weights) == ["phrase"]
+
+    source = RecordSource(with_absent)
+    [answer] = Engine.load(own, device="cpu").look(source.image(source[0])).run(Locate("the red disc"))
+    assert answer.evidence == ("phrase",)
+    assert main(["info", str(own)]) == 0
+    assert "presence from phrase" in capsys.readouterr().out
+
+    code, out, _ = calibrate(capsys, own, "--data", with_absent)  # back to `<object>` alone
+    assert code == 0
+    assert rows_of(out) == {}
+    assert "presence" not in json.loads((own / "calibration.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_question_in_other_words_is_fitted_and_asked(root, tmp_path, capsys):
+    model = shutil.copytree(root / "models/tabletop-tiny", tmp_path / "model")
+    asked = ("--evidence", "phrase,question", "--question", "Is there {} on the table?")
+    code, out, _ = calibrate(capsys, model, "--count", 150, *asked)
+    assert code == 0
+    assert set(rows_of(out)) == {"object", "question", "phrase", "together"}
+    assert float(rows_of(out)["question"][0]) >= 0.85
+    assert "question: Is there {} on the table?" in out
+    weights = read_calibration(model).presence
+    assert tuple(weights.weights) == ("question", "phrase")
+    assert weights.question == "Is there {} on the table?"
+
+
 def test_a_dry_run_writes_nothing(own, half_right, capsys):
     files = sorted(own.iterdir())
     assert calibrate(capsys, own, "--data", half_right, "--dry-run")[0] == 0
@@ -202,6 +262,17 @@ def test_what_cannot_be_calibrated_is_one_sentence(own, data, capsys):
         ((own, "--data", data), "none are right"),
         ((own.parent / "gone",), "is not a folder"),
         ((own, "--data", data, "--count", 1), "of one image"),
+        ((own, "--data", data, "--evidence", "phrase"), "no phrase is absent, so evidence for presence"),
+        (
+            (own, "--data", data, "--evidence", "scent"),
+            "--evidence scent is not known: give object, question",
+        ),
+        ((own, "--data", data, "--evidence", "phrase,phrase"), "once and separated by commas"),
+        ((own, "--data", data, "--question", "Is {} there?"), "--question is for the evidence `question`"),
+        (
+            (own, "--data", data, "--evidence", "question", "--question", "Is it there?"),
+            "must have `{}` once",
+        ),
     ):
         code, _, error = calibrate(capsys, *arguments)
         assert (code, error.count("\n")) == (2, 1)

@@ -6,6 +6,7 @@ import pytest
 
 from kosmos2_core.calibration import CALIBRATION_FILE, Calibration, read_calibration, write_calibration
 from kosmos2_core.errors import InputError, ModelError
+from kosmos2_core.presence import PresenceWeights
 
 
 def test_no_file_is_no_calibration(tmp_path):
@@ -23,7 +24,12 @@ def test_the_file_s_numbers_are_read(tmp_path):
     assert read_calibration(tmp_path) == Calibration(1.0, 2.0, spread=1.0)
 
 
-@pytest.mark.parametrize("calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True, 0.4)])
+WEIGHTS = PresenceWeights({"question": 0.75, "phrase": -2.0}, 0.5, "Is there {} on the table?")
+
+
+@pytest.mark.parametrize(
+    "calibration", [Calibration(), Calibration(0.7, 1.25, 0.8, True, 0.4), Calibration(presence=WEIGHTS)]
+)
 def test_what_is_written_is_read_and_says_where_it_is_from(tmp_path, calibration):
     (tmp_path / CALIBRATION_FILE).write_text("an older one")
     file = write_calibration(tmp_path, calibration, {"data": "scenes"})
@@ -52,6 +58,19 @@ BAD = [
     '{"temperature": 1, "slope": 1, "min_presence": 1.5}',
     '{"temperature": 1, "slope": 1, "min_presence": NaN}',
     '{"temperature": 1, "slope": 1, "min_presence": "high"}',
+    *(
+        f'{{"temperature": 1, "slope": 1, "presence": {presence}}}'
+        for presence in (
+            *("0.5", "[]", "{}", '{"weights": {}, "bias": 0, "question": "{}"}'),
+            '{"weights": {"scent": 1}, "bias": 0, "question": "{}"}',
+            '{"weights": {"question": "1"}, "bias": 0, "question": "{}"}',
+            '{"weights": {"question": NaN}, "bias": 0, "question": "{}"}',
+            '{"weights": {"question": 1}, "bias": null, "question": "{}"}',
+            '{"weights": {"question": 1}, "bias": 1e9, "question": "{}"}',
+            '{"weights": {"question": 1}, "bias": 0, "question": "Is there a mug?"}',
+            '{"weights": {"question": 1}, "bias": 0}',
+        )
+    ),
 ]
 
 

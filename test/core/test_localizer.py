@@ -37,21 +37,21 @@ def coarse(tmp_path_factory):
     make_processor(grid=GRID).tokenizer.save_pretrained(folder)
     tokenizer = Tokenizer.load(folder)
     peer = make_peer(shape(f"{tokenizer.size} 64 3 128 4", "48 96 2 3 56 14", 8), seed=3)
-    return tokenizer.control, load_model(save_peer(peer, folder))
+    return tokenizer, load_model(save_peer(peer, folder))
 
 
 def prompt(control, *words):
     return [control.start, control.grounding, control.phrase, *words, control.phrase_end, control.object]
 
 
-def make_localizer(model, control):
-    return Localizer(Prefiller(model, control), None, encode=lambda views: [])
+def make_localizer(model, tokenizer):
+    return Localizer(Prefiller(model, tokenizer.control), tokenizer, None, encode=lambda views: [])
 
 
 @torch.no_grad()
-def search(model, control, prompts, options):
+def search(model, tokenizer, prompts, options):
     queries = [Prompt((), ids[1:]) for ids in prompts]  # the localizer adds the start
-    return finish(make_localizer(model, control).search(queries, [options] * len(queries)))
+    return finish(make_localizer(model, tokenizer).search(queries, [options] * len(queries)))
 
 
 @torch.no_grad()
@@ -71,9 +71,10 @@ def every_pair(model, control, opened):
 
 
 def test_the_best_box_is_the_one_that_trying_everything_finds(coarse):
-    control, model = coarse
+    tokenizer, model = coarse
+    control = tokenizer.control
     for words in ([50, 60], [70, 80], [300, 301]):
-        [found] = search(model, control, [prompt(control, *words)], ALL)
+        [found] = search(model, tokenizer, [prompt(control, *words)], ALL)
         presence, pairs = every_pair(model, control, prompt(control, *words))
         assert sum(pairs.values()) == pytest.approx(1, abs=1e-4)
         assert found.presence == pytest.approx(presence, abs=1e-5)
@@ -92,8 +93,9 @@ def probability_of(pair, pairs):
 
 
 def test_boxes_come_best_first_without_near_duplicates(coarse):
-    control, model = coarse
-    [found] = search(model, control, [prompt(control, 50, 60)], ALL)
+    tokenizer, model = coarse
+    control = tokenizer.control
+    [found] = search(model, tokenizer, [prompt(control, 50, 60)], ALL)
     probabilities = [box.probability for box in found.boxes]
     assert probabilities == sorted(probabilities, reverse=True)
     assert all(0 <= probability <= 1 + 1e-5 for probability in probabilities)
@@ -102,13 +104,14 @@ def test_boxes_come_best_first_without_near_duplicates(coarse):
 
 
 def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
-    control, model = coarse
+    tokenizer, model = coarse
+    control = tokenizer.control
     monkeypatch.setattr(localizer, "MAX_STEP", 7)
     prompts = [prompt(control, 50 + number, 60) for number in range(5)]
     options = SearchOptions(count=3, coverage=0.9)
-    together = search(model, control, prompts, options)
+    together = search(model, tokenizer, prompts, options)
     for found, ids in zip(together, prompts, strict=True):
-        [alone] = search(model, control, [ids], options)
+        [alone] = search(model, tokenizer, [ids], options)
         assert found.presence == pytest.approx(alone.presence, abs=1e-5)
         assert [(box.upper_left, box.lower_right) for box in found.boxes] == [
             (box.upper_left, box.lower_right) for box in alone.boxes
@@ -116,26 +119,28 @@ def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
 
 
 def test_less_searching_never_scores_higher(coarse):
-    control, model = coarse
-    [thorough] = search(model, control, [prompt(control, 50, 60)], ALL)
+    tokenizer, model = coarse
+    control = tokenizer.control
+    [thorough] = search(model, tokenizer, [prompt(control, 50, 60)], ALL)
     [quick] = search(
-        model, control, [prompt(control, 50, 60)], SearchOptions(coverage=0.3, reach=0, max_corners=4)
+        model, tokenizer, [prompt(control, 50, 60)], SearchOptions(coverage=0.3, reach=0, max_corners=4)
     )
     assert quick.boxes[0].probability <= thorough.boxes[0].probability + 1e-5
 
 
 def test_scoring_later_at_another_temperature_is_searching_at_it(coarse):
-    control, model = coarse
+    tokenizer, model = coarse
+    control = tokenizer.control
     queries = [Prompt((), prompt(control, *words)[1:]) for words in ([50, 60], [70, 80])]
     wide = SearchOptions(max_corners=8, coverage=1.0)
     for temperature in (0.5, 1.0, 2.0):
         options = SearchOptions(max_corners=5, coverage=0.6, temperature=temperature)
         with torch.no_grad():
-            evidence = finish(make_localizer(model, control).evidence(queries, wide))
+            evidence = finish(make_localizer(model, tokenizer).evidence(queries, wide))
             later = [score_boxes(trim_evidence(known, options), GRID, options) for known in evidence]
         for found, expected in zip(
             later,
-            search(model, control, [prompt(control, 50, 60), prompt(control, 70, 80)], options),
+            search(model, tokenizer, [prompt(control, 50, 60), prompt(control, 70, 80)], options),
             strict=True,
         ):
             assert [box.box for box in found.boxes] == [box.box for box in expected.boxes]

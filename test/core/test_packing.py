@@ -29,7 +29,7 @@ def features(prefiller):
 
 @pytest.fixture(scope="module")
 def rows(features, tokenizer):
-    """About two views, about none, with prompts that begin alike, are alike, and place images themselves."""
+    """About two views, about none, with prompts that begin alike, are alike, place images, or are blind."""
     phrase = [tokenizer.control.grounding, tokenizer.control.phrase]
     first, second, both = (features[0],), (features[1],), (features[0], features[2])
     return [
@@ -42,13 +42,16 @@ def rows(features, tokenizer):
         Prompt(both, [IMAGE, 90, 91, IMAGE, 92, 93]),
         Prompt(both, [IMAGE, 90, 91, IMAGE, 92, 94, 95]),
         Prompt(both, [90, IMAGE, 96]),
+        Prompt(first, [*phrase, 50, 60], blind=True),
+        Prompt(first, [*phrase, 50, 64]),
+        Prompt(second, [97, 98, 99], blind=True),
     ]
 
 
 def alone(prefiller, row, *more):
     """The plain path: one sequence, no cache."""
     ids = [*prefiller.expand_prompt(row), *more]
-    x, _ = prefiller.embed([ids], list(row.images))
+    x, _ = prefiller.embed([ids], [] if row.blind else list(row.images))
     hidden = prefiller.model.decoder(x, torch.arange(len(ids))[None], None, True, None)
     return prefiller.model.decoder.logits(hidden)[0]
 
@@ -57,14 +60,34 @@ def alone(prefiller, row, *more):
 def test_each_branch_has_the_logits_it_has_alone(prefiller, rows):
     [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
     assert sorted(packed.indices) == list(range(len(rows)))
-    for place, logits in zip(packed.indices, prefiller.model.decoder.logits(packed.hidden), strict=True):
+    for place, hidden in zip(packed.indices, packed.hidden, strict=True):
+        logits = prefiller.model.decoder.logits(hidden)
         torch.testing.assert_close(logits, alone(prefiller, rows[place])[-LAST:], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_as_many_last_tokens_are_computed_as_are_wanted_of_each_prompt(prefiller, rows):
+    wanted = [1 + number % 4 for number in range(len(rows))]
+    [packed] = prefiller.prefill_packed(rows, room=1, at_most=100, last=wanted)
+    for place, hidden in zip(packed.indices, packed.hidden, strict=True):
+        expected = alone(prefiller, rows[place])[-wanted[place] :]
+        torch.testing.assert_close(prefiller.model.decoder.logits(hidden), expected, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_blind_prompts_need_no_others(prefiller, features):
+    rows = [Prompt((features[0],), [50, 60 + number], blind=True) for number in range(2)]
+    [packed] = prefiller.prefill_packed(rows, room=1, at_most=100)
+    for row, hidden in zip(rows, packed.hidden, strict=True):
+        expected = alone(prefiller, row)[-LAST:]
+        torch.testing.assert_close(prefiller.model.decoder.logits(hidden), expected, atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
 def test_a_step_on_any_branches_is_one_token_more(prefiller, rows):
     [packed] = prefiller.prefill_packed(rows, room=3, at_most=100)
-    pairs = list(itertools.product(range(len(rows)), (200, 201, 202)))[::-1]
+    seeing = [number for number, place in enumerate(packed.indices) if not rows[place].blind]
+    pairs = list(itertools.product(seeing, (200, 201, 202)))[::-1]
     for _ in range(2):  # nothing of a step is kept
         logits = prefiller.model.decoder.logits(packed.step(*torch.tensor(pairs).T))
         for (branch, number), found in zip(pairs, logits, strict=True):

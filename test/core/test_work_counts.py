@@ -8,10 +8,13 @@ import pytest
 import torch
 from peer import make_peer, make_processor, save_peer, shape
 
+from kosmos2_core import presence
+from kosmos2_core.calibration import Calibration
 from kosmos2_core.decoding import Decoding, extend, generate, make_cache
 from kosmos2_core.engine import Engine
 from kosmos2_core.localizer import finish
 from kosmos2_core.model import Kosmos2, StaticCache
+from kosmos2_core.presence import PresenceWeights, existence_question
 from kosmos2_core.prompts import prompt_ids
 from kosmos2_core.requests import Ask, Caption, Complete, Locate, Score
 
@@ -142,6 +145,20 @@ def test_phrases_on_an_image_cost_one_pass_and_one_step(engine, images, counts, 
     assert counts.vocabulary_rows == number  # the presence
     assert counts.partial_rows == [(number, 1024), (4 * number, 1024)]  # first and second corners
     assert counts.caches == 1
+
+
+def test_evidence_for_presence_joins_the_pass_of_the_phrases(engine, images, counts, monkeypatch):
+    """The question and the words without the image are more tokens of it, not another one."""
+    monkeypatch.setattr(presence, "ANSWERS", (("a",), ("the",)))  # the small vocabulary has no "yes"
+    weights = PresenceWeights({"question": 1.0, "phrase": 1.0}, 0.0)
+    counts.engine = Engine(engine.model, engine.tokenizer, Calibration(presence=weights))
+    counts.of([([images[0]], request) for request in locate(PHRASES[:1])])
+    words = len(engine.tokenizer.encode(PHRASES[0]))
+    question = len(prompt_ids(engine.tokenizer, Ask(existence_question(weights.question, PHRASES[0]))))
+    seeing = 1 + QUERIES + 2 + len([engine.control.grounding, engine.control.phrase]) + words + 2
+    assert counts.passes == [seeing + question + 1 + 2 + words - 1, 4]
+    assert counts.vocabulary_rows == 2 * words  # with the image and without; none for `<object>`
+    assert counts.images == counts.caches == 1
 
 
 def test_an_absent_phrase_costs_no_step(engine, images, counts):

@@ -12,6 +12,7 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.images import load_image
+from kosmos2_core.presence import PresenceWeights
 from kosmos2_core.quantized import choose_kernel
 from kosmos2_core.requests import Ask, Caption, Chat, Describe, Locate, Score
 
@@ -76,6 +77,14 @@ def differences(engine, asked):
         yield from (abs(a - b) for a, b in zip(found, expected, strict=True))
 
 
+# Presence from all kinds of evidence, which share the pass of the phrases.
+EVIDENCE = PresenceWeights({"object": 0.3, "question": 0.3, "phrase": 0.3}, 0.0, "Is there {} on the table?")
+
+
+def with_all_evidence(engine):
+    return Engine(engine.model, engine.tokenizer, replace(engine.calibration, presence=EVIDENCE))
+
+
 CHECKED = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
@@ -88,11 +97,12 @@ ROW = pytest.mark.row(
 @ROW
 def test_a_request_is_answered_the_same_whatever_its_neighbours_ask(root, pictures, count, record_property):
     engine = Engine.load(root / "models/tabletop-tiny", device="cpu", quantize="none")
+    engines = [engine, with_all_evidence(engine)]
     examples, furthest = count(300, 8), 0.0
 
     @settings(CHECKED, max_examples=examples)
-    @given(jobs)
-    def check(drawn):
+    @given(jobs, st.sampled_from(engines))
+    def check(drawn, engine):
         nonlocal furthest
         asked = [([pictures[index]], request) for index, request in drawn]
         furthest = max([furthest, *differences(engine, asked)])
@@ -108,11 +118,12 @@ def test_in_int8_neighbours_change_little(root, pictures, count, record_property
     if choose_kernel() is None:
         pytest.skip("there is no fast int8 kernel for this processor")
     engine = Engine.load(root / "models/tabletop-tiny", device="cpu", quantize="int8")
+    engines = [engine, with_all_evidence(engine)]
     examples, furthest = count(300, 8), 0.0
 
     @settings(CHECKED, max_examples=examples)
-    @given(st.lists(st.tuples(st.integers(0, 2), located), min_size=2, max_size=5))
-    def check(drawn):
+    @given(st.lists(st.tuples(st.integers(0, 2), located), min_size=2, max_size=5), st.sampled_from(engines))
+    def check(drawn, engine):
         nonlocal furthest
         asked = [([pictures[index]], replace(request, min_presence=0.0)) for index, request in drawn]
         for job, together in zip(asked, engine.run(asked), strict=True):

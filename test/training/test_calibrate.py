@@ -1,6 +1,7 @@
 """Calibration finds known corrections, and fits no more than the data supports."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from kosmos2_core.boxes import Box
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase
+from kosmos2_core.presence import EvidenceOptions, PresenceWeights
 from kosmos2_data.records import Item
 from kosmos2_eval.scenes import LocateExample, locate_metrics
 from kosmos2_training.calibrate import (
     PhraseEvidence,
     examples_at,
     fit,
+    fit_presence,
     fit_slope,
     halves,
     lowest,
@@ -141,3 +144,65 @@ def test_the_presence_threshold_lies_between_presences_that_occur():
 
 def test_without_absent_phrases_the_presence_threshold_stays():
     assert presence_threshold(presences([], [0.1, 0.9]), 0.05) == MIN_PRESENCE
+
+
+def phrases_with(values, present):
+    """Phrases with this evidence for presence, of which the first ones are in the image."""
+    nothing = torch.empty(0)
+    return [
+        PhraseEvidence(
+            number,
+            Item("locate", GroundedText("mug", (phrase,))),
+            phrase,
+            Evidence(0.5, nothing, nothing, nothing, known),
+        )
+        for number, known in enumerate(values)
+        for phrase in [Phrase(0, 3, (HERE,) if number < present else ())]
+    ]
+
+
+BOTH = EvidenceOptions(("question", "phrase"), "Is there {} there?")
+
+
+def test_the_weights_that_made_the_evidence_telling_are_found():
+    """Two kinds of evidence of different scales, normal around two means each: the weights are known."""
+    rng = np.random.default_rng(5)
+    present, absent = 3000, 1500
+    question = np.concatenate([rng.normal(1.5, 1, present), rng.normal(0, 1, absent)])
+    words = np.concatenate([rng.normal(0.3, 0.1, present), rng.normal(0.25, 0.1, absent)])
+    values = [dict(zip(BOTH.kinds, pair, strict=True)) for pair in zip(question, words, strict=True)]
+    fitted = fit_presence(phrases_with(values, present), BOTH)
+    assert fitted.options == BOTH
+    assert fitted.weights["question"] == pytest.approx(1.5, rel=0.1)  # difference of means / variance
+    assert fitted.weights["phrase"] == pytest.approx(5, rel=0.2)
+    bias = -(1.5**2 - 0) / 2 - (0.3**2 - 0.25**2) / (2 * 0.1**2) + math.log(present / absent)
+    assert fitted.bias == pytest.approx(bias, abs=0.25)
+    mean = np.mean([fitted.presence(known) for known in values])
+    assert mean == pytest.approx(present / (present + absent), abs=0.002)
+
+
+def test_evidence_that_tells_everything_gets_finite_weights():
+    values = [{"question": 9.0, "phrase": 0.0}] * 40 + [{"question": -9.0, "phrase": 0.0}] * 40
+    fitted = fit_presence(phrases_with(values, 40), BOTH)
+    assert 0.1 < fitted.weights["question"] < 5
+    assert fitted.presence(values[0]) > 0.95
+    assert fitted.presence(values[-1]) < 0.05
+
+
+def test_evidence_cannot_be_fitted_without_absent_or_present_phrases():
+    values = [{"question": 1.0, "phrase": 0.0}] * 5
+    with pytest.raises(InputError, match=r"no phrase is absent, so .* absent ones marked `\(\)`"):
+        fit_presence(phrases_with(values, 5), BOTH)
+    with pytest.raises(InputError, match="no phrase is present"):
+        fit_presence(phrases_with(values, 0), BOTH)
+
+
+def test_presence_of_examples_is_that_of_the_fitted_evidence():
+    rng = np.random.default_rng(2)
+    known = evidence_of(rng, 0, spread=1)
+    known = replace(known, evidence=replace(known.evidence, values={"question": 0.0, "phrase": 1.0}))
+    weights = PresenceWeights({"question": 1.0, "phrase": 1.0}, -1.0)
+    [plain] = examples_at([known], 32, Calibration())
+    [combined] = examples_at([known], 32, Calibration(presence=weights))
+    assert (plain.presence, combined.presence) == (1.0, 0.5)
+    assert combined.score == pytest.approx(plain.score / 2, rel=1e-4)

@@ -1,5 +1,6 @@
 """The included small model reaches the figures of its page, tested on fewer scenes."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,11 +11,13 @@ from transformers import Kosmos2ForConditionalGeneration, Kosmos2Processor
 
 from kosmos2_core.engine import Engine
 from kosmos2_core.images import load_image
+from kosmos2_core.presence import EvidenceOptions
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
-from kosmos2_eval.scenes import locate_examples, locate_metrics
-from kosmos2_sim.items import items
+from kosmos2_eval.scenes import locate_examples, locate_metrics, presence_of
+from kosmos2_sim.items import items, probes
 from kosmos2_sim.tabletop import Tabletop
+from kosmos2_training.calibrate import fit_presence, gather_phrases
 
 LEAST_ACCURACY = 0.6
 SEEDS = range(7_000_000, 7_000_030)
@@ -80,3 +83,21 @@ def test_several_expressions_are_located_at_once(engine, samples):
     answer = engine.look(image).run(Locate("the mug; the red object"))[0]
     assert answer.calibrated
     assert len(answer.phrases) == 2
+
+
+@pytest.mark.slow
+def test_without_the_evidence_of_boxes_it_tells_absent_names_by_a_question(folder, engine):
+    """Fitted on some scenes and measured on others, with presence as every request gets it."""
+    with Tabletop() as tabletop:
+        shots = [tabletop.shoot(seed, "standard") for seed in range(7_100_000, 7_100_120)]
+    samples = [
+        (shot.image, Record("", found)) for shot in shots if (found := probes(shot, 2, kinds=["name"]))
+    ]
+    options = EvidenceOptions(("question", "phrase"), "Is there {} on the table?")
+    weights = fit_presence(gather_phrases(engine, samples[:40], options=options), options)
+    calibration = replace(engine.calibration, presence=weights)
+    examples = locate_examples(Engine(engine.model, engine.tokenizer, calibration), samples[40:])
+    absent = [example for example in examples if not example.truth]
+    assert len(absent) >= 80
+    assert len(examples) - len(absent) >= 60
+    assert presence_of(examples, engine.min_presence)["all"]["auroc"] >= 0.85

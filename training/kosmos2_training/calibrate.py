@@ -1,8 +1,9 @@
 """Calibration: fit the scores of a model, and its presence threshold, to data it was not trained on.
 
     gather the model's evidence for each phrase, once
-    on one half of the images: for each spread and temperature, the slope with the highest likelihood of the
-    outcomes; then the presence threshold that keeps false alarms at a stated rate
+    on one half of the images: the weights of the evidence for presence, if more than `<object>` is wanted;
+    for each spread and temperature, the slope with the highest likelihood of the outcomes; then the presence
+    threshold that keeps false alarms at a stated rate
     on the other half: calibration error, false alarms and misses before and after
 
 Only the evidence is kept. Each calibration is tried on it in the same way as the engine applies it.
@@ -16,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kosmos2_core.box_scoring import Evidence, SearchOptions, score_boxes, trim_evidence
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
@@ -23,16 +26,22 @@ from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import Phrase
 from kosmos2_core.localizer import finish, make_entity
+from kosmos2_core.presence import EvidenceOptions, PresenceWeights, clipped
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
-from kosmos2_eval.metrics import mean, negative_log_likelihood, standard_error
+from kosmos2_eval.metrics import auroc, mean, negative_log_likelihood, standard_error
 from kosmos2_eval.scenes import LocateExample, Sample, locate_example, request_of, sample_batches
 
 TEMPERATURES = (0.1, 3.0)
 SLOPES = (0.1, 10.0)
 SPREADS = (0.0, 0.5, 0.8, 1.1)
 ALL_CORNERS = SearchOptions(coverage=1.0)  # tries as many corners as a search with any temperature
+RIDGE = (
+    1.0  # penalty on squared weights of standardised evidence: they stay finite if it separates all phrases
+)
+
+BY_OBJECT = EvidenceOptions()
 
 ExamplesAt = Callable[[Calibration], Sequence[LocateExample]]
 
@@ -63,7 +72,10 @@ class CalibrationFit:
 
 @torch.inference_mode()
 def gather_phrases(
-    engine: Engine, samples: Iterable[Sample], search: SearchOptions = ALL_CORNERS
+    engine: Engine,
+    samples: Iterable[Sample],
+    search: SearchOptions = ALL_CORNERS,
+    options: EvidenceOptions = BY_OBJECT,
 ) -> list[PhraseEvidence]:
     """Return the evidence for every phrase of the `locate` items of the samples.
 
@@ -71,6 +83,7 @@ def gather_phrases(
         engine: the model.
         samples: images with their records.
         search: which corners are tried.
+        options: the evidence for presence.
     """
     phrases: list[PhraseEvidence] = []
     for first, batch in sample_batches(samples):
@@ -84,7 +97,7 @@ def gather_phrases(
                 ids_of_phrases = locate_prompt_ids(engine.tokenizer, request)
                 prompts += [Prompt(view.features, ids) for ids in ids_of_phrases]
                 asked += [(first + number, item, phrase) for phrase in item.text.phrases]
-        found = finish(engine.localizer.evidence(prompts, search))
+        found = finish(engine.localizer.evidence(prompts, search, options))
         phrases += [PhraseEvidence(*labels, known) for labels, known in zip(asked, found, strict=True)]
     return phrases
 
@@ -94,11 +107,13 @@ def examples_at(
     phrases: Sequence[PhraseEvidence], grid: int, calibration: Calibration
 ) -> list[LocateExample]:
     """Return what the engine would answer with a calibration, if every phrase got its best box."""
-    options = calibration.apply_to(SearchOptions())
+    options, weights = calibration.apply_to(SearchOptions()), calibration.presence
     examples = []
     for known in phrases:
-        text, phrase = known.item.text, known.phrase
-        found = score_boxes(trim_evidence(known.evidence, options), grid, options)
+        text, phrase, evidence = known.item.text, known.phrase, known.evidence
+        if weights:
+            evidence = replace(evidence, presence=weights.presence(evidence.values))
+        found = score_boxes(trim_evidence(evidence, options), grid, options)
         entity = make_entity(text.words_of(phrase), phrase.start, phrase.end, found, calibration)
         examples.append(locate_example(known.image, known.item, phrase, entity))
     return examples
@@ -110,18 +125,75 @@ def halves(phrases: Sequence[PhraseEvidence]) -> tuple[list[PhraseEvidence], lis
     return even, [phrase for phrase in phrases if phrase.image % 2 == 1]
 
 
-def fit(examples_with: ExamplesAt, false_alarms: float) -> CalibrationFit:
+def fit_presence(phrases: Sequence[PhraseEvidence], options: EvidenceOptions) -> PresenceWeights:
+    """Return the logistic combination of evidence with the highest likelihood of what is present.
+
+    Raises:
+        InputError: all phrases are present, or all are absent.
+    """
+    present = torch.tensor([bool(known.phrase.boxes) for known in phrases], dtype=torch.float64)
+    count = int(present.sum())
+    if count in (0, len(phrases)):
+        missing = "present" if count == 0 else "absent"
+        raise InputError(
+            f"no phrase is {missing}, so evidence for presence cannot be fitted: add {missing} phrases to the"
+            " data, absent ones marked `()`."
+        )
+    values = torch.tensor(
+        [[clipped(known.evidence.values[kind]) for kind in options.kinds] for known in phrases],
+        dtype=torch.float64,
+    )
+    mean, deviation = values.mean(0), values.std(0).clamp(min=1e-6)
+    weights, bias = _logistic_regression((values - mean) / deviation, present)
+    weights = weights / deviation
+    bias = bias - weights @ mean
+    return PresenceWeights(
+        dict(zip(options.kinds, weights.tolist(), strict=True)), bias.item(), options.question
+    )
+
+
+def _logistic_regression(values: Tensor, outcomes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (k,) and bias of a logistic regression of outcomes (n,) on values (n, k)."""
+    weights = torch.zeros(values.shape[1], dtype=values.dtype, requires_grad=True)
+    bias = torch.zeros((), dtype=values.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        odds = values @ weights + bias
+        entropy = binary_cross_entropy_with_logits(odds, outcomes, reduction="sum")
+        total: Tensor = entropy + RIDGE / 2 * weights.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return weights.detach(), bias.detach()
+
+
+def presence_auroc(phrases: Sequence[PhraseEvidence], value: Callable[[Evidence], float]) -> float | None:
+    """Return how often a present phrase has a higher value of evidence than an absent one."""
+    present, absent = (
+        [value(known.evidence) for known in phrases if bool(known.phrase.boxes) == wanted]
+        for wanted in (True, False)
+    )
+    return auroc(present, absent)
+
+
+def fit(
+    examples_with: ExamplesAt, false_alarms: float, presence: PresenceWeights | None = None
+) -> CalibrationFit:
     """Return the calibration with the highest likelihood of the outcomes.
 
     Args:
         examples_with: returns the evaluated phrases with a calibration.
         false_alarms: the share of absent phrases that the presence threshold may let pass.
+        presence: the combination of evidence that gives the presence; None: the probability of `<object>`.
     """
 
     @cache
     def fitted(spread: float, temperature: float) -> tuple[float, float]:
         """Return the lowest negative log-likelihood, and its slope."""
-        examples = examples_with(Calibration(temperature, spread=spread))
+        examples = examples_with(Calibration(temperature, spread=spread, presence=presence))
         slope = fit_slope(examples)
         return mean_nll(examples, slope), slope
 
@@ -130,7 +202,7 @@ def fit(examples_with: ExamplesAt, false_alarms: float) -> CalibrationFit:
 
     spread = min(SPREADS, key=lambda spread: fitted(spread, temperature_of(spread, rounds=1))[0])
     temperature = temperature_of(spread, rounds=2)
-    found = Calibration(temperature, fitted(spread, temperature)[1], spread)
+    found = Calibration(temperature, fitted(spread, temperature)[1], spread, presence=presence)
     gain, error = refining_gain(examples_with(found), examples_with(replace(found, refine=True)))
     threshold = presence_threshold(examples_with(found), false_alarms)
     found = replace(found, refine=gain > error, min_presence=threshold)
