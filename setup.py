@@ -70,6 +70,7 @@ EXTRAS = {
     "serve": ["prometheus-client>=0.20", "pydantic>=2.9", "starlette>=0.40", "uvicorn>=0.30"],
     # What few users need, and what is not small.
     "captions": ["pycocoevalcap>=1.2"],
+    "photos": ["matplotlib>=3.8", "scikit-image>=0.25", "scikit-learn>=1.4"],  # they ship photographs
     "spacy": ["spacy>=3.8"],
     "openvino": ["nncf>=3.0", "openvino>=2026.0"],  # a competitor in the benchmark of the core
     "browser": ["axe-playwright-python>=0.1.8", "playwright>=1.60"],  # tests drive the server's page
@@ -133,6 +134,7 @@ if __name__ == "__main__":
             package_data={
                 "kosmos2_core": ["py.typed"],
                 "kosmos2_data": ["py.typed"],
+                "kosmos2_eval": ["photos.json"],
                 "kosmos2_eval.bag": ["templates/*"],
                 "kosmos2_io": ["py.typed"],
                 "kosmos2_serve": ["api_page/*", "example_scenes/*", "page/*", "py.typed"],

@@ -1,4 +1,7 @@
-"""The command `kosmos2 verify`: compares a checkpoint's outputs here with those of transformers."""
+"""The command `kosmos2 verify`: compares a checkpoint's outputs here with those of transformers.
+
+With `--photos` it checks the checkpoint's behaviour instead, see `kosmos2_cli.verify_photos`.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,15 @@ EXAMPLES = """
 Examples:
 
   kosmos2 verify --model microsoft/kosmos-2-patch14-224 desk.png 'frames/*.jpg'
+  kosmos2 verify --model microsoft/kosmos-2-patch14-224 --photos
 
 Runs the checkpoint in this package and in transformers, one after the other, in float32, on your images, and
 compares prompts, pixels, logits, generated tokens and boxes. Exit code 0: all agree. Exit code 1: there is a
 difference. One model is in memory at a time: 6.7 GB for the public checkpoint.
+
+With --photos, asks the checkpoint about photographs that Python packages ship (`pip install
+'kosmos2[photos]'`) and whose contents we labelled: phrases, captions and questions. Exit code 0: it behaves
+as Kosmos-2 should. Exit code 1: it does not, which is expected of models/tabletop-tiny.
 """
 
 REQUESTS: dict[str, GenerationRequest] = {
@@ -45,6 +53,7 @@ TEXTS = {  # the same requests, as transformers takes them
     "caption without boxes": "An image of",
     "phrase": "<grounding><phrase> the object</phrase>",
 }
+PHOTOS_OUT = Path("out/photos")
 MAX_LOGIT_DIFFERENCE, MAX_PIXEL_DIFFERENCE = 1e-3, 1e-5
 
 
@@ -99,18 +108,36 @@ class Agreement:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*",
         metavar="IMAGE",
         help="image file, http(s) address, folder, pattern in quotes, or video",
     )
     parser.add_argument(
+        "--photos", action="store_true", help="check the answers about labelled photographs instead"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=PHOTOS_OUT,
+        metavar="DIR",
+        help="folder for the pictures of --photos (default: %(default)s)",
+    )
+    parser.add_argument(
         "--tokens", type=int, default=32, metavar="N", help="tokens to generate per prompt (default: 32)"
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON per image and prompt")
+    parser.add_argument(
+        "--json", action="store_true", help="print one line of JSON per image and prompt, or one for --photos"
+    )
     add_model(parser, quantize="none")
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.photos == bool(arguments.images):
+        raise InputError("verify takes images, or --photos: give one of the two.")
+    if arguments.photos:
+        from kosmos2_cli.verify_photos import verify_photos
+
+        return verify_photos(arguments)
     if arguments.dtype not in ("auto", "float32"):
         raise InputError(
             f"verify compares in float32: omit --dtype {arguments.dtype}, whose rounding would be compared."

@@ -11,7 +11,13 @@ from kosmos2_core.errors import InputError
 
 PROJECT: Final = "kosmos2"
 # Modules whose package has another name.
-PACKAGE_OF_MODULE: Final = {"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml"}
+PACKAGE_OF_MODULE: Final = {
+    "PIL": "pillow",
+    "cv2": "opencv-python",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 def require(*modules: str) -> None:

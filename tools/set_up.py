@@ -44,7 +44,7 @@ PYTHON_ONLY = ROOT / "tools/python_only.cmake"
 FROM_PYPI = ("jazzy", "kilted")
 SUPPORTED = ("jazzy", "kilted", "lyrical", "rolling")
 DEFAULT_EXTRAS = ("ros", "train", "eval", "sim", "dev")
-EXTRAS = (*DEFAULT_EXTRAS, "serve", "captions", "spacy", "browser", "hooks")
+EXTRAS = (*DEFAULT_EXTRAS, "serve", "captions", "spacy", "browser", "hooks", "photos")
 PATHS = ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 INSTALLED_FROM = ("setup.py", "constraints", "tools/set_up.py", "tools/python_packages.py")
 # Set where LD_LIBRARY_PATH is complete: else each Python with ROS wheels sets it and starts a second time.

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 
 import cv2
@@ -170,7 +171,38 @@ def test_verify_fails_where_they_differ(kosmos2, photos, monkeypatch):
     assert not all(json.loads(line)["good"] for line in out.splitlines())
 
 
+PHOTOS = pytest.mark.extra("photos", "skimage")
+
+
+@PHOTOS
+def test_verify_on_photos_writes_its_pictures_and_fails_for_a_random_model(kosmos2, tmp_path):
+    code, out, _ = kosmos2("verify", "--photos", "--out", tmp_path / "made", "--json")
+    assert code == 1
+    results = json.loads(out)
+    assert not results["passed"]
+    assert len(results["photos"]) == 8
+    assert {known.name for known in (tmp_path / "made").iterdir()} == {
+        "phrases.png",
+        *(f"{photo['name']}.png" for photo in results["photos"]),
+    }
+
+
+@PHOTOS
+@pytest.mark.slow
+def test_the_included_model_does_not_know_photos_and_is_told_so(root, tmp_path, capsys):
+    model = root / "models/tabletop-tiny"
+    arguments = ["verify", "--photos", "--model", str(model), "--device", "cpu", "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"^astronaut +\d/8 +wrong +wrong +\d/3$", out, re.MULTILINE)
+    last = out.splitlines()[-1]
+    assert last.startswith("This checkpoint does not behave on photographs as Kosmos-2 should: phrases with")
+    assert "expected of a checkpoint that was trained on simulated scenes" in last
+
+
 BAD = [
+    (("verify",), "verify takes images, or --photos: give one of the two"),
+    (("verify", "PHOTO", "--photos"), "verify takes images, or --photos"),
     (("locate", "", "PHOTO"), "names nothing to locate"),
     (("locate", "pick it up", "PHOTO"), "names nothing to locate"),
     (("locate", "the mug", "nowhere.png"), "there is no image nowhere.png"),
