@@ -9,7 +9,7 @@ import { MODES } from "./questions.js";
 import { SnippetPanel } from "./snippet_panel.js";
 import { listenForTheme } from "./theme.js";
 
-const TOAST_MS = 6000;
+const TOAST_MS = 12_000;
 const PARAGRAPH_TOKENS = 256; // twice as many as the server writes by itself
 const SHOWN_MODES = ["locate", "caption", "ask", "chat"];
 

@@ -5,7 +5,6 @@ import { hasToken } from "./api.js";
 import { MODES } from "./questions.js";
 import { curlCommand, pythonProgram, rosCommand } from "./snippets.js";
 
-const COPIED_MS = 2000;
 const FORMATS = {
   Markdown: (question, answer) => answer.markdown,
   JSON: (question, answer) => JSON.stringify(plain(answer), null, 2),
@@ -63,21 +62,17 @@ export class SnippetPanel {
   }
 
   #draw() {
+    this.button.textContent = "Copy";
     this.text.textContent = FORMATS[this.#format](this.#question, this.#answer);
   }
 
   async #copy() {
     try {
       await navigator.clipboard.writeText(this.text.textContent);
-      this.#say("Copied");
+      this.button.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren(this.text);
-      this.#say("Press Ctrl+C");
+      this.button.textContent = "Press Ctrl+C";
     }
-  }
-
-  #say(word) {
-    this.button.textContent = word;
-    setTimeout(() => (this.button.textContent = "Copy"), COPIED_MS);
   }
 }
