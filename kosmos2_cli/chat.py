@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kosmos2_cli.main import CliCommand
-from kosmos2_cli.options import add_decoding, add_model, load_engine, make_decoding
+from kosmos2_cli.options import add_decoding, add_model, load_model, make_decoding
 from kosmos2_core.answers import Answer
 from kosmos2_core.errors import InputError, TooLongError
 from kosmos2_core.files import write_atomically
@@ -18,6 +18,7 @@ from kosmos2_core.requests import Chat
 if TYPE_CHECKING:  # importing torch takes seconds
     from kosmos2_core.decoding import Decoding
     from kosmos2_core.engine import View
+    from kosmos2_serve.client import RemoteView
 
 EXAMPLES = """
 Examples:
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
         from kosmos2_cli.image_sources import read_images
 
         images = [pixels for _, pixels in read_images(arguments.images)]
-    view = load_engine(arguments).look(*images)
+    view = load_model(arguments).look(*images)
     Dialogue(view, decoding, arguments.ground).run(read_lines())
 
 
@@ -73,7 +74,7 @@ class Dialogue:
         ground: answers have boxes.
     """
 
-    def __init__(self, view: View, decoding: Decoding, ground: bool) -> None:
+    def __init__(self, view: View | RemoteView, decoding: Decoding, ground: bool) -> None:
         self.view, self.decoding, self.ground = view, decoding, ground
         self.turns: list[Turn] = []  # of the whole dialogue
         self.remembered = 0  # number of the last turns that the model still sees

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from kosmos2_cli.image_sources import IMAGE_SUFFIXES, find_images, is_url, read_images
-from kosmos2_cli.options import load_engine, make_decoding
+from kosmos2_cli.options import load_model, make_decoding
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.drawing import draw
 from kosmos2_core.errors import InputError
@@ -36,7 +36,7 @@ def answer_images(
     pictures = PictureFiles(arguments.save, many=total != 1)
     images = read_images(arguments.images, arguments.every)
     decoding = make_decoding(arguments)
-    engine = load_engine(arguments)
+    engine = load_model(arguments)
     for name, pixels in images:
         height, width = pixels.shape[:2]
         [answer] = engine.look(pixels).run(make_request(width, height), decoding=decoding)

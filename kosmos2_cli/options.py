@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from kosmos2_core.boxes import Box, box_of_numbers
 from kosmos2_core.errors import InputError
+from kosmos2_serve.wire import is_server
 
 if TYPE_CHECKING:  # importing torch takes seconds, so commands do it only when they load a model
     from kosmos2_core.decoding import Decoding
     from kosmos2_core.engine import Engine
     from kosmos2_core.images import Pixels
+    from kosmos2_serve.client import RemoteEngine
 
 PUBLIC_MODEL = "microsoft/kosmos-2-patch14-224"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -35,7 +37,8 @@ def add_model(parser: argparse.ArgumentParser, quantize: str = "auto", several: 
         "--model",
         action="append" if several else "store",
         default=None if several else default_model(),
-        help="checkpoint: a folder or a name on the Hugging Face hub (default: $KOSMOS2_MODEL, or"
+        help="checkpoint: a folder, a name on the Hugging Face hub, or for locate, caption, describe, ask and"
+        " chat the address of a server such as http://box:8000 (default: $KOSMOS2_MODEL, or"
         f" {PUBLIC_MODEL} if it is not set)" + ("; repeat the option for several" if several else ""),
     )
     group.add_argument("--revision", help="branch, tag or commit of a checkpoint on the hub (default: main)")
@@ -76,6 +79,8 @@ def load_engine(arguments: argparse.Namespace, model: str | Path | None = None) 
         model: another checkpoint, to be loaded with the same options.
     """
     name = arguments.model if model is None else model
+    if is_server(str(name)):
+        raise InputError(f"this command needs a model on this machine: {name} is a server.")
     with status_line(f"loading {name} ..."):
         from kosmos2_core.engine import Engine
 
@@ -88,6 +93,16 @@ def load_engine(arguments: argparse.Namespace, model: str | Path | None = None) 
             options.get("offline", False),
             options.get("quantize", "auto"),
         )
+
+
+def load_model(arguments: argparse.Namespace) -> Engine | RemoteEngine:
+    """Load the checkpoint that the command line names, or connect to the server that it names."""
+    if not is_server(arguments.model):
+        return load_engine(arguments)
+    with status_line(f"connecting to {arguments.model} ..."):
+        from kosmos2_serve.client import RemoteEngine
+
+        return RemoteEngine(arguments.model)
 
 
 @contextmanager

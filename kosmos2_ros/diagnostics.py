@@ -48,7 +48,7 @@ class ModelState:
     Args:
         lifecycle: The node's state.
         values: Numbers and texts to report: checkpoint, device, threshold.
-        problem: Why the node cannot ground, if it is not active because of an error; else empty.
+        problem: Why the node cannot ground; empty: it can, or nothing went wrong.
         loading: The model is being loaded.
         warning: What the user should know about a model that works; else empty.
     """
@@ -140,6 +140,8 @@ class Diagnostics:
         if not inference.alive:
             ended = "the inference thread ended: deactivate the node and activate it again"
             return self._status("model", ERROR, ended, values)
+        if model.problem:
+            return self._status("model", ERROR, model.problem, values)
         if model.warning:
             return self._status("model", WARN, model.warning, values)
         activity = "grounding" if inference.command else "waiting for a command"

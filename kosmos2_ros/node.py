@@ -59,6 +59,8 @@ from kosmos2_ros.rclpy_guards import answer_always
 from kosmos2_ros.services import ActiveSession, DialogueAction, Services
 from kosmos2_ros.slow_outputs import SlowOutputs
 from kosmos2_ros.work import CurrentCommand, InferenceResult
+from kosmos2_serve.client import RemoteEngine
+from kosmos2_serve.wire import is_server
 
 NAME = "grounding"
 STOP_TIMEOUT_S = 1.0  # for the inference thread to end
@@ -73,11 +75,14 @@ Loader = Callable[[GroundingParameters], GroundingModel]
 
 
 def load_engine(parameters: GroundingParameters) -> GroundingModel:
-    """Load the checkpoint that the parameters name.
+    """Load the checkpoint that the parameters name, or connect to the server that they name.
 
-    The engine keeps the encodings of the newest images, so that a request about an image that the stream has
-    just encoded does not encode it again.
+    A request to a server, with all its tries, takes no longer than a frame may be old. An engine keeps the
+    encodings of the newest images, so that a request about an image that the stream has just encoded does not
+    encode it again.
     """
+    if is_server(parameters.model):
+        return RemoteEngine(parameters.model, parameters.max_frame_age_s or parameters.query_timeout_s)
     engine = Engine.load(
         parameters.model,
         parameters.device,
@@ -441,7 +446,7 @@ class GroundingNode(LifecycleNode):
         inference = session.inference if session else None
         problems_3d = session.slow_outputs.problems if session else {}
         cameras = list(self._inputs.values())
-        problem = self._unfinished_work() or self._load_error
+        problem = self._unfinished_work() or self._load_error or getattr(self._model, "problem", "")
         model = ModelState(self._state, values, problem, self._loading, self._weights.warning)
         header = ROS.header(self._now_ns(), "")
         report = self._diagnostics.report(header, model, inference, cameras, problems_3d)

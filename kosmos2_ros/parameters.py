@@ -60,7 +60,8 @@ class GroundingParameters:
 
     model: str = _parameter(
         "microsoft/kosmos-2-patch14-224",
-        "Checkpoint: its folder, or its name on the Hugging Face hub.",
+        "Checkpoint: its folder, its name on the Hugging Face hub, or the address of a server that has it, as"
+        " http://box:8000 or http://box:8000?jpeg=95.",
         fixed=True,
     )
     revision: str = _parameter("", "Revision of a checkpoint on the hub; empty: the newest.", fixed=True)

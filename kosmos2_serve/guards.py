@@ -17,10 +17,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
-from kosmos2_core.errors import DiskError, InputError, Kosmos2Error
+from kosmos2_core.errors import DiskError, InputError, Kosmos2Error, TooLongError
 from kosmos2_serve.errors import HttpError, cancelled_error
 from kosmos2_serve.metrics import ServeMetrics
 from kosmos2_serve.options import ServeOptions
+from kosmos2_serve.wire import TOO_LONG
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -222,6 +223,8 @@ def http_error(error: Exception) -> HttpError:
     """Return the error that a client gets. The text of an unexpected one goes only into the log."""
     if isinstance(error, HttpError):
         return error
+    if isinstance(error, TooLongError):
+        return HttpError(400, str(error), TOO_LONG)
     if isinstance(error, InputError):
         return HttpError(400, str(error))
     if isinstance(error, DiskError):
@@ -251,11 +254,12 @@ async def send_error(send: Send, error: HttpError) -> None:
 
 def is_loopback_host(host: str) -> bool:
     """Return whether a Host header, or a host to bind, names this machine's loopback interface."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    name = name.strip("[]").lower()
-    if name == "localhost":
-        return True
+    without_port = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return any(_is_loopback(name.strip("[]").lower()) for name in (host, without_port))
+
+
+def _is_loopback(name: str) -> bool:
     try:
-        return ip_address(name).is_loopback
+        return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False

@@ -191,6 +191,7 @@ class ModelThread:
         self._waiting: list[ServeJob] = []
         self._running: deque[RunningBatch] = deque()
         self._changed = threading.Condition()
+        self._open = 0  # jobs without an answer
         self._closing = False
         self._part_began_s: float | None = None
         self._thread = threading.Thread(target=self._loop, name="kosmos2-serve-model", daemon=True)
@@ -210,13 +211,18 @@ class ModelThread:
         with self._changed:
             if self._closing:
                 raise closing_error()
-            count = len(self._waiting) + sum(len(batch.jobs) for batch in self._running)
-            if count >= self._options.max_queue:
+            if self._open >= self._options.max_queue:
                 raise HttpError(
-                    429, f"{count} requests are waiting already: ask again in a second.", "queue_full", 1
+                    429, f"{self._open} requests are waiting already: ask again in a second.", "queue_full", 1
                 )
+            self._open += 1
             self._waiting.append(job)
+            job.future.add_done_callback(self._note_end)
             self._changed.notify()
+
+    def _note_end(self, _: object) -> None:
+        with self._changed:
+            self._open -= 1
 
     def cancel(self, job: ServeJob) -> None:
         """End a job whose client has left."""

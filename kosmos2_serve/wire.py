@@ -8,7 +8,13 @@ from typing import Any
 from kosmos2_core.answers import Answer, Entity
 from kosmos2_core.boxes import Box
 
+TOO_LONG = "too_long"  # code of the error that a prompt has more tokens than the model has positions
 TOKEN_VARIABLE = "KOSMOS2_TOKEN"  # holds the bearer token, of the server and of clients
+
+
+def is_server(name: str) -> bool:
+    """Return whether the name of a model is the address of a server."""
+    return name.lower().startswith(("http://", "https://"))
 
 
 def answer_of(value: dict[str, Any]) -> Answer:

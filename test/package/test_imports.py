@@ -13,7 +13,7 @@ EVERYTHING = {
     *("kosmos2_serve", "kosmos2_sim", "kosmos2_training"),
 }
 # The modules of the server's package that need none of the server's dependencies: the client.
-CLIENT = ("kosmos2_serve", "kosmos2_serve.client", "kosmos2_serve.wire")
+CLIENT = ("kosmos2_serve.client", "kosmos2_serve.wire")
 MAY_IMPORT = {
     "kosmos2_cli": EVERYTHING,
     "kosmos2_ros": {"kosmos2_io", "kosmos2_sim", "kosmos2_core"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "kosmos2_io": {"kosmos2_core"},
     "kosmos2_core": set(),
 }
+SERVER = ("prometheus_client", "pydantic", "starlette", "uvicorn")  # what only the server needs
 # What only a machine with ROS has: the client library, generated messages, its Python packages.
 ROS = (
     "rclpy",
@@ -44,12 +45,12 @@ def folder_of(root: Path, package: str) -> Path:
 
 
 def imported(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and top-level name of every import in a file, inside functions too."""
+    """Line and full name of the module of every import in a file, inside functions too."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.lineno, (node.module or "").partition(".")[0]
+            yield node.lineno, node.module or ""
 
 
 def is_ros(name: str) -> bool:
@@ -60,9 +61,17 @@ def violations(root: Path) -> list[str]:
     found = []
     for package, allowed in MAY_IMPORT.items():
         for file in sorted(folder_of(root, package).rglob("*.py")):
-            for line, name in imported(file):
+            for line, module in imported(file):
+                name = module.partition(".")[0]
                 where = f"{file.relative_to(root)}:{line} imports {name}"
+                if package == "kosmos2_ros" and module in CLIENT:
+                    continue
                 if name in EVERYTHING - allowed - {package}:
+                    found.append(where)
+                file_module = ".".join(
+                    (package, *file.relative_to(folder_of(root, package)).with_suffix("").parts)
+                )
+                if file_module in CLIENT and ((name == package and module not in CLIENT) or name in SERVER):
                     found.append(where)
                 if is_ros(name) and package != "kosmos2_ros":
                     found.append(where)
@@ -97,6 +106,8 @@ def test_every_package_has_a_rule(root):
         ("kosmos2_ros", "from kosmos2_eval import metrics"),
         ("kosmos2_data", "from kosmos2_eval.metrics import mean"),
         ("kosmos2_training", "import kosmos2_ros"),
+        ("kosmos2_ros", "from kosmos2_serve.app import create_app"),
+        ("kosmos2_serve", "from kosmos2_ros.work import PendingQuery"),
     ],
 )
 def test_a_forbidden_import_is_named(tmp_path, package, line):
@@ -105,3 +116,12 @@ def test_a_forbidden_import_is_named(tmp_path, package, line):
     (folder / "module.py").write_text(line)
     [violation] = violations(tmp_path)
     assert f"{package}/module.py" in violation
+
+
+@pytest.mark.parametrize("line", ["import pydantic", "from kosmos2_serve.app import create_app"])
+def test_the_client_needs_nothing_of_the_server(tmp_path, line):
+    folder = folder_of(tmp_path, "kosmos2_serve")
+    folder.mkdir()
+    (folder / "client.py").write_text(line)
+    [violation] = violations(tmp_path)
+    assert "kosmos2_serve/client.py" in violation
