@@ -77,12 +77,11 @@ Loader = Callable[[GroundingParameters], GroundingModel]
 def load_engine(parameters: GroundingParameters) -> GroundingModel:
     """Load the checkpoint that the parameters name, or connect to the server that they name.
 
-    A request to a server, with all its tries, takes no longer than a frame may be old. An engine keeps the
-    encodings of the newest images, so that a request about an image that the stream has just encoded does not
-    encode it again.
+    An engine keeps the encodings of the newest images, so that a request about an image that the stream has
+    just encoded does not encode it again.
     """
     if is_server(parameters.model):
-        return RemoteEngine(parameters.model, parameters.max_frame_age_s or parameters.query_timeout_s)
+        return RemoteEngine(parameters.model)
     engine = Engine.load(
         parameters.model,
         parameters.device,
@@ -114,6 +113,7 @@ class GroundingNode(LifecycleNode):
         self.parameters = declare_parameters(self)
         self._model: GroundingModel | None = None
         self._load_error = ""
+        self._limit_requests()
         self._weights = WeightWatch(None)
         self._warm_up_s = 0.0
         self._unfinished: InferenceThread | None = None  # of an earlier activation, while its model computes
@@ -248,8 +248,14 @@ class GroundingNode(LifecycleNode):
         finally:
             self._loading = False
         self._load_error = ""
+        self._limit_requests()
         self._weights = WeightWatch(getattr(self._model, "weights", None))
         self.get_logger().info(f"loaded on {_device_of(self._model)}")
+
+    def _limit_requests(self) -> None:
+        """Let a request to a server, with all its tries, take no longer than a frame may be old."""
+        if isinstance(self._model, RemoteEngine):
+            self._model.timeout_s = self.parameters.max_frame_age_s or self.parameters.query_timeout_s
 
     def _warmed_up(self, model: GroundingModel) -> GroundingModel:
         """Answer a first request, boxes included, so that the first frame is answered like any other."""
@@ -394,6 +400,7 @@ class GroundingNode(LifecycleNode):
         with self._parameter_lock:
             before = self.parameters
             self.parameters = self._with_changes(parameters)
+            self._limit_requests()
             if session := self._session:
                 session.inference.limits = limits_of(self.parameters)
             if self.parameters.request() != before.request():

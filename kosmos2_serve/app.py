@@ -77,7 +77,7 @@ def create_app(engine: Engine | Mapping[str, Engine], options: ServeOptions | No
 
 
 class Service:
-    """What the endpoints share.
+    """The state that the endpoints share.
 
     Args:
         engines: The models by name.

@@ -117,7 +117,7 @@ class ServeJob:
 
     @property
     def is_search(self) -> bool:
-        """Whether boxes are searched; otherwise a text is generated."""
+        """True if boxes are searched, false if a text is generated."""
         return isinstance(self.request, Locate)
 
     @property

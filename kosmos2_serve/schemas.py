@@ -21,7 +21,7 @@ class RequestBody(BaseModel):
 
 
 class ImageQuery(RequestBody):
-    """What all requests about an image have."""
+    """The fields that all requests about an image have."""
 
     model: str | None = Field(None, description="Name of the model, from /v1/models; null: the first.")
     image: str = Field(
@@ -36,7 +36,7 @@ class ImageQuery(RequestBody):
 
 
 class GeneratedText(ImageQuery):
-    """What all requests have whose answer is a generated text."""
+    """The fields of all requests whose answer is a generated text."""
 
     max_tokens: int = Field(128, ge=1, description="Longest answer, in tokens.")
     temperature: float = Field(
@@ -152,7 +152,7 @@ class AnswerOption(BaseModel):
 
 
 class AnswerTimings(BaseModel):
-    """Where the time went."""
+    """The times of an answer."""
 
     queue_s: float = Field(description="Time before a batch took the request.")
     model_s: float = Field(description="Time from then to the answer.")
@@ -242,7 +242,7 @@ class ExampleScene(BaseModel):
 
 
 class ServerInfo(BaseModel):
-    """What the page needs to know about the server."""
+    """The features and limits of the server, for the page."""
 
     version: str
     models: list[str]
@@ -260,7 +260,7 @@ class ServerInfo(BaseModel):
 
 
 class OpenAiRequest(BaseModel):
-    """What OpenAI's clients send: unknown fields are ignored."""
+    """A part of what OpenAI's clients send: unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -354,7 +354,7 @@ class Completion(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What is wrong."""
+    """The reason why a request is refused."""
 
     message: str = Field(description="One sentence for a person.")
     type: str

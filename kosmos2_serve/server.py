@@ -26,6 +26,7 @@ from kosmos2_serve.wire import TOKEN_VARIABLE
 TOKEN = re.compile(r"[\x21-\x7e]+")
 MAX_TOKEN_BYTES = 4096
 KEEP_ALIVE_S = 30
+BACKLOG = 1024  # connections that wait to be accepted
 FINISH_S = 60  # for the requests that run at the end
 EVERYBODY = stat.S_IRWXG | stat.S_IRWXO
 
@@ -122,6 +123,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(BACKLOG)  # before the line with the address is printed
     except OSError:
         listening.close()
         raise

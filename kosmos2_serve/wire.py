@@ -1,4 +1,4 @@
-"""What server and client share: answers as JSON and back, without loss."""
+"""The form of answers between server and client: JSON and back, without loss."""
 
 from __future__ import annotations
 

@@ -141,9 +141,10 @@ def test_pip_installs_the_parts_that_need_no_ros_and_nothing_stale(tmp_path):
     names = zipfile.ZipFile(file).namelist()
     assert {name.partition("/")[0] for name in names if not name.startswith("kosmos2-")} == {
         *("kosmos2_cli", "kosmos2_core", "kosmos2_data", "kosmos2_eval", "kosmos2_io", "kosmos2_sim"),
-        "kosmos2_training",
+        *("kosmos2_serve", "kosmos2_training"),
     }
-    assert "kosmos2_core/py.typed" in names
+    assert {"kosmos2_core/py.typed", "kosmos2_serve/page/index.html"} <= set(names)
+    assert {"kosmos2_serve/api_page/index.html", "kosmos2_serve/example_scenes/scenes.json"} <= set(names)
     assert not any("stale" in name for name in names)
     [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
     assert "kosmos2 = kosmos2_cli.main:main" in zipfile.ZipFile(file).read(entry_points).decode()
