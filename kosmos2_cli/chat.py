@@ -132,7 +132,7 @@ class Dialogue:
         """Print the answer while it is generated, then its boxes."""
         answer, printed = Answer(""), 0
         try:
-            for answer in self.view.engine.stream(self.view, request, self.decoding):
+            for answer in self.view.stream(request, self.decoding):
                 text = answer.text.rstrip()  # a space at the end may be removed again, before a full stop
                 print(text[printed:], end="", flush=True)
                 printed = max(printed, len(text))

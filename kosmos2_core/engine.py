@@ -63,6 +63,10 @@ class View(EncodedImages):
         """Answer requests about these images, see `Engine.run`."""
         return self.engine.run([(self, request) for request in requests], decoding)
 
+    def stream(self, request: GenerationRequest, decoding: Decoding = DEFAULT_DECODING) -> Iterator[Answer]:
+        """Answer a request about these images token by token, see `Engine.stream`."""
+        return self.engine.stream(self, request, decoding)
+
 
 Images = View | Sequence[ImageSource]
 Job = tuple[Images, Request]

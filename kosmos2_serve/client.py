@@ -130,6 +130,10 @@ class RemoteView:
         """Answer requests about these images, see `RemoteEngine.run`."""
         return self.engine.run([(self, request) for request in requests], decoding)
 
+    def stream(self, request: GenerationRequest, decoding: Decoding = DEFAULT_DECODING) -> Iterator[Answer]:
+        """Answer a request about these images token by token, see `RemoteEngine.stream`."""
+        return self.engine.stream(self, request, decoding)
+
     def encoded(self) -> str | None:
         """Return the image as requests hold it; None: there is none."""
         if len(self.images) > 1:

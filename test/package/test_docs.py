@@ -34,7 +34,20 @@ INLINE_CODE = re.compile(r"`([^`\n]+)`")
 # test_launch.py starts the launch files, test_node.py sends the same messages by rclpy.
 ON_A_ROBOT = {"colcon", "ros2", "rosdep", "rviz2"}
 # Programs of the shell or of other projects, which no test checks.
-OTHER_PROGRAMS = {"accelerate", "cat", "cd", "curl", "docker", "echo", "export", "git", "pip", "source", "time", "uvx"}
+OTHER_PROGRAMS = {
+    "accelerate",
+    "cat",
+    "cd",
+    "curl",
+    "docker",
+    "echo",
+    "export",
+    "git",
+    "pip",
+    "source",
+    "time",
+    "uvx",
+}
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^)\s]+)\)")
 
 
