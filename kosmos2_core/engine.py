@@ -27,6 +27,7 @@ from torch import Tensor
 from kosmos2_core.answers import Answer, Entity, Option
 from kosmos2_core.beam_search import beam_search
 from kosmos2_core.box_scoring import PhraseBoxes
+from kosmos2_core.box_search import Parts, finish
 from kosmos2_core.calibration import Calibration, read_calibration
 from kosmos2_core.checkpoint import checkpoint_folder, is_quantized, load_model, tensor_files
 from kosmos2_core.config import read_config
@@ -34,7 +35,7 @@ from kosmos2_core.decoding import Decoding, generate
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import ParsedText, boxes_of, parse_ids, trailing_phrase
 from kosmos2_core.images import ImageSource, Pixels, load_image, preprocess
-from kosmos2_core.localizer import Localizer, Parts, finish, make_entity
+from kosmos2_core.localizer import Localizer, make_entity
 from kosmos2_core.model import Kosmos2
 from kosmos2_core.packing import MAX_PROMPTS, EncodedImages, PrefilledBatch, Prefiller, distinct
 from kosmos2_core.prompts import Prompt, prompt_ids

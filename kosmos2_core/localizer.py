@@ -11,11 +11,10 @@ yield after each pass through the model and return their result at the end; `fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from kosmos2_core.answers import Answer, Entity
@@ -26,43 +25,33 @@ from kosmos2_core.box_scoring import (
     ScoredBox,
     SearchOptions,
     cell_probabilities,
-    corners_to_try,
-    remaining_corners,
     score_boxes,
 )
-from kosmos2_core.boxes import Box, cells_of_box, iou, suppress
+from kosmos2_core.box_search import (
+    MAX_STEP,
+    Parts,
+    PhrasePack,
+    following_boxes,
+    gather_evidence,
+    search_boxes,
+)
+from kosmos2_core.boxes import Box, iou
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText
 from kosmos2_core.images import Pixels
-from kosmos2_core.packing import LAST, EncodedImages, PackedPrompts, Prefiller, distinct
+from kosmos2_core.packing import EncodedImages, Prefiller, distinct
 from kosmos2_core.presence import (
-    OBJECT,
     EvidenceOptions,
     EvidenceReader,
-    PresenceWeights,
     check_evidence,
-    object_log_odds,
-    sigmoid,
 )
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_core.tokenizer import ControlIds, Tokenizer
-
-ANOTHER_BOX = 0.5  # from this probability of another box on, a phrase means several objects
-MAX_STEP = 128  # first corners that are tried in one step of the model
+from kosmos2_core.zoom import crop_around, crop_image, replace_best_box
 
 T = TypeVar("T")
-Parts = Generator[None, None, T]  # yields after each part of the work, and returns the result
-
-
-def finish(parts: Generator[Any, None, T]) -> T:
-    """Do all parts of the work and return its result."""
-    while True:
-        try:
-            next(parts)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +187,8 @@ class Localizer:
             (prompt.key, search) for prompt, search in zip(prompts, searches, strict=True)
         )
 
-        def work(pack: _PhrasePack) -> Parts[list[PhraseBoxes]]:
-            return _search_boxes(pack, self.control, [searches[chosen[index]] for index in pack.phrases])
+        def work(pack: PhrasePack) -> Parts[list[PhraseBoxes]]:
+            return search_boxes(pack, self.control, [searches[chosen[index]] for index in pack.phrases])
 
         corners = max((search.max_corners * search.count for search in searches), default=1)
         chosen_prompts = [prompts[index] for index in chosen]
@@ -230,8 +219,8 @@ class Localizer:
         """
         chosen, numbers = distinct(prompt.key for prompt in prompts)
 
-        def work(pack: _PhrasePack) -> Parts[list[Evidence]]:
-            return _gather_evidence(pack, self.control, [search] * len(pack.phrases))
+        def work(pack: PhrasePack) -> Parts[list[Evidence]]:
+            return gather_evidence(pack, self.control, [search] * len(pack.phrases))
 
         found = yield from self._for_each_pack(
             [prompts[index] for index in chosen], search.max_corners, options, work
@@ -251,7 +240,7 @@ class Localizer:
         prompts: Sequence[Prompt],
         corners: int,
         options: EvidenceOptions | None,
-        work: Callable[[_PhrasePack], Parts[list[T]]],
+        work: Callable[[PhrasePack], Parts[list[T]]],
     ) -> Parts[list[T]]:
         """Take prompts in and do the work for those in each pack; return the results in the prompts' order.
 
@@ -274,7 +263,7 @@ class Localizer:
         for packed in taken:
             yield
             reader.read(packed)
-            pack = _PhrasePack.from_packed(packed, reader, weights)
+            pack = PhrasePack.from_packed(packed, reader, weights)
             if pack.phrases:
                 results |= zip(pack.phrases, (yield from work(pack)), strict=True)
         return [results[index] for index in range(len(prompts))]
@@ -318,7 +307,7 @@ class Localizer:
         for packed in self.prefiller.prefill_packed(prompts, corners, MAX_STEP):
             yield
             chosen = [searches[index] for index in packed.indices]
-            following = yield from _following_boxes(packed, self.control, chosen)
+            following = yield from following_boxes(packed, self.control, chosen)
             results |= zip(packed.indices, following, strict=True)
         return [results[index] for index in range(len(prompts))]
 
@@ -387,205 +376,3 @@ def make_entity(
     boxes = [replace(box.box, score=score) for box, score in zip(found.boxes, scores, strict=True)]
     cells = tuple((box.upper_left, box.lower_right) for box in found.boxes)
     return Entity(phrase, start, end, tuple(boxes), found.presence, cells)
-
-
-# The box search.
-
-
-@dataclass(frozen=True, eq=False)
-class _PhrasePack:
-    """The prompts of phrases in a pack, in which there may be others for the evidence about them.
-
-    Args:
-        packed: The pack.
-        phrases: Indices of the phrases among all that were given.
-        numbers: Numbers of their prompts in the pack.
-        values: What is known of the evidence for the presence of each, by kind; `<object>` is added.
-        with_object: The evidence of `<object>` is needed.
-        weights: The calibrated combination of the evidence; None: presence is the probability of `<object>`.
-    """
-
-    packed: PackedPrompts
-    phrases: list[int]
-    numbers: list[int]
-    values: list[dict[str, float]]
-    with_object: bool
-    weights: PresenceWeights | None
-
-    @classmethod
-    def from_packed(
-        cls, packed: PackedPrompts, reader: EvidenceReader, weights: PresenceWeights | None
-    ) -> _PhrasePack:
-        """Select the prompts of phrases in a pack."""
-        first = reader.companions
-        numbers = [number for number, index in enumerate(packed.indices) if index >= first]
-        phrases = [packed.indices[number] - first for number in numbers]
-        values = [reader.values[phrase] for phrase in phrases]
-        with_object = weights is None or OBJECT in weights.weights
-        return cls(packed, phrases, numbers, values, with_object, weights)
-
-    def presences(self, odds: Sequence[float]) -> list[float]:
-        """Return the presence of each phrase, given the log-odds of `<object>`; these join the evidence."""
-        for values, value in zip(self.values, odds, strict=True):
-            if self.with_object:
-                values[OBJECT] = value
-        return [
-            self.weights.presence(known) if self.weights else sigmoid(known[OBJECT]) for known in self.values
-        ]
-
-
-def _search_boxes(
-    pack: _PhrasePack, control: ControlIds, searches: Sequence[SearchOptions]
-) -> Parts[list[PhraseBoxes]]:
-    """Find the best boxes after each prompt; try more first corners where boxes are missing."""
-    grid = control.grid
-    evidence = yield from _gather_evidence(pack, control, searches)
-    found = [score_boxes(known, grid, search) for known, search in zip(evidence, searches, strict=True)]
-    more = [
-        _more_corners(known, boxes, grid, search)
-        for known, boxes, search in zip(evidence, found, searches, strict=True)
-    ]
-    second = yield from _second_corners(pack.packed, pack.numbers, control, more)
-    for index in (index for index, corners in enumerate(more) if len(corners)):
-        extended = _extended(evidence[index], more[index], second[index])
-        found[index] = score_boxes(extended, grid, searches[index])
-    return found
-
-
-def _gather_evidence(
-    pack: _PhrasePack, control: ControlIds, searches: Sequence[SearchOptions]
-) -> Parts[list[Evidence]]:
-    """Ask the model about the phrase of each prompt.
-
-    The hidden states of the last two tokens, `</phrase><object>`, are known from the prefill: they give the
-    presence and the first corners. So a box costs one step more, and an absent phrase none.
-    """
-    decoder = pack.packed.model.decoder
-    ends = torch.stack([pack.packed.hidden[number][-LAST:] for number in pack.numbers])
-    after_phrase, after_object = ends.unbind(1)
-    first = decoder.logits(after_object, control.locations).float()
-    if pack.with_object:
-        odds = object_log_odds(decoder.logits(after_phrase).float(), control)
-    else:  # without the logits of the whole vocabulary
-        odds = first.new_zeros(len(first))
-    known = torch.cat([odds[:, None], first], 1).cpu()  # one wait for the device
-    presence, first = pack.presences(known[:, 0].tolist()), known[:, 1:]
-    tried = [
-        corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
-        for logits, value, search in zip(first, presence, searches, strict=True)
-    ]
-    second = yield from _second_corners(pack.packed, pack.numbers, control, tried)
-    return [Evidence(*known) for known in zip(presence, first, tried, second, pack.values, strict=True)]
-
-
-def _following_boxes(
-    packed: PackedPrompts, control: ControlIds, searches: Sequence[SearchOptions]
-) -> Parts[list[PhraseBoxes]]:
-    """Return the box after each prompt, where another box is more probable than the end of the boxes."""
-    decoder, (after_box, after_another) = packed.model.decoder, torch.stack(list(packed.hidden)).unbind(1)
-    ending = decoder.logits(after_box).float()[:, [control.another, control.object_end]]
-    first = decoder.logits(after_another, control.locations).float()
-    known = torch.cat([ending.softmax(-1)[:, :1], first], 1).cpu()  # one wait for the device
-    another, first = known[:, 0].tolist(), known[:, 1:]
-    searches = [replace(search, count=1, reach=NEAR_CELLS, min_presence=ANOTHER_BOX) for search in searches]
-    tried = [
-        corners_to_try(logits, search) if value >= search.min_presence else torch.empty(0, dtype=torch.long)
-        for logits, value, search in zip(first, another, searches, strict=True)
-    ]
-    second = yield from _second_corners(packed, range(len(tried)), control, tried)
-    evidence = [Evidence(*known) for known in zip(another, first, tried, second, strict=True)]
-    return [
-        score_boxes(known, control.grid, search) for known, search in zip(evidence, searches, strict=True)
-    ]
-
-
-def _more_corners(evidence: Evidence, found: PhraseBoxes, grid: int, search: SearchOptions) -> Tensor:
-    """Return first corners to try for further boxes; none if the phrase is absent or has enough boxes."""
-    if not len(evidence.tried) or len(found.boxes) >= search.count:
-        return torch.empty(0, dtype=torch.long)
-    return remaining_corners(evidence, found, grid, search)
-
-
-def _extended(evidence: Evidence, corners: Tensor, second: Tensor) -> Evidence:
-    """Return the evidence with further first corners that were tried."""
-    return replace(
-        evidence,
-        tried=torch.cat([evidence.tried, corners]),
-        second=torch.cat([evidence.second, second]),
-    )
-
-
-def _second_corners(
-    packed: PackedPrompts, numbers: Sequence[int], control: ControlIds, tried: Sequence[Tensor]
-) -> Parts[list[Tensor]]:
-    """Return for each phrase the logits (corners, cells) of the second corner after each first one.
-
-    Args:
-        packed: The pack.
-        numbers: The numbers of the phrases' prompts in it.
-        control: The control tokens.
-        tried: The first corners of each phrase.
-    """
-    owners = torch.cat([torch.full_like(cells, number) for number, cells in zip(numbers, tried, strict=True)])
-    steps = torch.stack([owners, torch.cat(list(tried)) + control.location])
-    logits = [torch.empty(0, control.grid**2)]
-    for start in range(0, len(owners), MAX_STEP):
-        prompts, ids = steps[:, start : start + MAX_STEP]
-        hidden = packed.step(prompts, ids)
-        logits.append(packed.model.decoder.logits(hidden, control.locations).float().cpu())
-        yield
-    return list(torch.split(torch.cat(logits), [len(cells) for cells in tried]))
-
-
-# Zoom: small objects are below the resolution of the grid of location tokens. A crop around a first box, in
-# the image's proportions, is searched for the same phrase. All boxes are in unit coordinates.
-
-ZOOM_FACTOR = 2.5  # side of the crop, in sides of the box
-MIN_CROP = 0.125  # a smaller part of the image shows too little of what is around
-MAX_CROP = 0.75  # a larger part of the image gains nothing
-
-
-def crop_around(box: Box) -> Box | None:
-    """Return the part of the image to search again; None if the box is too large to gain by it."""
-    side = max(ZOOM_FACTOR * max(box.x2 - box.x1, box.y2 - box.y1), MIN_CROP)
-    if side > MAX_CROP:
-        return None
-    x1 = min(max((box.x1 + box.x2 - side) / 2, 0.0), 1 - side)
-    y1 = min(max((box.y1 + box.y2 - side) / 2, 0.0), 1 - side)
-    return Box(x1, y1, min(x1 + side, 1.0), min(y1 + side, 1.0))
-
-
-def crop_image(image: Pixels, part: Box) -> tuple[Pixels, Box]:
-    """Return the pixels of a part of the image, and the part that these whole pixels cover."""
-    height, width = image.shape[:2]
-    x_min, y_min, x_max, y_max = map(round, part.pixels(width, height))
-    x_min, y_min = min(x_min, width - 1), min(y_min, height - 1)  # at least one pixel
-    x_max, y_max = max(x_max, x_min + 1), max(y_max, y_min + 1)
-    covered = Box(x_min / width, y_min / height, x_max / width, y_max / height)
-    return image[y_min:y_max, x_min:x_max], covered
-
-
-def to_whole_image(box: Box, part: Box) -> Box:
-    """Return a box of a part of the image as a box of the whole image."""
-    width, height = part.x2 - part.x1, part.y2 - part.y1
-    return Box(
-        part.x1 + box.x1 * width,
-        part.y1 + box.y1 * height,
-        min(part.x1 + box.x2 * width, 1.0),
-        min(part.y1 + box.y2 * height, 1.0),
-        box.score,
-    )
-
-
-def replace_best_box(first: Entity, second: Entity, part: Box, grid: int) -> Entity:
-    """Return the first entity, its best box replaced by that of the crop if this one has a higher score.
-
-    The new box has the cells that it has in the whole image; all others keep those that the model gave.
-    """
-    if not second.boxes or (second.boxes[0].score or 0) <= (first.boxes[0].score or 0):
-        return first
-    better = to_whole_image(second.boxes[0], part)
-    kept = suppress((better, *first.boxes[1:]), SearchOptions.max_overlap)[1:]
-    given = dict(zip(first.boxes, first.cells, strict=True))
-    cells = (cells_of_box(better, grid), *(given[box] for box in kept))
-    return replace(first, boxes=(better, *kept), cells=cells)

@@ -21,13 +21,13 @@ from typing import Any
 
 from kosmos2_core.answers import Answer
 from kosmos2_core.box_scoring import SearchOptions
+from kosmos2_core.box_search import finish
 from kosmos2_core.boxes import Box, iou
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine, View
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import GroundedText, Phrase
 from kosmos2_core.images import Pixels, load_image
-from kosmos2_core.localizer import finish
 from kosmos2_core.packages import missing_package
 from kosmos2_core.presence import EVIDENCE_KINDS, EvidenceOptions, available_evidence
 from kosmos2_core.prompts import Prompt, locate_prompt_ids

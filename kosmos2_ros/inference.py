@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kosmos2_core.answers import Answer, check_finite
+from kosmos2_core.box_search import Parts
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.images import Pixels
-from kosmos2_core.localizer import Parts
 from kosmos2_core.requests import Locate, Request
 from kosmos2_io.stamps import NS_PER_S
 from kosmos2_ros.errors import Code, RequestError, deactivated_error, public_message, timeout_error

@@ -33,9 +33,9 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
+from kosmos2_core.box_search import finish
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, Kosmos2Error, ModelError
-from kosmos2_core.localizer import finish
 from kosmos2_core.requests import Locate as LocateRequest
 from kosmos2_io.images import to_rgb
 from kosmos2_io.stamps import ns_of_s

@@ -18,9 +18,9 @@ from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError, ModelError
 from kosmos2_core.grounded_text import parse_ids, parse_markdown
-from kosmos2_core.localizer import crop_around
 from kosmos2_core.prompts import IMAGE, locate_prompt_ids, prompt_ids
 from kosmos2_core.requests import DESCRIBE_PROMPTS, Ask, Caption, Chat, Complete, Describe, Locate, Score
+from kosmos2_core.zoom import crop_around
 
 QUERIES, SIZE = 8, 56
 BOX = box_of_cells(44, 863)

@@ -7,24 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peer import make_peer, make_processor, save_peer, shape
 
-from kosmos2_core import localizer
+from kosmos2_core import box_search
 from kosmos2_core.answers import Entity
 from kosmos2_core.box_scoring import SearchOptions, score_boxes, trim_evidence
+from kosmos2_core.box_search import finish
 from kosmos2_core.boxes import Box, box_of_cells, cells_of_box, iou
 from kosmos2_core.checkpoint import load_model
-from kosmos2_core.localizer import (
-    MAX_CROP,
-    MIN_CROP,
-    Localizer,
-    crop_around,
-    crop_image,
-    finish,
-    replace_best_box,
-    to_whole_image,
-)
+from kosmos2_core.localizer import Localizer
 from kosmos2_core.packing import Prefiller
 from kosmos2_core.prompts import Prompt
 from kosmos2_core.tokenizer import Tokenizer
+from kosmos2_core.zoom import MAX_CROP, MIN_CROP, crop_around, crop_image, replace_best_box, to_whole_image
 
 GRID = 6
 ALL = SearchOptions(count=5, coverage=1.0, reach=0, max_corners=GRID * GRID)
@@ -106,7 +99,7 @@ def test_boxes_come_best_first_without_near_duplicates(coarse):
 def test_many_phrases_in_one_batch_are_as_alone(coarse, monkeypatch):
     tokenizer, model = coarse
     control = tokenizer.control
-    monkeypatch.setattr(localizer, "MAX_STEP", 7)
+    monkeypatch.setattr(box_search, "MAX_STEP", 7)
     prompts = [prompt(control, 50 + number, 60) for number in range(5)]
     options = SearchOptions(count=3, coverage=0.9)
     together = search(model, tokenizer, prompts, options)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from kosmos2_core.box_scoring import SearchOptions
+from kosmos2_core.box_search import finish
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.command_parser import indefinite
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import ModelError
 from kosmos2_core.images import load_image
-from kosmos2_core.localizer import finish
 from kosmos2_core.presence import (
     EVIDENCE_KINDS,
     MAX_VALUE,

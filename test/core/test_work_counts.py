@@ -9,10 +9,10 @@ import torch
 from peer import make_peer, make_processor, save_peer, shape
 
 from kosmos2_core import presence
+from kosmos2_core.box_search import finish
 from kosmos2_core.calibration import Calibration
 from kosmos2_core.decoding import Decoding, extend, generate, make_cache
 from kosmos2_core.engine import Engine
-from kosmos2_core.localizer import finish
 from kosmos2_core.model import Kosmos2, StaticCache
 from kosmos2_core.presence import PresenceWeights, existence_question
 from kosmos2_core.prompts import prompt_ids

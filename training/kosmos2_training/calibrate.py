@@ -21,11 +21,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kosmos2_core.box_scoring import Evidence, SearchOptions, score_boxes, trim_evidence
+from kosmos2_core.box_search import finish
 from kosmos2_core.calibration import MIN_PRESENCE, Calibration
 from kosmos2_core.engine import Engine
 from kosmos2_core.errors import InputError
 from kosmos2_core.grounded_text import Phrase
-from kosmos2_core.localizer import finish, make_entity
+from kosmos2_core.localizer import make_entity
 from kosmos2_core.presence import EvidenceOptions, PresenceWeights, clipped
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
