@@ -40,7 +40,7 @@ export class Pane extends EventTarget {
   #asked = null;
   #turns = [];
   #region = null;
-  #threshold = 0;
+  #threshold = 0.05; // as the slider starts: alternatives that are nearly impossible are noise
   #heatmap = null; // index of the phrase whose distribution is shown
   #editing = false;
   #drawsFor = null; // REGION, or the index of the phrase that gets the next box

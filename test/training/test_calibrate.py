@@ -17,13 +17,13 @@ from kosmos2_data.records import Item
 from kosmos2_eval.scenes import LocateExample, locate_metrics
 from kosmos2_training.calibrate import (
     PhraseEvidence,
+    brier_with,
     examples_at,
     fit,
     fit_presence,
     fit_slope,
     halves,
     lowest,
-    mean_nll,
     presence_threshold,
     refining_gain,
 )
@@ -87,7 +87,7 @@ def evidence_of(rng, image, spread, claimed=0.8):
 
 def test_a_model_that_is_too_sure_of_places_becomes_honest():
     rng = np.random.default_rng(2)
-    to_fit, to_report = halves([evidence_of(rng, image, spread=1.8) for image in range(60)])
+    to_fit, to_report = halves([evidence_of(rng, image, spread=1.8) for image in range(200)])
     fitted = fit(lambda calibration: examples_at(to_fit, 32, calibration), false_alarms=0.03)
     before = locate_metrics(examples_at(to_report, 32, Calibration()))
     after = locate_metrics(examples_at(to_report, 32, fitted.calibration))
@@ -116,7 +116,7 @@ def test_refining_is_on_only_if_it_raises_the_mean_iou(tells):
 
 def test_the_model_s_own_scores_are_the_surprise_at_slope_one():
     cases = honest(50)
-    assert mean_nll(cases, 1.0) == pytest.approx(locate_metrics(cases)["nll"], abs=1e-4)
+    assert brier_with(cases, 1.0) == pytest.approx(locate_metrics(cases)["brier"], abs=1e-4)
 
 
 def presences(absent, present):

@@ -14,8 +14,8 @@ from kosmos2_core.images import load_image
 from kosmos2_core.presence import EvidenceOptions
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
-from kosmos2_eval.scenes import locate_examples, locate_metrics, presence_of
-from kosmos2_sim.items import items, probes
+from kosmos2_eval.scenes import locate_examples, locate_metrics, set_metrics, presence_of
+from kosmos2_sim.items import items, probes, probes
 from kosmos2_sim.tabletop import Tabletop
 from kosmos2_training.calibrate import fit_presence, gather_phrases
 
@@ -53,6 +53,16 @@ def test_location_presence_and_calibration_are_good(engine, samples):
     assert scores["accuracy"] >= LEAST_ACCURACY
     assert scores["presence_auroc"] >= 0.9
     assert scores["calibration_error"] <= 0.12  # of few phrases; the page's figure is of many
+
+
+def test_sets_have_a_box_for_each_object(engine):
+    with Tabletop() as tabletop:
+        shots = [tabletop.shoot(seed, "standard") for seed in SEEDS]
+    asked = [(shot.image, Record("", probes(shot, 2, kinds=["set"]))) for shot in shots]
+    metrics = set_metrics(locate_examples(engine, asked), engine.min_presence)
+    assert metrics["count"] >= 40
+    assert metrics["recall"] >= 0.8
+    assert metrics["precision"] >= 0.8
 
 
 def test_captions_have_grounded_phrases(engine, samples):

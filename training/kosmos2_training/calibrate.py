@@ -2,7 +2,7 @@
 
     gather the model's evidence for each phrase, once
     on one half of the images: the weights of the evidence for presence, if more than `<object>` is wanted;
-    for each spread and temperature, the slope with the highest likelihood of the outcomes; then the presence
+    for each spread and temperature, the slope with the lowest Brier score; then the presence
     threshold that keeps false alarms at a stated rate
     on the other half: calibration error, false alarms and misses before and after
 
@@ -31,7 +31,7 @@ from kosmos2_core.presence import EvidenceOptions, PresenceWeights, clipped
 from kosmos2_core.prompts import Prompt, locate_prompt_ids
 from kosmos2_core.requests import Locate
 from kosmos2_data.records import Item
-from kosmos2_eval.metrics import auroc, mean, negative_log_likelihood, standard_error
+from kosmos2_eval.metrics import auroc, brier, mean, standard_error
 from kosmos2_eval.scenes import LocateExample, Sample, locate_example, request_of, sample_batches
 
 TEMPERATURES = (0.1, 3.0)
@@ -183,7 +183,10 @@ def presence_auroc(phrases: Sequence[PhraseEvidence], value: Callable[[Evidence]
 def fit(
     examples_with: ExamplesAt, false_alarms: float, presence: PresenceWeights | None = None
 ) -> CalibrationFit:
-    """Return the calibration with the highest likelihood of the outcomes.
+    """Return the calibration with the lowest Brier score.
+
+    The Brier score is bounded: the likelihood of the outcomes would let the few answers that are wrong with
+    certainty decide for all the others.
 
     Args:
         examples_with: returns the evaluated phrases with a calibration.
@@ -193,10 +196,10 @@ def fit(
 
     @cache
     def fitted(spread: float, temperature: float) -> tuple[float, float]:
-        """Return the lowest negative log-likelihood, and its slope."""
+        """Return the lowest Brier score, and its slope."""
         examples = examples_with(Calibration(temperature, spread=spread, presence=presence))
         slope = fit_slope(examples)
-        return mean_nll(examples, slope), slope
+        return brier_with(examples, slope), slope
 
     def temperature_of(spread: float, rounds: int) -> float:
         return lowest(lambda temperature: fitted(spread, temperature)[0], *TEMPERATURES, rounds=rounds)
@@ -225,7 +228,7 @@ def presence_threshold(examples: Sequence[LocateExample], false_alarms: float) -
 
 
 def fit_slope(examples: Sequence[LocateExample]) -> float:
-    """Return the slope with the highest likelihood, for examples whose scores have the slope 1.
+    """Return the slope with the lowest Brier score, for examples whose scores have the slope 1.
 
     Raises:
         InputError: all examples are right or all are wrong, so no slope can be fitted.
@@ -237,14 +240,13 @@ def fit_slope(examples: Sequence[LocateExample]) -> float:
             f"of {len(examples)} answers {amount} are right, so scores cannot be fitted: take other data, or"
             " calibrate after more training."
         )
-    return lowest(lambda slope: mean_nll(examples, slope), *SLOPES, rounds=6)
+    return lowest(lambda slope: brier_with(examples, slope), *SLOPES, rounds=6)
 
 
-def mean_nll(examples: Sequence[LocateExample], slope: float) -> float:
-    """Return the mean negative log-likelihood with scores whose log-odds are multiplied by a slope."""
+def brier_with(examples: Sequence[LocateExample], slope: float) -> float:
+    """Return the Brier score with scores whose log-odds are multiplied by a slope."""
     score = Calibration(slope=slope).score
-    scores = [score(example.score) for example in examples]
-    loss = negative_log_likelihood(scores, [example.right for example in examples])
+    loss = brier([score(example.score) for example in examples], [example.right for example in examples])
     assert loss is not None
     return loss
 
