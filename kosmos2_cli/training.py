@@ -58,6 +58,7 @@ FIGURES = {
 CALIBRATION_SEED = 1_000_000  # far from the seeds with which `kosmos2 eval scenes` begins
 CALIBRATION_COUNT = 2000
 FALSE_ALARMS = 0.03
+MAX_SPREAD = 1.5  # cells; wider Gaussians count as this
 BY_OBJECT = ("object",)  # the evidence for presence of a checkpoint without a calibration of others
 FEWEST_PHRASES = 300  # with fewer, chance decides more about the fit than the model does
 
@@ -111,6 +112,13 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         help="existence question for --evidence question, with {} for the phrase"
         " (default: Is there {} in the image?)",
     )
+    parser.add_argument(
+        "--spread",
+        type=float,
+        metavar="CELLS",
+        help="use this spread of corners instead of fitting it: the data may not tell spreads apart where its"
+        " objects have all about the same size",
+    )
     parser.add_argument("--dry-run", action="store_true", help="report the result without writing it")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="write the reliability diagram to this picture"
@@ -126,6 +134,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
     from kosmos2_eval.scenes import reliability_of
     from kosmos2_training.calibrate import (
         ALL_CORNERS,
+        SPREADS,
         examples_at,
         fit,
         fit_presence,
@@ -148,7 +157,12 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
         )
     grid = engine.control.grid
     weights = fit_presence(to_fit, wanted) if wanted.kinds != BY_OBJECT else None
-    fitted = fit(lambda calibration: examples_at(to_fit, grid, calibration), arguments.false_alarms, weights)
+    fitted = fit(
+        lambda calibration: examples_at(to_fit, grid, calibration),
+        arguments.false_alarms,
+        weights,
+        SPREADS if arguments.spread is None else [arguments.spread],
+    )
     if len(phrases) < FEWEST_PHRASES:
         print(
             f"kosmos2: warning: {name} has only {len(phrases)} phrases: with fewer than {FEWEST_PHRASES} the"
@@ -188,6 +202,8 @@ def _check_calibrate(arguments: argparse.Namespace) -> None:
     check_at_least("probes", arguments.probes, 0)
     if not 0 <= arguments.false_alarms < 1:  # NaN fails too
         raise InputError(f"--false-alarms is {arguments.false_alarms:g}: it must be from 0 to below 1.")
+    if arguments.spread is not None and not 0 <= arguments.spread <= MAX_SPREAD:
+        raise InputError(f"--spread is {arguments.spread:g}: it must be from 0 to {MAX_SPREAD:g} cells.")
     if not arguments.model.is_dir():
         raise InputError(
             f"{arguments.model} is not a folder: name the folder of the checkpoint, because calibration.json"

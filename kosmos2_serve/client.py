@@ -31,12 +31,12 @@ from urllib.parse import parse_qsl, urlsplit
 import cv2
 
 from kosmos2_core.answers import Answer
+from kosmos2_core.box_search import Parts
 from kosmos2_core.command_parser import split_command
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, ModelError, TooLongError
 from kosmos2_core.grounded_text import write_markdown
 from kosmos2_core.images import ImageSource, Pixels, load_image
-from kosmos2_core.localizer import Parts
 from kosmos2_core.requests import Ask, Caption, Chat, Describe, GenerationRequest, Locate, Request
 from kosmos2_serve.wire import TOKEN_VARIABLE, TOO_LONG, answer_of, is_server
 

@@ -267,6 +267,7 @@ def test_what_cannot_be_calibrated_is_one_sentence(own, data, capsys):
             (own, "--data", data, "--evidence", "scent"),
             "--evidence scent is not known: give object, question",
         ),
+        ((own, "--data", data, "--spread", 2), "--spread is 2: it must be from 0 to 1.5 cells"),
         ((own, "--data", data, "--evidence", "phrase,phrase"), "once and separated by commas"),
         ((own, "--data", data, "--question", "Is {} there?"), "--question is for the evidence `question`"),
         (

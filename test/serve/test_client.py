@@ -13,11 +13,11 @@ import pytest
 from live_server import Gate, fields, in_thread, live_server
 
 from kosmos2_cli.main import main
+from kosmos2_core.box_search import finish
 from kosmos2_core.boxes import Box
 from kosmos2_core.decoding import Decoding
 from kosmos2_core.errors import InputError, TooLongError
 from kosmos2_core.images import load_image
-from kosmos2_core.localizer import finish
 from kosmos2_core.requests import Ask, Caption, Chat, Complete, Describe, Locate
 from kosmos2_serve.client import RemoteEngine, ServerAddress, ServerError
 

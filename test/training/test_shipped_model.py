@@ -14,8 +14,8 @@ from kosmos2_core.images import load_image
 from kosmos2_core.presence import EvidenceOptions
 from kosmos2_core.requests import Caption, Locate
 from kosmos2_data.records import Record
-from kosmos2_eval.scenes import locate_examples, locate_metrics, set_metrics, presence_of
-from kosmos2_sim.items import items, probes, probes
+from kosmos2_eval.scenes import locate_examples, locate_metrics, presence_of, set_metrics
+from kosmos2_sim.items import items, probes
 from kosmos2_sim.tabletop import Tabletop
 from kosmos2_training.calibrate import fit_presence, gather_phrases
 

@@ -181,7 +181,10 @@ def presence_auroc(phrases: Sequence[PhraseEvidence], value: Callable[[Evidence]
 
 
 def fit(
-    examples_with: ExamplesAt, false_alarms: float, presence: PresenceWeights | None = None
+    examples_with: ExamplesAt,
+    false_alarms: float,
+    presence: PresenceWeights | None = None,
+    spreads: Sequence[float] = SPREADS,
 ) -> CalibrationFit:
     """Return the calibration with the lowest Brier score.
 
@@ -192,6 +195,7 @@ def fit(
         examples_with: returns the evaluated phrases with a calibration.
         false_alarms: the share of absent phrases that the presence threshold may let pass.
         presence: the combination of evidence that gives the presence; None: the probability of `<object>`.
+        spreads: the values of `spread` to choose from.
     """
 
     @cache
@@ -204,7 +208,7 @@ def fit(
     def temperature_of(spread: float, rounds: int) -> float:
         return lowest(lambda temperature: fitted(spread, temperature)[0], *TEMPERATURES, rounds=rounds)
 
-    spread = min(SPREADS, key=lambda spread: fitted(spread, temperature_of(spread, rounds=1))[0])
+    spread = min(spreads, key=lambda spread: fitted(spread, temperature_of(spread, rounds=1))[0])
     temperature = temperature_of(spread, rounds=2)
     found = Calibration(temperature, fitted(spread, temperature)[1], spread, presence=presence)
     gain, error = refining_gain(examples_with(found), examples_with(replace(found, refine=True)))
