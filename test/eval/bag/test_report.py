@@ -195,6 +195,8 @@ document.querySelectorAll("#queries th button")[6].click();
 
 def test_choosing_leaves_the_queries_that_fit_in_table_and_examples(results, page, tmp_path):
     wrong = [result for result in results if result.verdict == "wrong"]
+    if not wrong:
+        pytest.skip("the model has no wrong box in this recording")
     words = wrong[0].query.phrase
     file = tmp_path / "report.html"
     file.write_text(page.replace("</body>", CHOOSE % words))
