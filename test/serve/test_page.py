@@ -208,7 +208,7 @@ def test_more_boxes_are_filtered_without_asking_again(browse, server):
     page = upload(browse())
     page.fill("#boxes", "3")
     page.locator("#threshold").fill("0")
-    ask(page, "the brown mug")
+    ask(page, "the green banana")
     scores = [float(text) for text in page.locator("#answer-a .box-row button:first-child").all_inner_texts()]
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
