@@ -253,8 +253,8 @@ def choose_extras(environ: dict[str, str], state: dict[str, str]) -> tuple[str, 
 
 def choose_python(ros: str, origin: str, state: dict[str, str]) -> Interpreter:
     """The first interpreter that fits: last time's, the one that runs this (outside any venv), others."""
-    own = getattr(sys, "_base_executable", sys.executable)
-    names = [own, "python3", "/usr/bin/python3", "python3.12", "python3.11"]
+    running = getattr(sys, "_base_executable", sys.executable)
+    names = [running, "python3", "/usr/bin/python3", "python3.12", "python3.11"]
     if (state.get("ros"), state.get("origin")) == (ros, origin):
         names.insert(0, state["python"])
     for name in names:

@@ -167,9 +167,9 @@ def test_what_cannot_be_evaluated_is_one_sentence(kosmos2, arguments, words):
 
 
 @pytest.fixture
-def own(checkpoint, tmp_path):
+def copied(checkpoint, tmp_path):
     """A checkpoint to write to."""
-    return shutil.copytree(checkpoint, tmp_path / "own")
+    return shutil.copytree(checkpoint, tmp_path / "copied")
 
 
 def calibrate(capsys, *arguments):
@@ -178,16 +178,16 @@ def calibrate(capsys, *arguments):
     return code, said.out, said.err
 
 
-def test_calibrating_writes_what_the_engine_then_uses(own, half_right, capsys, tmp_path):
-    code, out, error = calibrate(capsys, own, "--data", half_right, "--plot", tmp_path / "plot.png")
+def test_calibrating_writes_what_the_engine_then_uses(copied, half_right, capsys, tmp_path):
+    code, out, error = calibrate(capsys, copied, "--data", half_right, "--plot", tmp_path / "plot.png")
     assert code == 0
     assert re.search(r"half.jsonl has only \d\d phrases: with fewer than 300 the calibration depends", error)
-    assert out.splitlines()[-1] == str(own / "calibration.json")
+    assert out.splitlines()[-1] == str(copied / "calibration.json")
     before, after = map(float, next(line for line in out.splitlines() if "NLL" in line).split()[-2:])
     assert after < before
-    found = read_calibration(own)
+    found = read_calibration(copied)
     assert found not in (None, Calibration())
-    assert Engine.load(own, device="cpu").calibration == found
+    assert Engine.load(copied, device="cpu").calibration == found
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
@@ -216,25 +216,25 @@ def rows_of(report):
     return {kind: cells for kind, *cells in rows}
 
 
-def test_evidence_for_presence_is_fitted_shown_and_used(own, with_absent, capsys):
-    code, out, error = calibrate(capsys, own, "--data", with_absent, "--evidence", "phrase")
+def test_evidence_for_presence_is_fitted_shown_and_used(copied, with_absent, capsys):
+    code, out, error = calibrate(capsys, copied, "--data", with_absent, "--evidence", "phrase")
     assert code == 0, error
     rows = rows_of(out)
     assert set(rows) == {"object", "phrase", "together"}
     assert (rows["object"][1], rows["together"][1]) == ("-", "")
-    weights = read_calibration(own).presence
+    weights = read_calibration(copied).presence
     assert list(weights.weights) == ["phrase"]
 
     source = RecordSource(with_absent)
-    [answer] = Engine.load(own, device="cpu").look(source.image(source[0])).run(Locate("the red disc"))
+    [answer] = Engine.load(copied, device="cpu").look(source.image(source[0])).run(Locate("the red disc"))
     assert answer.evidence == ("phrase",)
-    assert main(["info", str(own)]) == 0
+    assert main(["info", str(copied)]) == 0
     assert "presence from phrase" in capsys.readouterr().out
 
-    code, out, _ = calibrate(capsys, own, "--data", with_absent)  # back to `<object>` alone
+    code, out, _ = calibrate(capsys, copied, "--data", with_absent)  # back to `<object>` alone
     assert code == 0
     assert rows_of(out) == {}
-    assert "presence" not in json.loads((own / "calibration.json").read_text())
+    assert "presence" not in json.loads((copied / "calibration.json").read_text())
 
 
 @pytest.mark.slow
@@ -251,31 +251,31 @@ def test_a_question_in_other_words_is_fitted_and_asked(root, tmp_path, capsys):
     assert weights.question == "Is there {} on the table?"
 
 
-def test_a_dry_run_writes_nothing(own, half_right, capsys):
-    files = sorted(own.iterdir())
-    assert calibrate(capsys, own, "--data", half_right, "--dry-run")[0] == 0
-    assert sorted(own.iterdir()) == files
+def test_a_dry_run_writes_nothing(copied, half_right, capsys):
+    files = sorted(copied.iterdir())
+    assert calibrate(capsys, copied, "--data", half_right, "--dry-run")[0] == 0
+    assert sorted(copied.iterdir()) == files
 
 
-def test_what_cannot_be_calibrated_is_one_sentence(own, data, capsys):
+def test_what_cannot_be_calibrated_is_one_sentence(copied, data, capsys):
     for arguments, words in (
-        ((own, "--data", data), "none are right"),
-        ((own.parent / "gone",), "is not a folder"),
-        ((own, "--data", data, "--count", 1), "of one image"),
-        ((own, "--data", data, "--evidence", "phrase"), "no phrase is absent, so evidence for presence"),
+        ((copied, "--data", data), "none are right"),
+        ((copied.parent / "gone",), "is not a folder"),
+        ((copied, "--data", data, "--count", 1), "of one image"),
+        ((copied, "--data", data, "--evidence", "phrase"), "no phrase is absent, so evidence for presence"),
         (
-            (own, "--data", data, "--evidence", "scent"),
+            (copied, "--data", data, "--evidence", "scent"),
             "--evidence scent is not known: give object, question",
         ),
-        ((own, "--data", data, "--spread", 2), "--spread is 2: it must be from 0 to 1.5 cells"),
-        ((own, "--data", data, "--evidence", "phrase,phrase"), "once and separated by commas"),
-        ((own, "--data", data, "--question", "Is {} there?"), "--question is for the evidence `question`"),
+        ((copied, "--data", data, "--spread", 2), "--spread is 2: it must be from 0 to 1.5 cells"),
+        ((copied, "--data", data, "--evidence", "phrase,phrase"), "once and separated by commas"),
+        ((copied, "--data", data, "--question", "Is {} there?"), "--question is for the evidence `question`"),
         (
-            (own, "--data", data, "--evidence", "question", "--question", "Is it there?"),
+            (copied, "--data", data, "--evidence", "question", "--question", "Is it there?"),
             "must have `{}` once",
         ),
     ):
         code, _, error = calibrate(capsys, *arguments)
         assert (code, error.count("\n")) == (2, 1)
         assert words in error
-    assert not (own / "calibration.json").exists()
+    assert not (copied / "calibration.json").exists()

@@ -48,15 +48,15 @@ def test_locate_as_json_is_a_line_for_each_image(kosmos2, photos):
 
 
 def test_a_picture_is_saved_for_one_image_and_a_folder_of_them_for_many(kosmos2, photos, tmp_path):
-    one = tmp_path / "new" / "annotated.png"
-    assert kosmos2("locate", "the mug", photos / "0.png", "--save", one)[0] == 0
-    with Image.open(one) as drawn, Image.open(photos / "0.png") as original:
+    picture = tmp_path / "new" / "annotated.png"
+    assert kosmos2("locate", "the mug", photos / "0.png", "--save", picture)[0] == 0
+    with Image.open(picture) as drawn, Image.open(photos / "0.png") as original:
         assert drawn.size == original.size
         assert np.asarray(drawn).tolist() != np.asarray(original).tolist()
     many = tmp_path / "many"
     assert kosmos2("locate", "the mug", photos, "--save", many)[0] == 0
     assert sorted(file.name for file in many.iterdir()) == ["0.png", "1.png", "2.png"]
-    code, _, err = kosmos2("locate", "the mug", photos, "--save", one)
+    code, _, err = kosmos2("locate", "the mug", photos, "--save", picture)
     assert code == 2
     assert "name a folder" in err
 

@@ -36,7 +36,7 @@ def layouts() -> dict[str, list[SceneLayout]]:
 
 
 def kinds_of_paintings(drawn: list[SceneLayout]) -> set[str]:
-    """What surfaces, walls and backgrounds look like."""
+    """Return the names of the textures of all surfaces, walls and backgrounds."""
     found = set()
     for layout in drawn:
         scenery = layout.scenery

@@ -163,7 +163,7 @@ def image_text(file: Path) -> str:
 
 
 def fields(answer: Answer) -> tuple:
-    """What a client can act on, with numbers as precise as a batch leaves them."""
+    """Return the fields of an answer that a client uses, with numbers rounded to what a batch keeps equal."""
     return (
         answer.text,
         answer.finished,
