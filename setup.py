@@ -84,6 +84,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "mypy>=1.15",
         "openai>=2.0",
+        "prometheus-client>=0.20",  # these and two more as in `serve`: mypy reads them, tests start the server
         "pycocotools>=2.0.8",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -92,8 +93,10 @@ EXTRAS = {
         "scikit-learn>=1.4",
         "sentencepiece>=0.2",
         "setuptools>=77.0.3,<80",  # torch wants 77.0.3, colcon less than 80
+        "starlette>=0.40",
         "transformers>=5.0",
         "types-PyYAML",
+        "uvicorn>=0.30",
     ],
 }
 

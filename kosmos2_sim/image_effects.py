@@ -81,8 +81,7 @@ class ImageEffects:
         light = rng.standard_normal(values.shape[:2], np.float32)[..., None]
         colour = rng.standard_normal(values.shape, np.float32)
         strength = self.noise * np.sqrt(0.25 + 0.75 * values / 255)
-        noise: Values = strength * (0.75 * light + 0.6 * cv2.blur(colour, (2, 2)))
-        return noise
+        return np.asarray(strength * (0.75 * light + 0.6 * cv2.blur(colour, (2, 2))), np.float32)
 
 
 NO_EFFECTS = ImageEffects()
@@ -126,8 +125,7 @@ def _streak(length_px: float, angle: float) -> Values:
         for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
             if 0 <= column <= 2 * half and 0 <= row <= 2 * half:
                 kernel[row, column] += (1 - abs(u - column)) * (1 - abs(v - row))
-    normalised: Values = kernel / kernel.sum()
-    return normalised
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def _vignette(height: int, width: int, strength: float) -> Values:
@@ -143,4 +141,6 @@ def _levels(values: Values | NDArray[np.float64]) -> Pixels:
 
 def _jpeg_and_back(image: Pixels, quality: int) -> Pixels:
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None, "OpenCV reads what it has just written"
+    return np.ascontiguousarray(decoded[..., ::-1])

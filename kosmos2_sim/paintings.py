@@ -41,7 +41,7 @@ def paint(painting: Painting) -> Pixels:
     return np.asarray(cv2.convertScaleAbs(np.maximum(values, 0), alpha=255), np.uint8)  # saturates
 
 
-def _mixed(base: Shade, accent: Shade, share: Shade) -> Shade:
+def _mixed(base: Shade, accent: Shade, share: NDArray[Any]) -> Shade:
     """Return colours between two, where `share` (SIDE, SIDE) is the part of the second."""
     mixed: Shade = base + (accent - base) * np.clip(share, 0, 1).astype(np.float32)[..., None]
     return mixed
