@@ -130,8 +130,7 @@ def _streak(length_px: float, angle: float) -> Values:
 
 def _vignette(height: int, width: int, strength: float) -> Values:
     u, v = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
-    kept: Values = 1 - np.float32(strength) * ((u * u)[None] + (v * v)[:, None]) / 2
-    return kept
+    return np.asarray(1 - np.float32(strength) * ((u * u)[None] + (v * v)[:, None]) / 2, np.float32)
 
 
 def _levels(values: Values | NDArray[np.float64]) -> Pixels:
