@@ -107,7 +107,7 @@ quantisation by `quantize_dynamic` is part of loading the model.
 Phrases: competitors generate one box greedily, without a score, up to its second corner. This package
 searches for the box and scores it. With one first corner, it takes the best box of the most likely
 corner. By default it tries up to {max_corners} first corners until they and those near them carry 95 %
-of the probability; the small model needs 5 on average (`python test/bench/corners.py`), and the
+of the probability; the small model needs 2 on average (`python test/bench/corners.py`), and the
 rows with cameras and streams have {mean_corners}. A stream is {frames} new images, one after the other; the
 row has the median. A caption is generated greedily, without scores.
 
